@@ -1,0 +1,1 @@
+//! The gRPC service over the unix socket: thin over the verbs.

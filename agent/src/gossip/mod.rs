@@ -1,0 +1,1 @@
+//! Membership over UDP: the foca pump, the wire, and the confirmations that an endpoint is programmed.

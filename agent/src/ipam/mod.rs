@@ -1,0 +1,1 @@
+//! Pools, subnets and the choice of addresses: pure.

@@ -1,0 +1,142 @@
+//! The edge to the kernel: look at objects, apply steps, and the few facts of the host that plans depend on.
+//!
+//! The planner and the drivers know objects ([`crate::plan::state`]) and steps ([`crate::plan::op`]); netlink, nsfs,
+//! procfs and nft stop here.
+
+use std::{future::Future, net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+
+use crate::{
+    model::{IfName, Name},
+    plan::{
+        op::Op,
+        ownership::Mark,
+        state::{Look, State},
+    },
+};
+
+/// A kernel: the real one, or an in-memory one on which the same contract checks run.
+pub trait Kernel: Send + Sync + 'static {
+    /// Everything that `look` names, complete, or an error. A namespace or link that does not exist is left out.
+    ///
+    /// # Errors
+    /// A dump that was refused or interrupted (after retries); no privilege.
+    fn observe(&self, look: Look) -> impl Future<Output = Result<State, KernelError>> + Send;
+
+    /// Apply steps in order. All are tried, except those that depend on a namespace or link that could not be made; the
+    /// error names every one that failed.
+    ///
+    /// # Errors
+    /// At least one step failed.
+    fn apply(&self, ops: Vec<Op>) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// What the host has: its links, addresses and routes, for the underlay and for overlap checks.
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    fn facts(&self) -> impl Future<Output = Result<Facts, KernelError>> + Send;
+
+    /// The MTU of the path from this host to `to`, in bytes: the route's own metric if it has one, else its link's MTU.
+    ///
+    /// # Errors
+    /// No route.
+    fn path_mtu(&self, to: IpAddr) -> impl Future<Output = Result<u32, KernelError>> + Send;
+
+    /// The named namespaces in the netns directory with their marks (none: foreign).
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    fn named_netns(&self) -> impl Future<Output = Result<Vec<(Name, Option<Mark>)>, KernelError>> + Send;
+
+    /// Identity of the namespace at `path`: its inode on nsfs. None: there is no namespace (any more).
+    ///
+    /// # Errors
+    /// It cannot be told (no permission).
+    fn netns_inode(&self, path: PathBuf) -> impl Future<Output = Result<Option<u64>, KernelError>> + Send;
+}
+
+/// The host's own links and routes, those of ours included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Links.
+    pub links: Vec<FactLink>,
+    /// Unicast routes of the main table (destination, outgoing link), default routes left out.
+    pub routes: Vec<(IpNet, IfName)>,
+}
+
+/// A link of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FactLink {
+    /// Its name.
+    pub name: IfName,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Up and running.
+    pub up: bool,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+}
+
+/// The kernel refused, or could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// A system call or netlink request.
+    #[error("{operation} {target}")]
+    Os {
+        /// What was tried: "add vxlan", "dump neighbours".
+        operation: &'static str,
+        /// On what: a link, a namespace, a path.
+        target: String,
+        /// What the kernel said, its extended ack included.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The kernel has no such driver or feature.
+    #[error("the kernel has no {feature}: it needs {option}")]
+    Missing {
+        /// "vxlan devices".
+        feature: &'static str,
+        /// "CONFIG_VXLAN (modprobe vxlan)".
+        option: &'static str,
+    },
+    /// We may not.
+    #[error("no privilege to {operation}: {needs}")]
+    Privilege {
+        /// What was tried.
+        operation: &'static str,
+        /// "run as root or with CAP_NET_ADMIN and CAP_SYS_ADMIN".
+        needs: &'static str,
+    },
+    /// A program that we call (nft).
+    #[error("{program}: {message}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// What it said, or why it did not start and which package has it.
+        message: String,
+    },
+}
+
+/// Steps that failed, each with its reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{} of {total} steps failed, first: {}", failures.len(), first(failures))]
+pub struct ApplyError {
+    /// How many were to be applied.
+    pub total: usize,
+    /// Those that failed, in order; never empty.
+    pub failures: Vec<(Op, KernelError)>,
+}
+
+fn first(failures: &[(Op, KernelError)]) -> String {
+    failures.first().map_or_else(String::new, |(op, error)| {
+        let mut text = format!("{op}: {error}");
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    })
+}

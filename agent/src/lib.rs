@@ -1,0 +1,13 @@
+//! The per-host agent of ovnet. `docs/ARCHITECTURE.md` has the map.
+
+pub mod api;
+pub mod config;
+pub mod convert;
+pub mod gossip;
+pub mod intent;
+pub mod ipam;
+pub mod kernel;
+pub mod model;
+pub mod plan;
+pub mod reconcile;
+pub mod store;

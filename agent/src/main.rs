@@ -1,0 +1,3 @@
+//! `ovagent`, the per-host agent of ovnet.
+
+fn main() {}

@@ -1,0 +1,30 @@
+//! The nouns: identifiers, names, addresses, networks, endpoints, nodes, sandboxes.
+//!
+//! Everything from outside becomes one of these types at the edge, or an [`Invalid`] that quotes it. No tokio, no
+//! netlink, no protobuf here: `convert` is where these meet the wire.
+
+mod endpoint;
+mod id;
+mod invalid;
+mod mac;
+mod name;
+mod network;
+mod node;
+mod sandbox;
+mod subnet;
+mod vni;
+
+pub use endpoint::Endpoint;
+pub use id::{EndpointId, NetworkId, NodeId, SandboxId};
+pub use invalid::Invalid;
+pub use mac::Mac;
+pub use name::{IfName, Name};
+pub use network::{Driver, Network, Scope};
+pub use node::{AddressOwner, Member, Node};
+pub use sandbox::Sandbox;
+pub use subnet::Subnet;
+pub use vni::Vni;
+
+/// Milliseconds since the Unix epoch. The core never asks a clock for it: the edges pass it in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);

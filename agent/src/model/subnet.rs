@@ -1,0 +1,34 @@
+//! A network's address space: one prefix with its gateway, range and reserved addresses.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+
+/// One subnet of a network. [`crate::ipam`] makes them, so the gateway, the range and the reserved addresses lie inside
+/// the prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// The prefix, host bits zero.
+    pub prefix: IpNet,
+    /// The gateway: br0's address, the same on every host.
+    pub gateway: IpAddr,
+    /// Where automatic addresses come from; the whole prefix if none.
+    pub ip_range: Option<IpNet>,
+    /// Addresses kept out of automatic use, by name.
+    pub aux_addresses: BTreeMap<String, IpAddr>,
+}
+
+impl Subnet {
+    /// `address` with this subnet's prefix length.
+    pub fn with_prefix(&self, address: IpAddr) -> IpNet {
+        match (self.prefix, address) {
+            (IpNet::V4(net), IpAddr::V4(v4)) => {
+                ipnet::Ipv4Net::new(v4, net.prefix_len()).map_or(IpNet::from(address), IpNet::V4)
+            }
+            (IpNet::V6(net), IpAddr::V6(v6)) => {
+                ipnet::Ipv6Net::new(v6, net.prefix_len()).map_or(IpNet::from(address), IpNet::V6)
+            }
+            _ => IpNet::from(address),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The standing loop: what changed, what is wanted, what is there, apply.

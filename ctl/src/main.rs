@@ -1,0 +1,3 @@
+//! `ovctl`, the command line of ovnet.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The lab of ovnet: test hosts in network namespaces.
