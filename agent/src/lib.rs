@@ -10,4 +10,5 @@ pub mod kernel;
 pub mod model;
 pub mod plan;
 pub mod reconcile;
+pub mod service;
 pub mod store;

@@ -89,10 +89,17 @@ impl Intent {
         facts.into_iter().filter_map(|fact| self.take(fact)).collect()
     }
 
-    /// Take in a whole snapshot: what it does not have is gone.
-    pub fn replace(&mut self, source: Source, revision: i64, facts: Vec<Fact>) -> Vec<Changed> {
+    /// Take in a whole snapshot: what it does not have is gone, but for `unreadable` records, which stay as they were.
+    pub fn replace(
+        &mut self,
+        source: Source,
+        revision: i64,
+        facts: Vec<Fact>,
+        unreadable: &BTreeSet<Touched>,
+    ) -> Vec<Changed> {
         let named: BTreeSet<Touched> = facts.iter().map(Fact::touched).collect();
-        let gone: Vec<Fact> = self.known(source).filter(|fact| !named.contains(&fact.touched())).collect();
+        let stays = |touched: Touched| named.contains(&touched) || unreadable.contains(&touched);
+        let gone: Vec<Fact> = self.known(source).filter(|fact| !stays(fact.touched())).collect();
         match source {
             Source::Global => self.global_revision = Some(revision),
             Source::Local => self.local_revision = Some(revision),

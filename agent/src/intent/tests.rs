@@ -1,8 +1,8 @@
 use super::*;
-use crate::model::{Timestamp, testing};
+use crate::model::{Network, Timestamp, testing};
 
 fn load(intent: &mut Intent, facts: Vec<Fact>) -> Vec<Changed> {
-    intent.replace(Source::Global, 1, facts)
+    intent.replace(Source::Global, 1, facts, &BTreeSet::new())
 }
 
 #[test]
@@ -24,6 +24,16 @@ fn a_snapshot_replaces_what_was_known_and_says_what_changed() {
 }
 
 #[test]
+fn a_record_that_cannot_be_read_is_not_a_record_that_is_gone() {
+    let (network, _) = testing::network_with_endpoint();
+    let mut intent = Intent::default();
+    load(&mut intent, vec![Fact::Network(network.id, Some(network.clone()))]);
+    let unreadable = BTreeSet::from([Touched::Network(network.id)]);
+    assert!(intent.replace(Source::Global, 2, vec![], &unreadable).is_empty());
+    assert_eq!(intent.network(network.id).unwrap().network(), Some(&network));
+}
+
+#[test]
 fn an_update_moves_the_used_addresses() {
     let (network, mut endpoint) = testing::network_with_endpoint();
     let mut intent = Intent::default();
@@ -38,9 +48,9 @@ fn an_update_moves_the_used_addresses() {
 #[test]
 fn nothing_is_loaded_before_both_stores_were_read() {
     let mut intent = Intent::default();
-    intent.replace(Source::Global, 7, vec![]);
+    intent.replace(Source::Global, 7, vec![], &BTreeSet::new());
     assert!(!intent.loaded());
-    intent.replace(Source::Local, 3, vec![]);
+    intent.replace(Source::Local, 3, vec![], &BTreeSet::new());
     assert!(intent.loaded());
     assert_eq!(intent.revision(Source::Global), Some(7));
 }
@@ -65,5 +75,3 @@ fn people_find_things_by_name_id_or_start_of_id_and_get_a_hint() {
     let path = format!("{}/{}", network.name, endpoint.name);
     assert_eq!(intent.find_endpoint(&path).unwrap().id, endpoint.id);
 }
-
-use crate::model::Network;

@@ -36,7 +36,8 @@ use crate::{
     store::Store,
 };
 
-pub use network::is_here;
+pub(crate) use self::units::chain;
+pub use self::{network::is_here, units::marked_units};
 
 /// What the loop needs of the gossip: who is down, and to say what has been programmed.
 pub trait Peers: Send + Sync + 'static {

@@ -76,16 +76,23 @@ impl World {
         read(&self.intent.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Take in what a store said: a whole snapshot, or what changed.
-    pub fn feed(&self, source: Source, revision: i64, facts: Vec<Fact>, snapshot: bool) {
+    /// Take in what a store says has changed at `revision`.
+    pub fn feed(&self, source: Source, revision: i64, facts: Vec<Fact>) {
+        self.take_in(&facts.iter().map(Fact::touched).collect(), |intent| intent.apply(source, revision, facts));
+    }
+
+    /// Take in a store's whole snapshot at `revision`. What it does not name is gone, but for `unreadable`.
+    pub fn feed_snapshot(&self, source: Source, revision: i64, facts: Vec<Fact>, unreadable: &BTreeSet<Touched>) {
+        let mut named: BTreeSet<Touched> = facts.iter().map(Fact::touched).collect();
+        self.read(|intent| named.extend(intent.sandboxes().keys().cloned().map(Touched::Sandbox)));
+        self.take_in(&named, |intent| intent.replace(source, revision, facts, unreadable));
+    }
+
+    fn take_in(&self, named: &BTreeSet<Touched>, change: impl FnOnce(&mut Intent) -> Vec<Changed>) {
         let mut intent = self.intent.write().unwrap_or_else(PoisonError::into_inner);
         let was_loaded = intent.loaded();
-        let before = sandbox_ids(&intent, &facts, snapshot);
-        let changed = if snapshot {
-            intent.replace(source, revision, facts)
-        } else {
-            intent.apply(source, revision, facts)
-        };
+        let before = sandbox_ids(&intent, named);
+        let changed = change(&mut intent);
         let mut dirty = lock(&self.dirty);
         for change in &changed {
             dirty.mark(change, &intent, self.me);
@@ -180,15 +187,8 @@ fn revisions(intent: &Intent) -> Revisions {
 }
 
 /// The ids of the sandboxes that may go, since afterwards only their names are known.
-fn sandbox_ids(intent: &Intent, facts: &[Fact], snapshot: bool) -> BTreeMap<Name, SandboxId> {
-    let named: BTreeSet<&Name> = facts
-        .iter()
-        .filter_map(|fact| match fact.touched() {
-            Touched::Sandbox(name) => intent.sandboxes().get_key_value(&name).map(|(name, _)| name),
-            _ => None,
-        })
-        .collect();
-    let concerned = intent.sandboxes().iter().filter(|(name, _)| snapshot || named.contains(name));
+fn sandbox_ids(intent: &Intent, named: &BTreeSet<Touched>) -> BTreeMap<Name, SandboxId> {
+    let concerned = intent.sandboxes().iter().filter(|(name, _)| named.contains(&Touched::Sandbox((*name).clone())));
     concerned.map(|(name, sandbox)| (name.clone(), sandbox.id)).collect()
 }
 
