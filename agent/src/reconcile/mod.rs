@@ -37,7 +37,10 @@ use crate::{
 };
 
 pub(crate) use self::units::chain;
-pub use self::{network::is_here, units::marked_units};
+pub use self::{
+    network::{host_routes, is_here},
+    units::marked_units,
+};
 
 /// What the loop needs of the gossip: who is down, and to say what has been programmed.
 pub trait Peers: Send + Sync + 'static {

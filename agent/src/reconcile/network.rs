@@ -100,7 +100,7 @@ pub fn base(intent: &Intent, env: &Env, id: NetworkId) -> Option<Base> {
     let member = view.members().get(&env.me)?.clone();
     let vxlan = Vxlan { vni: network.vni?, local: env.vtep, port: env.vxlan_port };
     let leg = if network.internal { None } else { env.legs.get(&id).copied() };
-    let host_routes = if leg.is_some() { host_routes(intent, env, network) } else { Vec::new() };
+    let host_routes = if leg.is_some() { host_routes(intent, env.me, network).0 } else { Vec::new() };
     let floods = if network.multicast { peers(intent, env, view).map(|(_, vtep)| vtep).collect() } else { Vec::new() };
     let mtu = mtu(intent, env, network, view);
     Some(Base { network: network.clone(), member, vxlan, mtu, leg, host_routes, floods, features: env.features })
@@ -131,18 +131,24 @@ fn mtu(intent: &Intent, env: &Env, network: &Network, view: &NetworkView) -> u32
     underlay.saturating_sub(overhead(env.vtep)).max(least)
 }
 
-/// Of several networks here with overlapping subnets the oldest has the host's route.
-fn host_routes(intent: &Intent, env: &Env, network: &Network) -> Vec<IpNet> {
+/// Of several networks here with overlapping subnets the oldest has the host's route. The subnets that the host reaches
+/// by way of `network`, and those that it does not, with the network that it reaches instead.
+pub fn host_routes(intent: &Intent, me: NodeId, network: &Network) -> (Vec<IpNet>, Vec<(IpNet, Name)>) {
     let older = |other: &&Network| (other.created, other.id) < (network.created, network.id) && !other.internal;
-    let taken: Vec<IpNet> = intent
-        .networks()
-        .filter(|(_, view)| is_here(view, env.me))
-        .filter_map(|(_, view)| view.network())
-        .filter(older)
-        .flat_map(|other| other.subnets.iter().map(|subnet| subnet.prefix))
-        .collect();
-    let free = |prefix: &IpNet| !taken.iter().any(|taken| taken.contains(prefix) || prefix.contains(taken));
-    network.subnets.iter().map(|subnet| subnet.prefix).filter(free).collect()
+    let here = intent.networks().filter(|(_, view)| is_here(view, me)).filter_map(|(_, view)| view.network());
+    let older: Vec<&Network> = here.filter(older).collect();
+    let (mut routed, mut blocked) = (Vec::new(), Vec::new());
+    for subnet in &network.subnets {
+        let meets = |other: &&&Network| {
+            let mut prefixes = other.subnets.iter().map(|other| other.prefix);
+            prefixes.any(|prefix| prefix.contains(&subnet.prefix) || subnet.prefix.contains(&prefix))
+        };
+        match older.iter().find(meets) {
+            None => routed.push(subnet.prefix),
+            Some(other) => blocked.push((subnet.prefix, other.name.clone())),
+        }
+    }
+    (routed, blocked)
 }
 
 /// One piece; None where there is nothing to program for it (any more).

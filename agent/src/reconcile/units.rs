@@ -101,6 +101,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
         let failures = self.apply(unit, plan.ops).await;
         if let Unit::Network(id) = unit {
+            self.world.set_mtu(id, plan.programmed.as_ref().map(|(base, _)| base.mtu));
             match plan.programmed.filter(|_| failures.is_empty()) {
                 Some((base, pieces)) => {
                     self.programmed.insert(id, Programmed { base, pieces });

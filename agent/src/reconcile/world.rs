@@ -13,7 +13,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use super::dirty::{Depth, Dirty};
 use crate::{
     intent::{Changed, Fact, Intent, Source, Touched},
-    model::{Name, NodeId, SandboxId},
+    model::{Name, NetworkId, NodeId, SandboxId},
     plan::{op::Op, ownership::Unit},
 };
 
@@ -52,6 +52,8 @@ pub struct World {
     dirty: Mutex<Dirty>,
     wake: Notify,
     outcomes: Mutex<BTreeMap<Unit, Outcome>>,
+    /// MTU of the endpoints of the networks here, in bytes.
+    mtus: Mutex<BTreeMap<NetworkId, u32>>,
     rounds: watch::Sender<u64>,
     changes: broadcast::Sender<Changed>,
 }
@@ -66,6 +68,7 @@ impl World {
             dirty: Mutex::default(),
             wake: Notify::new(),
             outcomes: Mutex::default(),
+            mtus: Mutex::default(),
             rounds: watch::Sender::new(0),
             changes: broadcast::Sender::new(1024),
         }
@@ -157,6 +160,19 @@ impl World {
     /// What came of the last look at a unit.
     pub fn outcome(&self, unit: Unit) -> Option<Outcome> {
         lock(&self.outcomes).get(&unit).cloned()
+    }
+
+    /// The MTU of a network's endpoints as it was last programmed here, in bytes.
+    pub fn mtu(&self, network: NetworkId) -> Option<u32> {
+        lock(&self.mtus).get(&network).copied()
+    }
+
+    pub(super) fn set_mtu(&self, network: NetworkId, mtu: Option<u32>) {
+        let mut mtus = lock(&self.mtus);
+        match mtu {
+            Some(mtu) => mtus.insert(network, mtu),
+            None => mtus.remove(&network),
+        };
     }
 
     /// Wait until both stores have been read and the intent reflects at least `revisions`.

@@ -1,6 +1,6 @@
 //! What a process in a sandbox finds under /etc: hosts, resolv.conf, hostname.
 //!
-//! They lie in the run directory; `ovctl run` and `exec` mount them. Each is replaced whole, so that nobody reads half.
+//! They lie in the run directory; `ovctl run` and `exec` mount them, so each is rewritten in place.
 
 use std::{fmt::Write as _, io, path::PathBuf};
 
