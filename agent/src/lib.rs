@@ -1,6 +1,7 @@
 //! The per-host agent of ovnet. `docs/ARCHITECTURE.md` has the map.
 
 pub mod api;
+pub mod app;
 pub mod config;
 pub mod convert;
 pub mod gossip;
@@ -12,3 +13,4 @@ pub mod plan;
 pub mod reconcile;
 pub mod service;
 pub mod store;
+pub mod telemetry;

@@ -17,7 +17,9 @@ pub(super) async fn stream(
     local: &Store,
 ) -> Result<ReceiverStream<Result<v1::StoreEntry, Status>>, ServiceError> {
     let mut entries: Vec<v1::StoreEntry> = Vec::new();
-    for (name, store, range) in [("global", global, KeyRange::everything()), ("local", local, KeyRange::local())] {
+    for (name, store, range) in
+        [("global", global, KeyRange::everything()), ("local", local, KeyRange::local())]
+    {
         entries.extend(store.list(&range).await?.entries.iter().map(|entry| describe(name, entry)));
     }
     let (out, stream) = mpsc::channel(64);

@@ -67,7 +67,10 @@ fn reply<T, U>(result: Result<T, ServiceError>, into: impl FnOnce(T) -> U) -> Re
 
 #[tonic::async_trait]
 impl<K: Kernel> Agent for Api<K> {
-    async fn create_network(&self, request: Request<v1::CreateNetworkRequest>) -> Reply<v1::CreateNetworkResponse> {
+    async fn create_network(
+        &self,
+        request: Request<v1::CreateNetworkRequest>,
+    ) -> Reply<v1::CreateNetworkResponse> {
         let asked = request.into_inner();
         let spec = NetworkSpec {
             name: asked.name,
@@ -89,7 +92,10 @@ impl<K: Kernel> Agent for Api<K> {
         })
     }
 
-    async fn list_networks(&self, _request: Request<v1::ListNetworksRequest>) -> Reply<v1::ListNetworksResponse> {
+    async fn list_networks(
+        &self,
+        _request: Request<v1::ListNetworksRequest>,
+    ) -> Reply<v1::ListNetworksResponse> {
         let ready = self.service.ready();
         reply(ready, |()| v1::ListNetworksResponse { networks: view::networks(&self.service) })
     }
@@ -101,12 +107,18 @@ impl<K: Kernel> Agent for Api<K> {
         reply(view::network(&self.service, &request.into_inner().network), |detail| detail)
     }
 
-    async fn remove_network(&self, request: Request<v1::RemoveNetworkRequest>) -> Reply<v1::RemoveNetworkResponse> {
+    async fn remove_network(
+        &self,
+        request: Request<v1::RemoveNetworkRequest>,
+    ) -> Reply<v1::RemoveNetworkResponse> {
         let removed = self.service.remove_network(&request.into_inner().network).await;
         reply(removed, |(id, name)| v1::RemoveNetworkResponse { id: id.to_string(), name: name.to_string() })
     }
 
-    async fn prune_networks(&self, _request: Request<v1::PruneNetworksRequest>) -> Reply<v1::PruneNetworksResponse> {
+    async fn prune_networks(
+        &self,
+        _request: Request<v1::PruneNetworksRequest>,
+    ) -> Reply<v1::PruneNetworksResponse> {
         reply(self.service.prune_networks().await, |names| v1::PruneNetworksResponse {
             names: names.iter().map(ToString::to_string).collect(),
         })
@@ -125,13 +137,19 @@ impl<K: Kernel> Agent for Api<K> {
         })
     }
 
-    async fn disconnect_sandbox(&self, request: Request<v1::DisconnectRequest>) -> Reply<v1::DisconnectResponse> {
+    async fn disconnect_sandbox(
+        &self,
+        request: Request<v1::DisconnectRequest>,
+    ) -> Reply<v1::DisconnectResponse> {
         let asked = request.into_inner();
         let done = self.service.disconnect(&asked.network, &asked.sandbox, asked.force).await;
         reply(done, |()| v1::DisconnectResponse {})
     }
 
-    async fn create_sandbox(&self, request: Request<v1::CreateSandboxRequest>) -> Reply<v1::CreateSandboxResponse> {
+    async fn create_sandbox(
+        &self,
+        request: Request<v1::CreateSandboxRequest>,
+    ) -> Reply<v1::CreateSandboxResponse> {
         let created = match sandbox(request.into_inner()) {
             Ok(spec) => self.service.create_sandbox(spec).await,
             Err(error) => Err(error),
@@ -144,7 +162,10 @@ impl<K: Kernel> Agent for Api<K> {
         })
     }
 
-    async fn list_sandboxes(&self, _request: Request<v1::ListSandboxesRequest>) -> Reply<v1::ListSandboxesResponse> {
+    async fn list_sandboxes(
+        &self,
+        _request: Request<v1::ListSandboxesRequest>,
+    ) -> Reply<v1::ListSandboxesResponse> {
         reply(view::sandboxes(&self.service).await, |sandboxes| v1::ListSandboxesResponse { sandboxes })
     }
 
@@ -152,18 +173,27 @@ impl<K: Kernel> Agent for Api<K> {
         reply(view::sandbox(&self.service, &request.into_inner().sandbox).await, |detail| detail)
     }
 
-    async fn remove_sandbox(&self, request: Request<v1::RemoveSandboxRequest>) -> Reply<v1::RemoveSandboxResponse> {
+    async fn remove_sandbox(
+        &self,
+        request: Request<v1::RemoveSandboxRequest>,
+    ) -> Reply<v1::RemoveSandboxResponse> {
         let asked = request.into_inner();
         let removed = self.service.remove_sandbox(&asked.sandbox, asked.force).await;
         reply(removed, |name| v1::RemoveSandboxResponse { name: name.to_string() })
     }
 
-    async fn list_endpoints(&self, request: Request<v1::ListEndpointsRequest>) -> Reply<v1::ListEndpointsResponse> {
+    async fn list_endpoints(
+        &self,
+        request: Request<v1::ListEndpointsRequest>,
+    ) -> Reply<v1::ListEndpointsResponse> {
         let listed = view::endpoints(&self.service, &request.into_inner().network);
         reply(listed, |endpoints| v1::ListEndpointsResponse { endpoints })
     }
 
-    async fn inspect_endpoint(&self, request: Request<v1::InspectEndpointRequest>) -> Reply<v1::EndpointDetail> {
+    async fn inspect_endpoint(
+        &self,
+        request: Request<v1::InspectEndpointRequest>,
+    ) -> Reply<v1::EndpointDetail> {
         reply(view::endpoint(&self.service, &request.into_inner().endpoint), |detail| detail)
     }
 
@@ -226,7 +256,10 @@ impl<K: Kernel> Api<K> {
         let only = match network {
             "" => None,
             text => {
-                let id = self.service.world.read(|intent| intent.find_network(text).map(|(network, _)| network.id))?;
+                let id = self
+                    .service
+                    .world
+                    .read(|intent| intent.find_network(text).map(|(network, _)| network.id))?;
                 Some(Unit::Network(id))
             }
         };
@@ -242,7 +275,9 @@ impl<K: Kernel> Api<K> {
                 Ok(steps) => lines.extend(
                     steps.iter().map(|step| v1::DiffLine { unit: unit.clone(), operation: step.to_string() }),
                 ),
-                Err(error) => return Err(ServiceError::Kernel(format!("{unit} cannot be looked at: {error}"))),
+                Err(error) => {
+                    return Err(ServiceError::Kernel(format!("{unit} cannot be looked at: {error}")));
+                }
             }
         }
         Ok(lines)
@@ -253,7 +288,11 @@ fn attachment(asked: v1::Attachment) -> Result<AttachSpec, ServiceError> {
     let address = |text: &str| match text {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_parse| {
-            crate::model::Invalid::new("address", text, "expected an IPv4 or IPv6 address without prefix length")
+            crate::model::Invalid::new(
+                "address",
+                text,
+                "expected an IPv4 or IPv6 address without prefix length",
+            )
         }),
     };
     let mac = match asked.mac_address.as_str() {
@@ -261,7 +300,13 @@ fn attachment(asked: v1::Attachment) -> Result<AttachSpec, ServiceError> {
         text => Some(text.parse::<Mac>()?),
     };
     let aliases = asked.aliases.iter().map(|text| Name::parse("alias", text)).collect::<Result<_, _>>()?;
-    Ok(AttachSpec { network: asked.network, ip: address(&asked.ip)?, ip6: address(&asked.ip6)?, mac, aliases })
+    Ok(AttachSpec {
+        network: asked.network,
+        ip: address(&asked.ip)?,
+        ip6: address(&asked.ip6)?,
+        mac,
+        aliases,
+    })
 }
 
 fn sandbox(asked: v1::CreateSandboxRequest) -> Result<SandboxSpec, ServiceError> {

@@ -7,7 +7,9 @@ use crate::{intent::LookupError, service::ServiceError};
 /// The status of a refusal.
 pub(super) fn of(error: &ServiceError) -> Status {
     let code = match error {
-        ServiceError::Invalid(_) | ServiceError::Lookup(LookupError::Ambiguous { .. }) => Code::InvalidArgument,
+        ServiceError::Invalid(_) | ServiceError::Lookup(LookupError::Ambiguous { .. }) => {
+            Code::InvalidArgument
+        }
         ServiceError::Lookup(LookupError::Unknown { .. }) => Code::NotFound,
         ServiceError::Exists(_) => Code::AlreadyExists,
         ServiceError::InUse(_) | ServiceError::Kernel(_) => Code::FailedPrecondition,

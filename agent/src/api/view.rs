@@ -13,8 +13,9 @@ use crate::{
 
 /// Every network.
 pub(super) fn networks<K: Kernel>(service: &Service<K>) -> Vec<v1::Network> {
-    let mut networks: Vec<v1::Network> =
-        service.world.read(|intent| intent.networks().filter_map(|(_, view)| view.network()).map(Into::into).collect());
+    let mut networks: Vec<v1::Network> = service
+        .world
+        .read(|intent| intent.networks().filter_map(|(_, view)| view.network()).map(Into::into).collect());
     networks.sort_by(|a, b| a.name.cmp(&b.name));
     networks
 }
@@ -66,7 +67,9 @@ fn host_routes<K: Kernel>(
         return (Vec::new(), "this host has no endpoint of the network".into());
     }
     let (routed, blocked) = crate::reconcile::host_routes(intent, service.world.me, network);
-    let notes = blocked.iter().map(|(prefix, other)| format!("{prefix} is routed to network {other}, which is older"));
+    let notes = blocked
+        .iter()
+        .map(|(prefix, other)| format!("{prefix} is routed to network {other}, which is older"));
     (routed.iter().map(ToString::to_string).collect(), notes.collect::<Vec<_>>().join("; "))
 }
 
@@ -88,7 +91,10 @@ pub(super) fn endpoints<K: Kernel>(
 }
 
 /// One endpoint.
-pub(super) fn endpoint<K: Kernel>(service: &Service<K>, text: &str) -> Result<v1::EndpointDetail, ServiceError> {
+pub(super) fn endpoint<K: Kernel>(
+    service: &Service<K>,
+    text: &str,
+) -> Result<v1::EndpointDetail, ServiceError> {
     service.ready()?;
     service.world.read(|intent| Ok(detail(intent, intent.find_endpoint(text)?)))
 }
@@ -102,7 +108,9 @@ fn detail(intent: &Intent, endpoint: &Endpoint) -> v1::EndpointDetail {
 }
 
 /// Every sandbox of this node.
-pub(super) async fn sandboxes<K: Kernel>(service: &Service<K>) -> Result<Vec<v1::SandboxDetail>, ServiceError> {
+pub(super) async fn sandboxes<K: Kernel>(
+    service: &Service<K>,
+) -> Result<Vec<v1::SandboxDetail>, ServiceError> {
     service.ready()?;
     let sandboxes: Vec<Sandbox> = service.world.read(|intent| intent.sandboxes().values().cloned().collect());
     let mut details = Vec::with_capacity(sandboxes.len());
@@ -113,7 +121,10 @@ pub(super) async fn sandboxes<K: Kernel>(service: &Service<K>) -> Result<Vec<v1:
 }
 
 /// One sandbox.
-pub(super) async fn sandbox<K: Kernel>(service: &Service<K>, text: &str) -> Result<v1::SandboxDetail, ServiceError> {
+pub(super) async fn sandbox<K: Kernel>(
+    service: &Service<K>,
+    text: &str,
+) -> Result<v1::SandboxDetail, ServiceError> {
     service.ready()?;
     let sandbox = service.world.read(|intent| intent.find_sandbox(text).cloned())?;
     sandbox_detail(service, &sandbox).await
@@ -140,10 +151,10 @@ async fn sandbox_detail<K: Kernel>(
 
 /// One node.
 pub(super) fn node<K: Kernel>(service: &Service<K>, state: NodeState) -> v1::NodeDetail {
-    let counters = if state.is_self { service.gossip.counters().readings() } else { Vec::new() };
+    let counters = if state.is_self { service.gossip.counters().all() } else { Vec::new() };
     v1::NodeDetail {
         node: Some((&state.node).into()),
-        state: state.state.map_or("unknown", |state| state.as_str()).to_owned(),
+        state: state.state.map_or_else(|| "unknown".to_owned(), |state| state.to_string()),
         is_self: state.is_self,
         lease: state.lease,
         endpoints: u32::try_from(state.endpoints).unwrap_or(u32::MAX),

@@ -62,8 +62,12 @@ fn fact_of_removal(key: &Key) -> Option<Fact> {
 fn fact(key: &Key, value: Option<&[u8]>) -> Result<Option<Fact>, Invalid> {
     Ok(Some(match key {
         Key::Network(id) => Fact::Network(*id, value.map(Network::from_bytes).transpose()?),
-        Key::Endpoint(network, id) => Fact::Endpoint(*network, *id, value.map(Endpoint::from_bytes).transpose()?),
-        Key::Member(network, node) => Fact::Member(*network, *node, value.map(Member::from_bytes).transpose()?),
+        Key::Endpoint(network, id) => {
+            Fact::Endpoint(*network, *id, value.map(Endpoint::from_bytes).transpose()?)
+        }
+        Key::Member(network, node) => {
+            Fact::Member(*network, *node, value.map(Member::from_bytes).transpose()?)
+        }
         Key::Node(id) => Fact::Node(*id, value.map(Node::from_bytes).transpose()?),
         Key::Alive(id) => Fact::Alive(*id, value.is_some()),
         Key::Sandbox(name) => Fact::Sandbox(name.clone(), value.map(Sandbox::from_bytes).transpose()?),

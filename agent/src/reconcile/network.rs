@@ -101,20 +101,37 @@ pub fn base(intent: &Intent, env: &Env, id: NetworkId) -> Option<Base> {
     let vxlan = Vxlan { vni: network.vni?, local: env.vtep, port: env.vxlan_port };
     let leg = if network.internal { None } else { env.legs.get(&id).copied() };
     let host_routes = if leg.is_some() { host_routes(intent, env.me, network).0 } else { Vec::new() };
-    let floods = if network.multicast { peers(intent, env, view).map(|(_, vtep)| vtep).collect() } else { Vec::new() };
+    let floods =
+        if network.multicast { peers(intent, env, view).map(|(_, vtep)| vtep).collect() } else { Vec::new() };
     let mtu = mtu(intent, env, network, view);
-    Some(Base { network: network.clone(), member, vxlan, mtu, leg, host_routes, floods, features: env.features })
+    Some(Base {
+        network: network.clone(),
+        member,
+        vxlan,
+        mtu,
+        leg,
+        host_routes,
+        floods,
+        features: env.features,
+    })
 }
 
 /// The other nodes of a network that are not hidden, with their VTEPs.
-fn peers<'a>(intent: &'a Intent, env: &'a Env, view: &'a NetworkView) -> impl Iterator<Item = (NodeId, IpAddr)> + 'a {
+fn peers<'a>(
+    intent: &'a Intent,
+    env: &'a Env,
+    view: &'a NetworkView,
+) -> impl Iterator<Item = (NodeId, IpAddr)> + 'a {
     let others = view.members().keys().filter(|node| **node != env.me && !env.hidden.contains(node));
     others.filter_map(|node| Some((*node, intent.nodes().get(node)?.vtep)))
 }
 
 /// The VTEPs that a network's MTU depends on.
 pub fn peer_vteps(intent: &Intent, env: &Env, id: NetworkId) -> Vec<IpAddr> {
-    intent.network(id).map(|view| peers(intent, env, view).map(|(_, vtep)| vtep).collect()).unwrap_or_default()
+    intent
+        .network(id)
+        .map(|view| peers(intent, env, view).map(|(_, vtep)| vtep).collect())
+        .unwrap_or_default()
 }
 
 /// The chosen MTU, or what fits the narrowest part of the underlay between the network's nodes.
@@ -134,7 +151,8 @@ fn mtu(intent: &Intent, env: &Env, network: &Network, view: &NetworkView) -> u32
 /// Of several networks here with overlapping subnets the oldest has the host's route. The subnets that the host reaches
 /// by way of `network`, and those that it does not, with the network that it reaches instead.
 pub fn host_routes(intent: &Intent, me: NodeId, network: &Network) -> (Vec<IpNet>, Vec<(IpNet, Name)>) {
-    let older = |other: &&Network| (other.created, other.id) < (network.created, network.id) && !other.internal;
+    let older =
+        |other: &&Network| (other.created, other.id) < (network.created, network.id) && !other.internal;
     let here = intent.networks().filter(|(_, view)| is_here(view, me)).filter_map(|(_, view)| view.network());
     let older: Vec<&Network> = here.filter(older).collect();
     let (mut routed, mut blocked) = (Vec::new(), Vec::new());
@@ -215,7 +233,9 @@ pub fn wanted<'a>(base: &'a Base, pieces: impl IntoIterator<Item = &'a Piece>) -
     let (mut local, mut remote) = (Vec::new(), Vec::new());
     for piece in pieces {
         match piece {
-            Piece::Local(endpoint, sandbox) => local.push(LocalEndpoint { endpoint, sandbox: sandbox.clone() }),
+            Piece::Local(endpoint, sandbox) => {
+                local.push(LocalEndpoint { endpoint, sandbox: sandbox.clone() })
+            }
             Piece::Remote(station) => remote.push(station.clone()),
         }
     }
@@ -244,7 +264,10 @@ pub fn look(id: NetworkId, wanted: &State) -> Look {
     let inside = look.netns.entry(netns_of(id)).or_default();
     inside.links = None;
     inside.table = true;
-    let host = look.netns.entry(Netns::Host).or_insert_with(|| LookAt { links: Some(BTreeSet::new()), ..LookAt::default() });
+    let host = look
+        .netns
+        .entry(Netns::Host)
+        .or_insert_with(|| LookAt { links: Some(BTreeSet::new()), ..LookAt::default() });
     if let Some(links) = &mut host.links {
         links.insert(outer_name(id));
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     kernel::{ApplyError, Kernel, KernelError},
-    model::{Name, NetworkId, Sandbox},
+    model::{NetworkId, Sandbox},
     plan::{
         Features, HostInput, Leg, host,
         op::Op,
@@ -37,7 +37,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         match unit {
             Unit::Host => self.look_at_host().await,
             Unit::Sandbox(id) => {
-                let sandbox = self.world.read(|intent| intent.sandboxes().values().find(|it| it.id == id).cloned());
+                let sandbox =
+                    self.world.read(|intent| intent.sandboxes().values().find(|it| it.id == id).cloned());
                 self.look_at_sandbox(unit, sandbox).await
             }
             Unit::Network(id) => self.look_at_network(id).await,
@@ -120,7 +121,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Plan changed rows against what was programmed for them.
     pub(super) async fn network_rows(&mut self, id: NetworkId, rows: BTreeSet<Row>) -> Failures {
         let Some(programmed) = self.programmed.get(&id) else {
-            let here = self.world.read(|intent| intent.network(id).is_some_and(|view| super::is_here(view, self.world.me)));
+            let here = self
+                .world
+                .read(|intent| intent.network(id).is_some_and(|view| super::is_here(view, self.world.me)));
             return if here { self.full(Unit::Network(id)).await } else { Vec::new() };
         };
         let rows = self.world.read(|intent| network::spell_out(intent, id, rows, programmed));
@@ -132,11 +135,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             let new = rows.iter().map(|row| (*row, network::piece(intent, &env, id, *row)));
             (network::base(intent, &env, id), new.collect::<Vec<_>>())
         });
-        let Some(programmed) = self.programmed.get_mut(&id).filter(|programmed| Some(&programmed.base) == base.as_ref())
+        let Some(programmed) =
+            self.programmed.get_mut(&id).filter(|programmed| Some(&programmed.base) == base.as_ref())
         else {
             return self.full(Unit::Network(id)).await;
         };
-        let before = network::wanted(&programmed.base, rows.iter().filter_map(|row| programmed.pieces.get(row)));
+        let before =
+            network::wanted(&programmed.base, rows.iter().filter_map(|row| programmed.pieces.get(row)));
         let after = network::wanted(&programmed.base, new.iter().filter_map(|(_, piece)| piece.as_ref()));
         let ops = plan(Unit::Network(id), &after, &before);
         for (row, piece) in new {
@@ -178,7 +183,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             let asked = endpoints.filter(|it| rows.is_none_or(|rows| rows.contains(&Row::Endpoint(it.id))));
             let sandboxes: Vec<Sandbox> =
                 asked.filter_map(|it| intent.sandboxes().get(&it.sandbox).cloned()).collect();
-            let dead = intent.nodes().keys().filter(|node| !intent.is_alive(**node) && self.peers.is_down(**node));
+            let dead =
+                intent.nodes().keys().filter(|node| !intent.is_alive(**node) && self.peers.is_down(**node));
             (sandboxes, dead.copied().filter(|node| *node != me).collect())
         });
         let mut present = BTreeMap::new();
@@ -233,7 +239,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         match self.kernel.facts().await {
             Ok(facts) => {
                 let vtep = self.settings.vtep;
-                let carries = |link: &&crate::kernel::FactLink| link.addresses.iter().any(|it| it.addr() == vtep);
+                let carries =
+                    |link: &&crate::kernel::FactLink| link.addresses.iter().any(|it| it.addr() == vtep);
                 match facts.links.iter().find(carries) {
                     Some(link) => self.underlay_mtu = link.mtu,
                     None => tracing::warn!(%vtep, "no link of this host has the advertised address"),
@@ -245,8 +252,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let at = LookAt { links: Some(BTreeSet::new()), sysctls, table: false };
         match self.observe(Look { netns: [(Netns::Host, at)].into() }).await {
             Ok(seen) => {
-                let has = |key| seen.netns.get(&Netns::Host).is_some_and(|host| host.sysctls.contains_key(key));
-                self.features = Features { bridge_netfilter: has(BRIDGE_NETFILTER), ipv6: has(FORWARDING_V6) };
+                let has =
+                    |key| seen.netns.get(&Netns::Host).is_some_and(|host| host.sysctls.contains_key(key));
+                self.features =
+                    Features { bridge_netfilter: has(BRIDGE_NETFILTER), ipv6: has(FORWARDING_V6) };
             }
             Err(error) => tracing::warn!(%error, "cannot look at the kernel's features"),
         }
@@ -267,7 +276,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             return Ok(());
         }
         let taken: BTreeSet<Leg> = self.legs.values().copied().collect();
-        let leg = Leg::lowest_free(|leg| taken.contains(&leg)).ok_or("this host has 8192 networks already")?;
+        let leg =
+            Leg::lowest_free(|leg| taken.contains(&leg)).ok_or("this host has 8192 networks already")?;
         let commit = Commit::new().put(Key::Leg(id), leg.index().to_string());
         self.local.commit(commit).await.map_err(|error| chain(&error))?;
         self.legs.insert(id, leg);
@@ -332,4 +342,3 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-

@@ -81,11 +81,19 @@ impl World {
 
     /// Take in what a store says has changed at `revision`.
     pub fn feed(&self, source: Source, revision: i64, facts: Vec<Fact>) {
-        self.take_in(&facts.iter().map(Fact::touched).collect(), |intent| intent.apply(source, revision, facts));
+        self.take_in(&facts.iter().map(Fact::touched).collect(), |intent| {
+            intent.apply(source, revision, facts)
+        });
     }
 
     /// Take in a store's whole snapshot at `revision`. What it does not name is gone, but for `unreadable`.
-    pub fn feed_snapshot(&self, source: Source, revision: i64, facts: Vec<Fact>, unreadable: &BTreeSet<Touched>) {
+    pub fn feed_snapshot(
+        &self,
+        source: Source,
+        revision: i64,
+        facts: Vec<Fact>,
+        unreadable: &BTreeSet<Touched>,
+    ) {
         let mut named: BTreeSet<Touched> = facts.iter().map(Fact::touched).collect();
         self.read(|intent| named.extend(intent.sandboxes().keys().cloned().map(Touched::Sandbox)));
         self.take_in(&named, |intent| intent.replace(source, revision, facts, unreadable));
@@ -204,7 +212,8 @@ fn revisions(intent: &Intent) -> Revisions {
 
 /// The ids of the sandboxes that may go, since afterwards only their names are known.
 fn sandbox_ids(intent: &Intent, named: &BTreeSet<Touched>) -> BTreeMap<Name, SandboxId> {
-    let concerned = intent.sandboxes().iter().filter(|(name, _)| named.contains(&Touched::Sandbox((*name).clone())));
+    let concerned =
+        intent.sandboxes().iter().filter(|(name, _)| named.contains(&Touched::Sandbox((*name).clone())));
     concerned.map(|(name, sandbox)| (name.clone(), sandbox.id)).collect()
 }
 

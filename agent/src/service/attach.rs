@@ -88,7 +88,8 @@ impl<K: Kernel> Service<K> {
                 let mut passed_over = passed_over.clone();
                 passed_over.extend(self.reserved(network.id));
                 let me = self.world.me;
-                let choice = Choice { me, spec, sandbox, passed_over, interfaces: interfaces.clone(), attempt };
+                let choice =
+                    Choice { me, spec, sandbox, passed_over, interfaces: interfaces.clone(), attempt };
                 let draft = Draft::new(intent, &choice)?;
                 let reserved = self.reserve(draft.network.id, &draft.addresses());
                 Ok::<_, ServiceError>((draft, reserved))
@@ -98,7 +99,10 @@ impl<K: Kernel> Service<K> {
             match committed {
                 Ok(revision) => return Ok((draft, revision)),
                 Err(CommitError::Refused(refusals)) => {
-                    let newest = refusals.iter().filter_map(|refusal| Some(refusal.found.as_ref()?.mod_revision)).max();
+                    let newest = refusals
+                        .iter()
+                        .filter_map(|refusal| Some(refusal.found.as_ref()?.mod_revision))
+                        .max();
                     passed_over.extend(self.weigh(&draft, spec, refusals)?);
                     // What refused us is known here soon; choosing before that would only be refused again.
                     let seen = self.world.reached(Revisions { global: newest.unwrap_or_default(), local: 0 });
@@ -114,7 +118,12 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Which refusals can be mended by choosing again, and which cannot. The addresses that are taken come back.
-    fn weigh(&self, draft: &Draft, spec: &AttachSpec, refusals: Vec<Refusal>) -> Result<Vec<IpAddr>, ServiceError> {
+    fn weigh(
+        &self,
+        draft: &Draft,
+        spec: &AttachSpec,
+        refusals: Vec<Refusal>,
+    ) -> Result<Vec<IpAddr>, ServiceError> {
         let mut taken = Vec::new();
         for refusal in refusals {
             match refusal.guard {
@@ -152,13 +161,17 @@ impl<K: Kernel> Service<K> {
         let at = Revisions { global: revision, local: 0 };
         let heard = tokio::time::timeout(LOCAL_DEADLINE, self.world.reached(at)).await;
         if heard.is_err() {
-            return Err(ServiceError::StoreAway("the store took the endpoint, but does not say so: it was taken back".into()));
+            return Err(ServiceError::StoreAway(
+                "the store took the endpoint, but does not say so: it was taken back".into(),
+            ));
         }
         let others = self.live_members(endpoint);
         let confirm = self.gossip.confirm(endpoint.network, revision, others, self.settings.attach_deadline);
-        let here = tokio::time::timeout(LOCAL_DEADLINE, self.world.programmed(Unit::Network(endpoint.network), at));
+        let here =
+            tokio::time::timeout(LOCAL_DEADLINE, self.world.programmed(Unit::Network(endpoint.network), at));
         let (missing, here) = tokio::join!(confirm, here);
-        let outcome = here.map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
+        let outcome =
+            here.map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
         refuse_failures(&outcome)?;
         let name = |node: &NodeId| {
             let known = self.world.read(|intent| intent.nodes().get(node).map(|node| node.name.to_string()));
@@ -174,7 +187,7 @@ impl<K: Kernel> Service<K> {
             let nodes = intent.network(endpoint.network).map(|view| view.members().keys().copied());
             let others = nodes.into_iter().flatten().filter(|node| *node != self.world.me);
             let alive = others.filter_map(|node| {
-                let member = members.get(&node).filter(|member| member.state.is_up())?;
+                let member = members.get(&node).filter(|member| member.state.is_active())?;
                 Some((node, member.address))
             });
             alive.collect()
@@ -213,6 +226,8 @@ fn refuse_failures(outcome: &Outcome) -> Result<(), ServiceError> {
     match outcome.failures.first() {
         None => Ok(()),
         Some((Some(step), error)) => Err(ServiceError::Kernel(format!("this host cannot {step}: {error}"))),
-        Some((None, error)) => Err(ServiceError::Kernel(format!("this host's kernel cannot be looked at: {error}"))),
+        Some((None, error)) => {
+            Err(ServiceError::Kernel(format!("this host's kernel cannot be looked at: {error}")))
+        }
     }
 }

@@ -73,7 +73,8 @@ impl<K: Kernel> Service<K> {
                     return Ok(());
                 }
                 Err(CommitError::Refused(_)) => {
-                    let gone = self.global.get(&Key::Endpoint(endpoint.network, endpoint.id)).await?.1.is_none();
+                    let gone =
+                        self.global.get(&Key::Endpoint(endpoint.network, endpoint.id)).await?.1.is_none();
                     if gone {
                         return Ok(());
                     }
@@ -81,7 +82,10 @@ impl<K: Kernel> Service<K> {
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
         }
-        Err(ServiceError::Busy(format!("endpoint {} could not be removed in {TRIES} tries: try again", endpoint.name)))
+        Err(ServiceError::Busy(format!(
+            "endpoint {} could not be removed in {TRIES} tries: try again",
+            endpoint.name
+        )))
     }
 
     async fn follow_removal(&self, endpoint: &Endpoint, revision: i64) {

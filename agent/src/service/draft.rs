@@ -116,11 +116,17 @@ fn refuse_second(
     choice: &Choice<'_>,
 ) -> Result<(), ServiceError> {
     let name = &choice.sandbox.name;
-    let Some(other) = view.endpoints().values().find(|endpoint| endpoint.name == *name) else { return Ok(()) };
+    let Some(other) = view.endpoints().values().find(|endpoint| endpoint.name == *name) else {
+        return Ok(());
+    };
     if other.node == choice.me {
-        return Err(ServiceError::Exists(format!("sandbox {name} is connected to network {} already", network.name)));
+        return Err(ServiceError::Exists(format!(
+            "sandbox {name} is connected to network {} already",
+            network.name
+        )));
     }
-    let node = intent.nodes().get(&other.node).map_or_else(|| other.node.to_string(), |node| node.name.to_string());
+    let node =
+        intent.nodes().get(&other.node).map_or_else(|| other.node.to_string(), |node| node.name.to_string());
     Err(ServiceError::Exists(format!(
         "network {} has an endpoint named {name} already, on node {node}: names are unique in a network, so give the \
          sandbox another one",
@@ -129,7 +135,11 @@ fn refuse_second(
 }
 
 /// The node's own address of each subnet, for the host.
-fn own_addresses(network: &Network, choice: &Choice<'_>, used: &mut BTreeSet<IpAddr>) -> Result<Member, ServiceError> {
+fn own_addresses(
+    network: &Network,
+    choice: &Choice<'_>,
+    used: &mut BTreeSet<IpAddr>,
+) -> Result<Member, ServiceError> {
     // The addresses that were asked for are not the node's to take.
     used.extend(choice.spec.ip.iter().chain(&choice.spec.ip6));
     let mut addresses = Vec::new();
@@ -208,7 +218,8 @@ fn mac(
     addresses: &[IpNet],
     id: EndpointId,
 ) -> Result<Mac, ServiceError> {
-    let holder = |mac: Mac| if member.mac == mac { Some("this node".into()) } else { view.holder_of_mac(mac) };
+    let holder =
+        |mac: Mac| if member.mac == mac { Some("this node".into()) } else { view.holder_of_mac(mac) };
     if let Some(chosen) = choice.spec.mac {
         return match holder(chosen) {
             None => Ok(chosen),
@@ -216,7 +227,9 @@ fn mac(
         };
     }
     let derived = addresses.first().map(|address| Mac::derived(address.addr()));
-    Ok(derived.filter(|mac| holder(*mac).is_none()).unwrap_or_else(|| Mac::internal(0x46, id.to_string().as_bytes())))
+    Ok(derived
+        .filter(|mac| holder(*mac).is_none())
+        .unwrap_or_else(|| Mac::internal(0x46, id.to_string().as_bytes())))
 }
 
 /// The first of eth0, eth1, … that the sandbox does not have.

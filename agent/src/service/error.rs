@@ -74,7 +74,9 @@ impl From<KernelError> for ServiceError {
         let text = chain(&error);
         match error {
             KernelError::Missing { .. } => Self::Missing(text),
-            KernelError::Os { .. } | KernelError::Privilege { .. } | KernelError::Program { .. } => Self::Kernel(text),
+            KernelError::Os { .. } | KernelError::Privilege { .. } | KernelError::Program { .. } => {
+                Self::Kernel(text)
+            }
         }
     }
 }

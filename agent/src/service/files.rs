@@ -31,7 +31,8 @@ impl<K: Kernel> Service<K> {
             }
         }
         let resolv = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
-        let files = [("hosts", hosts), ("resolv.conf", resolv), ("hostname", format!("{}\n", sandbox.hostname))];
+        let files =
+            [("hosts", hosts), ("resolv.conf", resolv), ("hostname", format!("{}\n", sandbox.hostname))];
         for (file, text) in files {
             if let Err(error) = self.replace_file(name, file, &text).await {
                 tracing::warn!(sandbox = %name, file, %error, "cannot write a sandbox's file");

@@ -1,6 +1,6 @@
 //! `network create`, `rm`, `prune`, and what `inspect` counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
@@ -88,16 +88,18 @@ impl<K: Kernel> Service<K> {
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
         }
-        Err(ServiceError::Busy(format!("others created networks at the same time, {TRIES} times over: try again")))
+        Err(ServiceError::Busy(format!(
+            "others created networks at the same time, {TRIES} times over: try again"
+        )))
     }
 
     /// Choose what was left open: subnets and VNI.
     fn settle(&self, wanted: &Wanted, passed_over: &[IpNet], vnis: &[Vni]) -> Result<Network, ServiceError> {
         let mut network = wanted.network.clone();
         self.world.read(|intent| {
-            let others = intent.networks().filter_map(|(_, view)| view.network());
+            let others: Vec<&Network> = intent.networks().filter_map(|(_, view)| view.network()).collect();
             let mut taken: Vec<IpNet> = passed_over.to_vec();
-            taken.extend(others.clone().flat_map(|other| other.subnets.iter().map(|subnet| subnet.prefix)));
+            taken.extend(others.iter().flat_map(|other| other.subnets.iter().map(|subnet| subnet.prefix)));
             taken.extend(wanted.chosen.iter().map(|subnet| subnet.prefix));
             for v6 in &wanted.automatic {
                 let family = if *v6 { "IPv6" } else { "IPv4" };
@@ -111,13 +113,9 @@ impl<K: Kernel> Service<K> {
                 network.subnets.push(ipam::automatic(prefix).ok_or_else(exhausted)?);
                 taken.push(prefix);
             }
-            let used = |vni: &Vni| others.clone().any(|other| other.vni == Some(*vni)) || vnis.contains(vni);
-            let free = || {
-                let automatic = (Vni::FIRST_AUTOMATIC..=Vni::MAX).filter_map(|number| Vni::new(number).ok());
-                let mut automatic = automatic;
-                automatic.find(|vni| !used(vni))
-            };
-            network.vni = wanted.vni.or_else(free);
+            let used: BTreeSet<Vni> = others.iter().filter_map(|other| other.vni).chain(vnis.iter().copied()).collect();
+            let mut automatic = (Vni::FIRST_AUTOMATIC..=Vni::MAX).filter_map(|number| Vni::new(number).ok());
+            network.vni = wanted.vni.or_else(|| automatic.find(|vni| !used.contains(vni)));
             Ok(network)
         })
     }
@@ -130,7 +128,8 @@ impl<K: Kernel> Service<K> {
                     let mut all = intent.networks().filter_map(|(_, view)| view.network());
                     all.find(|other| other.vni == Some(*vni)).map(|other| other.name.to_string())
                 });
-                let holder = holder.map_or_else(|| "another network".into(), |name| format!("network {name}"));
+                let holder =
+                    holder.map_or_else(|| "another network".into(), |name| format!("network {name}"));
                 ServiceError::Exists(format!("VNI {vni} is taken by {holder}: choose another, or none"))
             }
             Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) => {
@@ -195,7 +194,8 @@ impl<K: Kernel> Service<K> {
 
     /// Why a network cannot go: who is in it.
     fn users(&self, network: &Network, view: &crate::intent::NetworkView) -> Option<String> {
-        let mut names: Vec<String> = view.endpoints().values().map(|endpoint| endpoint.name.to_string()).collect();
+        let mut names: Vec<String> =
+            view.endpoints().values().map(|endpoint| endpoint.name.to_string()).collect();
         if names.is_empty() {
             return None;
         }

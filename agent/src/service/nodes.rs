@@ -2,7 +2,7 @@
 
 use super::{Service, ServiceError};
 use crate::{
-    gossip::MemberState,
+    gossip::State,
     kernel::Kernel,
     model::{Node, NodeId},
     reconcile::world::Revisions,
@@ -15,7 +15,7 @@ pub struct NodeState {
     /// Its record.
     pub node: Node,
     /// As gossip has it; None: gossip never met it.
-    pub state: Option<MemberState>,
+    pub state: Option<State>,
     /// Its lease holds.
     pub lease: bool,
     /// How many endpoints it has.
@@ -42,7 +42,8 @@ impl<K: Kernel> Service<K> {
     pub fn node(&self, text: &str) -> Result<NodeState, ServiceError> {
         self.ready()?;
         let id = self.world.read(|intent| intent.find_node(text, self.world.me).map(|node| node.id))?;
-        self.node_state(id).ok_or_else(|| ServiceError::Busy(format!("node {text} was removed at the same time")))
+        self.node_state(id)
+            .ok_or_else(|| ServiceError::Busy(format!("node {text} was removed at the same time")))
     }
 
     fn node_state(&self, id: NodeId) -> Option<NodeState> {
@@ -50,7 +51,13 @@ impl<K: Kernel> Service<K> {
         self.world.read(|intent| {
             let endpoints = intent.networks().map(|(_, view)| view.endpoints_on(id).count()).sum();
             let node = intent.nodes().get(&id)?.clone();
-            Some(NodeState { node, state, lease: intent.is_alive(id), endpoints, is_self: id == self.world.me })
+            Some(NodeState {
+                node,
+                state,
+                lease: intent.is_alive(id),
+                endpoints,
+                is_self: id == self.world.me,
+            })
         })
     }
 
@@ -66,7 +73,7 @@ impl<K: Kernel> Service<K> {
                 "node {name} is this one: to take this host out, stop the agent and run ovagent cleanup"
             )));
         }
-        if !force && (state.lease || state.state.is_some_and(|state| state.is_up())) {
+        if !force && (state.lease || state.state.is_some_and(|state| state.is_active())) {
             return Err(ServiceError::InUse(format!(
                 "node {name} is alive: stop its agent first, or use --force (it comes back when its agent starts again)"
             )));

@@ -16,7 +16,8 @@ pub(super) fn in_netns(path: &Path) -> Vec<u32> {
     let Ok(inode) = fs::metadata(path).map(|meta| meta.ino()) else { return Vec::new() };
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let inside = |pid: &u32| fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|meta| meta.ino() == inode);
+    let inside =
+        |pid: &u32| fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|meta| meta.ino() == inode);
     pids.filter(|pid| *pid != std::process::id()).filter(inside).collect()
 }
 

@@ -139,19 +139,32 @@ impl<K: Kernel> Service<K> {
             all.find(|other| other.adopted && other.netns_inode == inode).map(|other| other.name.clone())
         });
         if let Some(holder) = holder {
-            return Err(ServiceError::Exists(format!("the network namespace of {what} {input} is sandbox {holder} already")));
+            return Err(ServiceError::Exists(format!(
+                "the network namespace of {what} {input} is sandbox {holder} already"
+            )));
         }
         Ok((path, process, inode))
     }
 
     /// Wait for the namespace, write the files, connect.
-    async fn furnish(&self, sandbox: &Sandbox, spec: &SandboxSpec, revision: i64) -> Result<CreatedSandbox, ServiceError> {
+    async fn furnish(
+        &self,
+        sandbox: &Sandbox,
+        spec: &SandboxSpec,
+        revision: i64,
+    ) -> Result<CreatedSandbox, ServiceError> {
         let at = Revisions { global: 0, local: revision };
-        let programmed = tokio::time::timeout(LOCAL_DEADLINE, self.world.programmed(Unit::Sandbox(sandbox.id), at));
-        let outcome = programmed.await.map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
+        let programmed =
+            tokio::time::timeout(LOCAL_DEADLINE, self.world.programmed(Unit::Sandbox(sandbox.id), at));
+        let outcome = programmed
+            .await
+            .map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
         if let Some((step, error)) = outcome.failures.first() {
             let step = step.as_ref().map_or_else(|| "look at it".into(), ToString::to_string);
-            return Err(ServiceError::Kernel(format!("cannot make sandbox {}: {step}: {error}", sandbox.name)));
+            return Err(ServiceError::Kernel(format!(
+                "cannot make sandbox {}: {step}: {error}",
+                sandbox.name
+            )));
         }
         self.write_files(&sandbox.name).await;
         let mut created =

@@ -5,6 +5,8 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use ipnet::IpNet;
+
 use crate::model::{EndpointId, Invalid, Name, NetworkId, NodeId, Vni};
 
 /// What every global key starts with.
@@ -35,6 +37,8 @@ pub enum Key {
     Alive(NodeId),
     /// `members/<network>/<node>`: a node's presence in a network.
     Member(NetworkId, NodeId),
+    /// `pools/<prefix>` with `-` for `/`: the id of the network that an automatic subnet went to.
+    Pool(IpNet),
     /// Local, `sandboxes/<name>`: a sandbox of this node.
     Sandbox(Name),
     /// Local, `legs/<network>`: the host leg of a network on this node.
@@ -56,6 +60,7 @@ impl fmt::Display for Key {
             Self::Node(id) => write!(f, "{GLOBAL}nodes/{id}"),
             Self::Alive(id) => write!(f, "{GLOBAL}alive/{id}"),
             Self::Member(network, node) => write!(f, "{GLOBAL}members/{network}/{node}"),
+            Self::Pool(prefix) => write!(f, "{GLOBAL}pools/{}-{}", prefix.network(), prefix.prefix_len()),
             Self::Sandbox(name) => write!(f, "{LOCAL}sandboxes/{name}"),
             Self::Leg(network) => write!(f, "{LOCAL}legs/{network}"),
             Self::Sysctl(name) => write!(f, "{LOCAL}sysctls/{name}"),
@@ -95,8 +100,14 @@ fn global(path: &str) -> Result<Option<Key>, Invalid> {
         ["nodes", id] => Key::Node(id.parse()?),
         ["alive", id] => Key::Alive(id.parse()?),
         ["members", network, node] => Key::Member(network.parse()?, node.parse()?),
+        ["pools", prefix] => Key::Pool(pool(prefix)?),
         _ => return Ok(None),
     }))
+}
+
+fn pool(text: &str) -> Result<IpNet, Invalid> {
+    let wrong = |_parse| Invalid::new("pool", text, "expected a prefix such as 10.0.0.0-24");
+    text.replacen('-', "/", 1).parse().map_err(wrong)
 }
 
 fn local(path: &str) -> Result<Option<Key>, Invalid> {
@@ -160,6 +171,7 @@ mod tests {
             node().prop_map(Key::Node),
             node().prop_map(Key::Alive),
             (network(), node()).prop_map(|(network, node)| Key::Member(network, node)),
+            (ip(), 8..=32_u8).prop_map(|(ip, length)| Key::Pool(IpNet::new(ip, length).unwrap().trunc())),
             name().prop_map(Key::Sandbox),
             network().prop_map(Key::Leg),
             "[a-z]{1,8}(\\.[a-z0-9_/]{1,8}){0,4}".prop_map(Key::Sysctl),

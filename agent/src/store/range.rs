@@ -22,8 +22,8 @@ impl KeyRange {
         Self { start: start.into(), end: after_prefix(prefix).unwrap_or_else(|| Self::OPEN.into()) }
     }
 
-    /// Everything that an agent follows: from `alive/` to the end of `nodes/`. Two kinds are left out by the order of
-    /// the keys: `addresses/`, the largest one, which only an allocation reads, and `vnis/`, for the same reason.
+    /// Everything that an agent follows: from `alive/` to the end of `nodes/`. Some kinds are left out by the order of
+    /// the keys: `addresses/`, the largest one, and `pools/` and `vnis/`, which only a transaction's guards look at.
     pub fn followed() -> Self {
         Self { start: format!("{GLOBAL}alive/"), end: format!("{GLOBAL}nodes0") }
     }
