@@ -1,34 +1,18 @@
-//! The store as the rest of the agent sees it: list, get, commit.
-//!
-//! Reads go from endpoint to endpoint until one answers. A change whose answer is lost is looked up before it is sent
-//! again. Whichever endpoint answered last is asked first.
+//! The store as the rest of the agent sees it: what is there.
+//! Changing it is `transact`'s, getting there `reach`'s, keeping up with it `follow`'s.
 
 use std::{
     fmt,
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
-use etcd_client::{Client, CompactionOptions, ResponseHeader, TxnResponse};
-use tokio::time::{Instant, sleep, timeout};
+use etcd_client::{Client, CompactionOptions, ResponseHeader};
 
-use super::{
-    Cause, Commit, CommitError, Embedded, Entry, EtcdConfig, Key, KeyRange, Listing, StoreError,
-    backoff::Backoff,
-    endpoint::{Endpoint, Fault},
-    outcome, wire,
-};
+use super::{Embedded, Entry, EtcdConfig, Key, KeyRange, Listing, StoreError, endpoint::Endpoint, wire};
 
-/// How long one endpoint may take for one answer.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often all endpoints are asked before a request fails.
-const ROUNDS: u32 = 3;
-/// No further round begins after this.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Entries of one page of a list.
 const PAGE: i64 = 1000;
 /// Entries of a list: a thousand networks with a thousand endpoints each.
@@ -41,17 +25,17 @@ const LIST_TRIES: u32 = 3;
 /// A store, cheap to clone. Needs no store to be up when it is made.
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    endpoints: Vec<Endpoint>,
+pub(super) struct Shared {
+    pub(super) endpoints: Vec<Endpoint>,
     /// All of them, for errors.
     names: String,
     /// The one to ask first.
-    preferred: AtomicUsize,
+    pub(super) preferred: AtomicUsize,
     /// The latest revision that any answer carried.
-    latest: AtomicI64,
+    pub(super) latest: AtomicI64,
 }
 
 /// Which history a revision belongs to: a store that was restored, or is another one, shows here.
@@ -65,29 +49,6 @@ pub(super) struct History {
 impl From<&ResponseHeader> for History {
     fn from(header: &ResponseHeader) -> Self {
         Self { cluster: header.cluster_id(), term: header.raft_term(), revision: header.revision() }
-    }
-}
-
-/// How often, and how long, a request goes on.
-struct Rounds {
-    left: u32,
-    since: Instant,
-    backoff: Backoff,
-}
-
-impl Rounds {
-    fn begin() -> Self {
-        Self { left: ROUNDS, since: Instant::now(), backoff: Backoff::new(rand::random()) }
-    }
-
-    /// Waits for the next round; `false` if it is time to give up.
-    async fn another(&mut self) -> bool {
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 || self.since.elapsed() > PATIENCE {
-            return false;
-        }
-        sleep(self.backoff.next()).await;
-        true
     }
 }
 
@@ -198,88 +159,6 @@ impl Store {
         Ok((revision, wire::entries(&mut found).into_iter().next()))
     }
 
-    /// Makes the change as one transaction; the revision that it made, or the store's if it changed nothing.
-    ///
-    /// A change whose answer is lost is looked up, and sent again only if it was not made. A change that others undid
-    /// in between counts as not made: guard it, and they are noticed.
-    ///
-    /// # Errors
-    /// [`CommitError::Refused`] with the guards that did not hold; else see [`StoreError`].
-    pub async fn commit(&self, commit: Commit) -> Result<i64, CommitError> {
-        const OPERATION: &str = "change keys";
-        commit.check()?;
-        let base = self.shared.latest.load(Ordering::Relaxed);
-        let mut lost = None;
-        let mut rounds = Rounds::begin();
-        loop {
-            let sent = self
-                .attempt(|client| {
-                    let txn = wire::txn(&commit);
-                    async move { client.kv_client().txn(txn).await }
-                })
-                .await;
-            match sent {
-                Ok(response) => return self.answer(&commit, &response, lost.is_some(), base).await,
-                Err(Fault::NotSent(cause)) => {
-                    if !rounds.another().await {
-                        return Err(self.given_up(cause, lost).into());
-                    }
-                }
-                Err(Fault::Lost(cause)) => {
-                    if let Ok(Some(revision)) = self.made(&commit, base).await {
-                        return Ok(revision);
-                    }
-                    if !rounds.another().await {
-                        return Err(StoreError::Unknown { endpoints: self.names(), source: cause }.into());
-                    }
-                    lost = Some(cause);
-                }
-                Err(fault @ Fault::No(_)) => return Err(fault.into_error(OPERATION, self.names()).into()),
-            }
-        }
-    }
-
-    /// Nobody takes the change any more: it was not made, unless an earlier try was lost on the way.
-    fn given_up(&self, cause: Cause, lost: Option<Cause>) -> StoreError {
-        match lost {
-            None => Fault::NotSent(cause).into_error("change keys", self.names()),
-            Some(source) => StoreError::Unknown { endpoints: self.names(), source },
-        }
-    }
-
-    /// What an answered transaction means. One that is refused after an earlier try was lost may be refused because
-    /// that try was made after all.
-    async fn answer(
-        &self,
-        commit: &Commit,
-        response: &TxnResponse,
-        retried: bool,
-        base: i64,
-    ) -> Result<i64, CommitError> {
-        let revision = self.history("change keys", response.header())?.revision;
-        if response.succeeded() {
-            return Ok(revision);
-        }
-        if retried && let Some(revision) = self.made(commit, base).await? {
-            return Ok(revision);
-        }
-        Err(CommitError::Refused(wire::refusals(&commit.guards, response)))
-    }
-
-    /// The revision at which the change was made, going by what the store shows.
-    async fn made(&self, commit: &Commit, base: i64) -> Result<Option<i64>, StoreError> {
-        const OPERATION: &str = "look whether a change was made";
-        let looked = self
-            .read(OPERATION, |client| {
-                let review = wire::review(&commit.writes);
-                async move { client.kv_client().max_decoding_message_size(ANSWER_MAX).txn(review).await }
-            })
-            .await?;
-        let now = self.history(OPERATION, looked.header())?.revision;
-        let seen = wire::reviewed(&commit.writes, &looked);
-        Ok(outcome::made_at(&commit.writes, &seen, base, now))
-    }
-
     /// Whether the store answers, and who it is.
     ///
     /// # Errors
@@ -346,76 +225,5 @@ impl Store {
         };
         self.shared.latest.fetch_max(header.revision(), Ordering::Relaxed);
         Ok(header.into())
-    }
-
-    /// A request that may be sent any number of times: round after round over all endpoints.
-    pub(super) async fn read<T, F>(
-        &self,
-        operation: &'static str,
-        call: impl Fn(Client) -> F,
-    ) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, etcd_client::Error>>,
-    {
-        let mut rounds = Rounds::begin();
-        loop {
-            // A lost read is as good as one that was never sent: the next endpoint may have it.
-            let mut fault = match self.attempt(&call).await {
-                Ok(answer) => return Ok(answer),
-                Err(fault) => fault,
-            };
-            for _ in 1..self.shared.endpoints.len() {
-                if !matches!(fault, Fault::Lost(_)) {
-                    break;
-                }
-                fault = match self.attempt(&call).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(fault) => fault,
-                };
-            }
-            if matches!(fault, Fault::No(_)) || !rounds.another().await {
-                return Err(fault.into_error(operation, self.names()));
-            }
-        }
-    }
-
-    /// A request, sent once at most: goes from endpoint to endpoint while it cannot be sent.
-    async fn attempt<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Fault>
-    where
-        F: Future<Output = Result<T, etcd_client::Error>>,
-    {
-        let count = self.shared.endpoints.len();
-        let first = self.shared.preferred.load(Ordering::Relaxed);
-        let mut last = Fault::NotSent("there is no endpoint".into());
-        for offset in 0..count {
-            let at = (first + offset) % count;
-            let Some(endpoint) = self.shared.endpoints.get(at) else { continue };
-            last = match timeout(REQUEST_TIMEOUT, endpoint.client()).await {
-                Err(elapsed) => Fault::NotSent(elapsed.into()),
-                Ok(Err(error)) => match Fault::from(error) {
-                    // Logging in changes nothing.
-                    Fault::Lost(cause) => Fault::NotSent(cause),
-                    fault => fault,
-                },
-                Ok(Ok(client)) => match timeout(REQUEST_TIMEOUT, call(client)).await {
-                    Err(elapsed) => Fault::Lost(elapsed.into()),
-                    Ok(Err(error)) => error.into(),
-                    Ok(Ok(answer)) => {
-                        self.shared.preferred.store(at, Ordering::Relaxed);
-                        return Ok(answer);
-                    }
-                },
-            };
-            match last {
-                Fault::NotSent(_) => {}
-                Fault::Lost(_) => {
-                    // Whoever lost it is asked last the next time.
-                    self.shared.preferred.store((at + 1) % count, Ordering::Relaxed);
-                    return Err(last);
-                }
-                Fault::No(_) => return Err(last),
-            }
-        }
-        Err(last)
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Endpoint {
 }
 
 enum Origin {
-    Etcd { endpoint: tonic::transport::Endpoint, user: Option<(String, String)> },
+    Etcd { endpoint: Box<tonic::transport::Endpoint>, user: Option<(String, String)> },
     Embedded(Embedded),
 }
 
@@ -67,7 +67,7 @@ impl Endpoint {
         }
         let tls = config.tls.as_ref().map(read_tls).transpose()?;
         let make = |address: &String| {
-            let endpoint = remote(address, tls.clone())?;
+            let endpoint = Box::new(remote(address, tls.clone())?);
             Ok(Self { origin: Origin::Etcd { endpoint, user: config.user.clone() }, client: OnceCell::new() })
         };
         config.endpoints.iter().map(make).collect()
@@ -170,7 +170,15 @@ pub(super) enum No {
 }
 
 impl Fault {
-    /// The failure in our terms for the caller, of a request that `sent` could have changed something.
+    /// The failure of something that had to come first, and changes nothing: logging in.
+    pub(super) fn before_sending(self) -> Self {
+        match self {
+            Self::Lost(cause) | Self::NotSent(cause) => Self::NotSent(cause),
+            Self::No(no) => Self::No(no),
+        }
+    }
+
+    /// The failure in our terms for the caller, of a request that changes nothing.
     pub(super) fn into_error(self, operation: &'static str, endpoints: String) -> StoreError {
         match self {
             Self::NotSent(source) | Self::Lost(source) => StoreError::Away { operation, endpoints, source },

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     KeyEvent, KeyRange, Listing, Store, StoreError,
     backoff::Backoff,
-    client::{ANSWER_MAX, History, REQUEST_TIMEOUT},
+    client::{ANSWER_MAX, History},
     error::chain,
+    reach::REQUEST_TIMEOUT,
     wire,
 };
 

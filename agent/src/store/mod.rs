@@ -16,6 +16,8 @@ mod keys;
 mod lease;
 mod outcome;
 mod range;
+mod reach;
+mod transact;
 mod wire;
 
 pub use client::{Health, Store};

@@ -12,14 +12,14 @@ use super::{
     engine::Head,
     fault::Fault,
     leases::Attachment,
-    record::{KV, LEASES, LOG, META, Span, encode},
+    record::{KV, KvTable, LEASES, LOG, LogTable, META, Span, encode},
     view::View,
 };
 
 /// An open transaction. Nothing of it is seen by others before it is committed.
 pub(super) struct Batch<'t> {
-    kv: Table<'t, &'static [u8], &'static [u8]>,
-    log: Table<'t, (i64, u32), &'static [u8]>,
+    kv: KvTable<'t>,
+    log: LogTable<'t>,
     meta: Table<'t, &'static str, i64>,
     leases: Table<'t, i64, i64>,
     head: Head,
@@ -59,9 +59,7 @@ impl<'t> Batch<'t> {
     }
 
     /// What it would show if it were committed now.
-    pub(super) fn view(
-        &self,
-    ) -> View<'_, Table<'t, &'static [u8], &'static [u8]>, Table<'t, (i64, u32), &'static [u8]>> {
+    pub(super) fn view(&self) -> View<'_, KvTable<'t>, LogTable<'t>> {
         let (revision, compacted) = (self.revision(), self.head.compacted);
         View { kv: &self.kv, log: &self.log, revision, compacted }
     }

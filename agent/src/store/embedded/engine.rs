@@ -73,17 +73,15 @@ impl Engine {
             Some(path) => builder.create(path),
             None => builder.create_with_backend(InMemoryBackend::new()),
         };
-        let db = opened.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => EmbeddedError::InUse(named.clone()),
-            error => EmbeddedError::Open { path: named.clone(), source: Box::new(error.into()) },
+        let db = opened.map_err(|error| {
+            let path = named.clone();
+            if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+                return EmbeddedError::InUse(path);
+            }
+            EmbeddedError::Open { path, source: Box::new(error.into()) }
         })?;
-        Self::load(db, limits).map_err(|fault| {
-            let source = match fault {
-                Fault::Storage(source) => source,
-                other => Box::new(redb::Error::Corrupted(other.to_string())),
-            };
-            EmbeddedError::Open { path: named, source }
-        })
+        Self::load(db, limits)
+            .map_err(|fault| EmbeddedError::Open { path: named, source: Box::new(fault.into_storage()) })
     }
 
     fn load(db: Database, limits: Limits) -> Result<Self, Fault> {

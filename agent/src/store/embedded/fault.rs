@@ -41,6 +41,13 @@ pub(super) enum Fault {
     Closing,
 }
 
+impl Fault {
+    /// For an error about the file itself.
+    pub(super) fn into_storage(self) -> redb::Error {
+        if let Self::Storage(error) = self { *error } else { redb::Error::Corrupted(self.to_string()) }
+    }
+}
+
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {
         let text = fault.to_string();

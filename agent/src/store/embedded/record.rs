@@ -15,6 +15,11 @@ pub(super) const LEASES: TableDefinition<i64, i64> = TableDefinition::new("lease
 /// The few numbers of the whole store.
 pub(super) const META: TableDefinition<&str, i64> = TableDefinition::new("meta");
 
+/// [`KV`] in a transaction that may write.
+pub(super) type KvTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
+/// [`LOG`] in a transaction that may write.
+pub(super) type LogTable<'t> = redb::Table<'t, (i64, u32), &'static [u8]>;
+
 /// The form of the rows. A file of another one is not touched.
 pub(super) const FORMAT: i64 = 1;
 
