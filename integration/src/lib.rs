@@ -1,1 +1,3 @@
 //! The lab of ovnet: test hosts in network namespaces.
+
+pub mod enter;
