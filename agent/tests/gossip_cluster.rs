@@ -1,5 +1,7 @@
 //! Gossiping nodes on real sockets of the loopback interface, each with its own task.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it is")]
+
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},

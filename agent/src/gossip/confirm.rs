@@ -68,11 +68,6 @@ impl Asks {
         self.open.remove(&token);
     }
 
-    /// Tokens of all open questions.
-    pub(super) fn tokens(&self) -> impl Iterator<Item = u64> {
-        self.open.keys().copied()
-    }
-
     /// Takes an answer; one that nobody asked for, or to something else, changes nothing.
     pub(super) fn applied(&mut self, note: &Note) {
         if let Some(ask) = self.open.get_mut(&note.token)

@@ -1,31 +1,27 @@
 //! Everything that a gossiping node decides, without input and output: datagrams, wishes and time come in, datagrams go
 //! to [`Core::take_out`], and the members are in [`Core::members`].
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use foca::{Foca, NoCustomBroadcast, OwnedNotification, Timer};
+use foca::{Foca, NoCustomBroadcast, OwnedNotification};
 use foca_rand::{Rng, SeedableRng, rngs::SmallRng};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     Counters, GossipConfig, Members,
     codec::Codec,
-    confirm::{Answers, Ask, Asks, Reception},
+    confirm::Outgoing,
     handle::{Confirm, Inbox},
     identity::Identity,
-    protocol::{MAX_MEMBERS, settings},
+    protocol::{Effects, MAX_MEMBERS, settings},
+    questions::Questions,
     seeds::Seeds,
     timers::Timers,
     view::survey,
-    wire::{Note, Packet},
+    wire::Packet,
 };
-use crate::model::{NodeId, Timestamp};
+use crate::model::Timestamp;
 
 /// Least time between two looks at the members.
 const SURVEY: Duration = Duration::from_millis(10);
@@ -43,10 +39,7 @@ pub(super) struct Core {
     swim: Swim,
     timers: Timers,
     seeds: Seeds,
-    asks: Asks,
-    /// Who waits for the end of a question, by its token.
-    askers: BTreeMap<u64, oneshot::Sender<BTreeSet<NodeId>>>,
-    answers: Answers,
+    questions: Questions,
     members: Arc<Members>,
     survey: Survey,
     /// How many members the protocol's settings are made for.
@@ -79,9 +72,7 @@ impl Core {
             swim: Foca::new(own, settings(1), swim_rng, Codec { own: config.advertise }),
             timers: Timers::default(),
             seeds: Seeds::new(now),
-            asks: Asks::default(),
-            askers: BTreeMap::new(),
-            answers: Answers::default(),
+            questions: Questions::new(config.node, Arc::clone(&counters)),
             members: Arc::new(members),
             survey: Survey { changed: false, suspects: false, last: now },
             sized_for: 1,
@@ -102,8 +93,11 @@ impl Core {
                 tracing::debug!(%from, length = datagram.len(), "a datagram does not parse");
             }
             Some(Packet::Swim(message)) => self.swim_message(message, from, now),
-            Some(Packet::Ask(note)) => self.asked(note, from, now),
-            Some(Packet::Applied(note)) => self.asks.applied(&note),
+            Some(Packet::Ask(note)) => {
+                let answer = self.questions.asked(note, from, now);
+                self.out.extend(answer.map(|answer| (from, answer.to_bytes())));
+            }
+            Some(Packet::Applied(note)) => self.questions.answered(&note),
         }
     }
 
@@ -111,25 +105,16 @@ impl Core {
     pub(super) fn news(&mut self, news: Inbox, now: Instant) {
         let own = self.swim.identity().address;
         self.seeds.add(news.seeds.into_iter().filter(|seed| *seed != own), now);
-        let node = self.node();
         for (network, revision) in news.networks {
-            let answers = match revision {
-                Some(revision) => self.answers.applied(network, revision, node),
-                None => self.answers.forget(network, node),
-            };
-            for (to, answer) in answers {
-                self.counters.answered.more();
-                self.out.push((to, answer.to_bytes()));
-            }
+            let answers = self.questions.applied(network, revision);
+            self.say(answers);
         }
     }
 
     /// A question to others.
     pub(super) fn confirm(&mut self, confirm: Confirm, now: Instant) {
         let token = self.rng.next_u64();
-        let Confirm { network, revision, nodes, deadline, reply } = confirm;
-        self.asks.open(token, Ask { network, revision, missing: nodes, deadline, next: now });
-        self.askers.insert(token, reply);
+        self.questions.open(token, confirm, now);
     }
 
     /// Does all that is due. To be called after everything that happens, and at [`Core::next`].
@@ -144,7 +129,8 @@ impl Core {
             self.seeds.hurry(now);
         }
         self.announce(now);
-        self.ask(now);
+        let asks = self.questions.turn(now);
+        self.say(asks);
         self.look(now);
     }
 
@@ -152,7 +138,7 @@ impl Core {
     pub(super) fn next(&self, now: Instant) -> Instant {
         let look = self.survey.changed.then(|| self.survey.last + SURVEY);
         let announce = if self.revive.is_some() { self.revive } else { Some(self.seeds.next()) };
-        let all = [self.timers.next(), self.asks.next(), look, announce];
+        let all = [self.timers.next(), self.questions.next(), look, announce];
         all.into_iter().flatten().min().unwrap_or(now + LATER)
     }
 
@@ -180,8 +166,8 @@ impl Core {
         self.look(now + SURVEY);
     }
 
-    fn node(&self) -> NodeId {
-        self.swim.identity().node
+    fn say(&mut self, packets: Vec<Outgoing>) {
+        self.out.extend(packets.into_iter().map(|(to, packet)| (to, packet.to_bytes())));
     }
 
     fn swim_message(&mut self, message: &[u8], from: SocketAddr, now: Instant) {
@@ -204,18 +190,6 @@ impl Core {
             | foca::Error::Encode(_)
             | foca::Error::CustomBroadcast(_)
             | foca::Error::InvalidConfig => self.counters.dropped.more(),
-        }
-    }
-
-    fn asked(&mut self, note: Note, from: SocketAddr, now: Instant) {
-        self.counters.asked.more();
-        match self.answers.asked(note, from, now, self.node()) {
-            Reception::Answer(answer) => {
-                self.counters.answered.more();
-                self.out.push((from, answer.to_bytes()));
-            }
-            Reception::Kept => (),
-            Reception::KeptForAnother => self.counters.forgotten.more(),
         }
     }
 
@@ -284,27 +258,6 @@ impl Core {
         }
     }
 
-    fn ask(&mut self, now: Instant) {
-        let closed: Vec<u64> = self
-            .asks
-            .tokens()
-            .filter(|t| self.askers.get(t).is_none_or(oneshot::Sender::is_closed))
-            .collect();
-        for token in closed {
-            self.asks.close(token);
-            self.askers.remove(&token);
-        }
-        let turn = self.asks.turn(now, self.node());
-        self.out.extend(turn.send.into_iter().map(|(to, packet)| (to, packet.to_bytes())));
-        for (token, missing) in turn.done {
-            if let Some(asker) = self.askers.remove(&token)
-                && asker.send(missing).is_err()
-            {
-                tracing::debug!("nobody waits for the end of a question any more");
-            }
-        }
-    }
-
     fn look(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.survey.last);
         if !(self.survey.changed && passed >= SURVEY || passed >= SURVEY_SUSPECTS) {
@@ -337,27 +290,5 @@ impl Core {
         if let Err(error) = self.swim.set_config(settings(size)) {
             tracing::debug!(%error, size, "the membership protocol keeps its settings");
         }
-    }
-}
-
-/// What one call of the protocol wants done.
-#[derive(Default)]
-struct Effects {
-    packets: Vec<(SocketAddr, Bytes)>,
-    timers: Vec<(Duration, Timer<Identity>)>,
-    notices: Vec<OwnedNotification<Identity>>,
-}
-
-impl foca::Runtime<Identity> for Effects {
-    fn notify(&mut self, notification: foca::Notification<'_, Identity>) {
-        self.notices.push(notification.to_owned());
-    }
-
-    fn send_to(&mut self, to: Identity, data: &[u8]) {
-        self.packets.push((to.address, Packet::Swim(data).to_bytes()));
-    }
-
-    fn submit_after(&mut self, event: Timer<Identity>, after: Duration) {
-        self.timers.push((after, event));
     }
 }

@@ -11,6 +11,7 @@ mod handle;
 mod identity;
 mod protocol;
 mod pump;
+mod questions;
 mod seeds;
 mod timers;
 mod view;

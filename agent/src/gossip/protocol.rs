@@ -1,13 +1,18 @@
-//! Settings of the membership protocol (SWIM, Das, Gupta and Motivala 2002, with Lifeguard's suspicion).
+//! The membership protocol (SWIM, Das, Gupta and Motivala 2002): its settings, and what its calls want done.
 
 use std::{
+    net::SocketAddr,
     num::{NonZeroU8, NonZeroU32, NonZeroUsize},
     time::Duration,
 };
 
-use foca::{Config, PeriodicParams};
+use bytes::Bytes;
+use foca::{Config, OwnedNotification, PeriodicParams, Timer};
 
-use super::wire::MAX_SWIM;
+use super::{
+    identity::Identity,
+    wire::{MAX_SWIM, Packet},
+};
 
 /// Most members, those that are down included; what would be more is dropped.
 pub(super) const MAX_MEMBERS: usize = 16_384;
@@ -35,4 +40,26 @@ pub(super) fn settings(size: usize) -> Config {
         num_members: NonZeroUsize::MIN.saturating_add(2),
     });
     config
+}
+
+/// What one call of the protocol wants done.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub(super) packets: Vec<(SocketAddr, Bytes)>,
+    pub(super) timers: Vec<(Duration, Timer<Identity>)>,
+    pub(super) notices: Vec<OwnedNotification<Identity>>,
+}
+
+impl foca::Runtime<Identity> for Effects {
+    fn notify(&mut self, notification: foca::Notification<'_, Identity>) {
+        self.notices.push(notification.to_owned());
+    }
+
+    fn send_to(&mut self, to: Identity, data: &[u8]) {
+        self.packets.push((to.address, Packet::Swim(data).to_bytes()));
+    }
+
+    fn submit_after(&mut self, event: Timer<Identity>, after: Duration) {
+        self.timers.push((after, event));
+    }
 }
