@@ -1,3 +1,3 @@
-//! `ovctl`, the command line of ovnet.
-
+//! x
+mod output;
 fn main() {}
