@@ -110,10 +110,9 @@ impl From<Status> for Failure {
             ));
         }
         if status.message().is_empty() {
-            let hint = match status.code() {
-                Code::Unimplemented => ": is the agent older than ovctl? compare with ovctl version",
-                _ => "",
-            };
+            let unknown = status.code() == Code::Unimplemented;
+            let hint =
+                if unknown { ": is the agent older than ovctl? compare with ovctl version" } else { "" };
             return Self::Refused(format!("the agent refused: {}{hint}", status.code()));
         }
         Self::Refused(status.message().to_owned())

@@ -53,7 +53,8 @@ impl<'a> Inspection<'a> {
         match self.format {
             Some(InspectFormat::Template(_)) => Ok(()),
             Some(InspectFormat::Json) => {
-                let lines: Vec<_> = self.objects.iter().map(|object| String::from_utf8_lossy(object)).collect();
+                let lines: Vec<_> =
+                    self.objects.iter().map(|object| String::from_utf8_lossy(object)).collect();
                 out.line(&format!("[{}]", lines.join(",")))
             }
             None if self.objects.is_empty() => out.line("[]"),

@@ -86,7 +86,12 @@ impl Listing {
         let shown: Vec<&Column> = self.columns.iter().filter(|column| column.shown).collect();
         let titles = shown.iter().map(|column| column.title).collect::<Vec<_>>().join("\t");
         let line = |row: &Value| {
-            let cells: Vec<String> = shown.iter().map(|column| cell(row, column.field)).collect();
+            let mut cells: Vec<String> = shown.iter().map(|column| cell(row, column.field)).collect();
+            // As `docker node ls` marks the node that answers.
+            if let Some(first) = cells.first_mut().filter(|_cell| row.get("Self") == Some(&Value::Bool(true)))
+            {
+                first.push_str(" *");
+            }
             cells.join("\t")
         };
         let rows: Vec<String> = std::iter::once(titles).chain(self.rows.iter().map(line)).collect();

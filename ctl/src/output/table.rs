@@ -22,7 +22,8 @@ pub(super) fn align<'a>(rows: impl IntoIterator<Item = &'a str>) -> String {
     }
     let mut out = String::new();
     for row in &rows {
-        let (last, padded) = row.split_last().map_or(("", &row[..]), |(last, padded)| (last.as_str(), padded));
+        let (last, padded) =
+            row.split_last().map_or(("", &row[..]), |(last, padded)| (last.as_str(), padded));
         for (cell, width) in padded.iter().zip(&widths) {
             out.push_str(&format!("{cell:<width$}"));
         }

@@ -134,7 +134,9 @@ impl<'a> Walk<'a> {
 }
 
 fn undefined(variable: &str) -> TemplateError {
-    TemplateError::new(format!("variable ${variable} is not defined: expected {{{{${variable} := …}}}} before"))
+    TemplateError::new(format!(
+        "variable ${variable} is not defined: expected {{{{${variable} := …}}}} before"
+    ))
 }
 
 fn field<'a>(item: Item<'a>, name: &str) -> Result<Item<'a>, TemplateError> {
@@ -185,7 +187,7 @@ fn elements(item: Item<'_>) -> Result<Vec<(Value, Item<'_>)>, TemplateError> {
             map.into_iter().map(|(key, value)| (key.into(), owned(value))).collect()
         }
         Cow::Borrowed(Value::Null) | Cow::Owned(Value::Null) => Vec::new(),
-        other => {
+        other @ (Cow::Borrowed(_) | Cow::Owned(_)) => {
             return Err(TemplateError::new(format!(
                 "{{{{range}}}} cannot go over {:?}: expected a list or a map",
                 show::text(&other)

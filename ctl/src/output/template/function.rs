@@ -101,7 +101,9 @@ impl Function {
             Self::Title => title(text("title", first)?).into(),
             Self::Join => join(first, text("join", second)?)?,
             Self::Split => split(text("split", first)?, text("split", second)?),
-            Self::Truncate => text("truncate", first)?.chars().take(width("truncate", second)?).collect::<String>().into(),
+            Self::Truncate => {
+                text("truncate", first)?.chars().take(width("truncate", second)?).collect::<String>().into()
+            }
             Self::Pad => {
                 let after = arguments.get(2).map_or(&Value::Null, |value| &**value);
                 let (before, after) = (width("pad", second)?, width("pad", after)?);
@@ -127,7 +129,10 @@ impl Function {
 
 fn text<'v>(function: &str, value: &'v Value) -> Result<&'v str, TemplateError> {
     value.as_str().ok_or_else(|| {
-        TemplateError::new(format!("{function} expects text, got {:?}: try {{{{json …}}}}", show::text(value)))
+        TemplateError::new(format!(
+            "{function} expects text, got {:?}: try {{{{json …}}}}",
+            show::text(value)
+        ))
     })
 }
 
@@ -249,7 +254,8 @@ fn printf(arguments: &[Argument<'_>]) -> Result<String, TemplateError> {
         }
         let end = after.find(|c: char| !(c.is_ascii_digit() || c == '-')).unwrap_or(after.len());
         let (flags, verb) = after.split_at(end);
-        let wrong = || TemplateError::new(format!("printf: %{flags}{} is not known", verb.get(..1).unwrap_or("")));
+        let wrong =
+            || TemplateError::new(format!("printf: %{flags}{} is not known", verb.get(..1).unwrap_or("")));
         let value = values.next().ok_or_else(|| TemplateError::new("printf has fewer values than verbs"))?;
         let shown = match verb.bytes().next() {
             Some(b's' | b'v' | b'd' | b't') => show::text(value),

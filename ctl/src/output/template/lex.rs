@@ -119,16 +119,18 @@ fn excerpt(text: &str) -> String {
 }
 
 fn token(text: &str) -> Result<(Token, &str), TemplateError> {
-    const SIGNS: [(&str, fn() -> Token); 6] = [
-        (":=", || Token::Declare),
-        ("=", || Token::Assign),
-        ("|", || Token::Pipe),
-        (",", || Token::Comma),
-        ("(", || Token::Open),
-        (")", || Token::Close),
+    let signs = [
+        (":=", Token::Declare),
+        ("=", Token::Assign),
+        ("|", Token::Pipe),
+        (",", Token::Comma),
+        ("(", Token::Open),
+        (")", Token::Close),
     ];
-    if let Some((sign, make)) = SIGNS.iter().find(|(sign, _make)| text.starts_with(sign)) {
-        return Ok((make(), &text[sign.len()..]));
+    for (sign, token) in signs {
+        if let Some(after) = text.strip_prefix(sign) {
+            return Ok((token, after));
+        }
     }
     if let Some(after) = text.strip_prefix('.') {
         let (name, rest) = word(after);

@@ -121,7 +121,9 @@ impl Blocks {
         let mut rest = match closing {
             Closing::End => return Ok(Vec::new()),
             Closing::EndOfText => {
-                return Err(TemplateError::new(format!("{{{{{word}}}}} is not closed: expected {{{{end}}}}")));
+                return Err(TemplateError::new(format!(
+                    "{{{{{word}}}}} is not closed: expected {{{{end}}}}"
+                )));
             }
             Closing::Else(rest) => rest,
         };
@@ -248,7 +250,8 @@ impl Tokens {
     }
 
     fn operand(&mut self) -> Result<Expr, TemplateError> {
-        let token = self.peek().cloned().ok_or_else(|| TemplateError::new("a value is missing at the end"))?;
+        let token =
+            self.peek().cloned().ok_or_else(|| TemplateError::new("a value is missing at the end"))?;
         self.at += 1;
         let mut fields = Vec::new();
         let base = match token {

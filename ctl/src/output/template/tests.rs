@@ -54,7 +54,10 @@ fn blocks_choose_and_repeat() {
     shows("{{range $route := .HostRoutes}}{{$route}} {{end}}", "10.0.0.0/24 10.1.0.0/24 ");
     shows("{{range .Members}}x{{else}}nobody{{end}}{{range .Note}}x{{end}}", "nobody");
     shows("{{range .Containers}}{{$.Name}}/{{.Name}} {{end}}", "ov_net1/web ov_net1/db ");
-    shows("{{with .IPAM}}{{.Driver}}{{end}}{{with $d := .Driver}}{{$d}}{{end}}{{with .Note}}x{{else}}-{{end}}", "defaultoverlay-");
+    shows(
+        "{{with .IPAM}}{{.Driver}}{{end}}{{with $d := .Driver}}{{$d}}{{end}}{{with .Note}}x{{else}}-{{end}}",
+        "defaultoverlay-",
+    );
     shows("{{$n := .Name}}{{if true}}{{$n = \"b\"}}{{$n := \"c\"}}{{$n}}{{end}}{{$n}}", "cb");
 }
 
@@ -75,7 +78,10 @@ fn functions_do_what_docker_does() {
     shows("{{upper .Driver}} {{lower \"AB\"}} {{title .Driver}}", "OVERLAY ab Overlay");
     shows("{{println .Name .MTU}}{{print 1 \"a\"}}", "ov_net1 1450\n1a");
     shows("{{if and (eq .Driver \"bridge\" \"overlay\") (gt .MTU 1400) (not .Internal)}}y{{end}}", "y");
-    shows("{{or .Note .Members .Name}}{{ne 1 1}}{{le 1 1}}{{lt \"a\" \"b\"}}{{ge 1 2}}", "ov_net1falsetruetruefalse");
+    shows(
+        "{{or .Note .Members .Name}}{{ne 1 1}}{{le 1 1}}{{lt \"a\" \"b\"}}{{ge 1 2}}",
+        "ov_net1falsetruetruefalse",
+    );
     shows("{{printf \"%-6s|%5d|%03d|%q|100%%\" .Id .MTU 7 .Id}}", "4f1d  | 1450|007|\"4f1d\"|100%");
     shows("{{index (split .Name \"_\") 1}} {{truncate .Name 2}}{{pad .Id 1 1}}.", "net1 ov 4f1d .");
 }
@@ -132,10 +138,52 @@ fn a_heading_keeps_the_titles_as_they_are() {
 fn fragment() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(vec![
-            "{{", "}}", "{{-", "-}}", "{{end}}", "{{else}}", "{{if .Name}}", "{{range .Containers}}", "{{else if",
-            "{{range $k, $v := .Labels}}", "{{$x := 1}}", "{{$x}}", ".", ".Name", ".Labels.a", "$", "$x", "(", ")", "|",
-            " ", "json", "index", "len", "printf", "\"%5d\"", "\"%9999s\"", "join", "slice", "\"", "`", "/*", "*/", "1",
-            "-1", "truncate", "99999999999999999999", ":=", "=", ",", "with", "eq", "\\t", "é", "nil", "true",
+            "{{",
+            "}}",
+            "{{-",
+            "-}}",
+            "{{end}}",
+            "{{else}}",
+            "{{if .Name}}",
+            "{{range .Containers}}",
+            "{{else if",
+            "{{range $k, $v := .Labels}}",
+            "{{$x := 1}}",
+            "{{$x}}",
+            ".",
+            ".Name",
+            ".Labels.a",
+            "$",
+            "$x",
+            "(",
+            ")",
+            "|",
+            " ",
+            "json",
+            "index",
+            "len",
+            "printf",
+            "\"%5d\"",
+            "\"%9999s\"",
+            "join",
+            "slice",
+            "\"",
+            "`",
+            "/*",
+            "*/",
+            "1",
+            "-1",
+            "truncate",
+            "99999999999999999999",
+            ":=",
+            "=",
+            ",",
+            "with",
+            "eq",
+            "\\t",
+            "é",
+            "nil",
+            "true",
         ])
         .prop_map(String::from),
         "[a-zé.$\"{}()| ]{0,6}",
