@@ -74,7 +74,7 @@ enum Local {
     #[command(hide = true)]
     Man(cmd::man::Man),
     /// The last step of run and exec: enter a sandbox and become the command
-    #[command(hide = true)]
+    #[command(name = "enter-sandbox", hide = true)]
     Enter(Enter),
 }
 

@@ -3,6 +3,7 @@
 use clap::Args;
 use ovnet_proto::v1 as pb;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::Context,
@@ -30,16 +31,15 @@ impl Events {
     /// # Errors
     /// The agent cannot be reached, or ends.
     pub(crate) async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
+        // Before the first event, so that Ctrl-C never meets the default action afterwards.
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::local("wait for Ctrl-C"))?;
         let mut agent = cx.agent().await?;
         let mut events = agent.events(pb::EventsRequest {}).await?.into_inner();
         loop {
             // Both arms may be dropped: the stream keeps a half-read event, and Ctrl-C ends the loop.
             let event = tokio::select! {
                 event = events.message() => event?,
-                interrupted = tokio::signal::ctrl_c() => {
-                    interrupted.map_err(Failure::local("wait for Ctrl-C"))?;
-                    return Ok(Exit::DONE);
-                }
+                _ctrl_c = interrupt.recv() => return Ok(Exit::DONE),
             };
             let Some(event) = event else {
                 return Err(Failure::Unreachable(

@@ -32,7 +32,7 @@ impl Version {
             None => sections(&mut cx.out, agent.as_ref().ok())?,
             Some(format) => {
                 let object = json!({
-                    "Client": {"Version": env!("CARGO_PKG_VERSION"), "ApiVersion": API, "Os": OS, "Arch": ARCH},
+                    "Client": {"Version": env!("CARGO_PKG_VERSION"), "ApiVersion": API, "Os": OS, "Arch": arch()},
                     "Agent": agent.as_ref().map_or(Value::Null, fields),
                 });
                 let text = match format {
@@ -43,6 +43,15 @@ impl Version {
             }
         }
         agent.map(|_version| Exit::DONE)
+    }
+}
+
+/// The processor as Docker calls it.
+fn arch() -> &'static str {
+    match ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 
@@ -63,7 +72,7 @@ fn sections(out: &mut Out, agent: Option<&pb::VersionResponse>) -> Result<(), Fa
         out.line(title)?;
         rows.iter().try_for_each(|(name, value)| out.line(format!(" {name:<16}{value}").trim_end()))
     };
-    let platform = format!("{OS}/{ARCH}");
+    let platform = format!("{OS}/{}", arch());
     let version = env!("CARGO_PKG_VERSION");
     section("Client:", &[("Version:", version), ("API version:", API), ("OS/Arch:", &platform)])?;
     let Some(agent) = agent else { return Ok(()) };

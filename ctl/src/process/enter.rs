@@ -1,4 +1,4 @@
-//! `ovctl enter`: joins a sandbox's network namespace, sees to hostname, hosts, resolv.conf and /sys in mount and UTS
+//! `ovctl enter-sandbox`: joins a sandbox's network namespace, sees to hostname, hosts, resolv.conf and /sys in mount and UTS
 //! namespaces of its own, and becomes the command.
 
 use std::{
@@ -38,7 +38,7 @@ const NOT_FOUND: u8 = 127;
 /// What each sandbox has of its own in /etc, if the host has it.
 const FILES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
 
-/// `enter`
+/// `enter-sandbox`
 #[derive(Args, Debug)]
 pub(crate) struct Enter {
     /// The network namespace

@@ -95,7 +95,7 @@ impl Launch {
     fn command(&self, report: &Report) -> Result<Command, Failure> {
         // This very program, even if an upgrade has replaced its file.
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("ovctl").arg("enter").arg("--netns").arg(&self.place.netns);
+        command.arg0("ovctl").arg("enter-sandbox").arg("--netns").arg(&self.place.netns);
         for (option, text) in [("--files", &self.place.files_dir), ("--hostname", &self.place.hostname)] {
             if !text.is_empty() {
                 command.arg(option).arg(text);

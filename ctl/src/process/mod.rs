@@ -1,4 +1,4 @@
-//! Processes in sandboxes. `launch` starts a fresh copy of ovctl, which by `enter` joins the sandbox's namespaces and
+//! Processes in sandboxes. `launch` starts a fresh copy of ovctl, which (`enter`) joins the sandbox's namespaces and
 //! becomes the command; `report` tells the first copy whether that worked. Entering needs a process of one thread
 //! and, this way, no unsafe code between fork and exec.
 
