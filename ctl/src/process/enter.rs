@@ -90,13 +90,15 @@ impl Enter {
         match self.prepare() {
             Ok(mut command) => {
                 let cause = command.exec();
-                let name = &self.command.first().cloned().unwrap_or_default();
-                if cause.kind() == io::ErrorKind::NotFound {
+                let name = Path::new(command.get_program());
+                if !exists(name) {
                     let message = format!("cannot run {}: command not found", name.display());
                     return NotStarted { status: NOT_FOUND, message };
                 }
-                let message = format!("cannot run {}: {cause}", name.display());
-                NotStarted { status: NOT_EXECUTABLE, message }
+                NotStarted {
+                    status: NOT_EXECUTABLE,
+                    message: format!("cannot run {}: {cause}", name.display()),
+                }
             }
             Err(message) => NotStarted { status: CANNOT_ENTER, message },
         }
@@ -154,6 +156,16 @@ impl Enter {
         }
         Ok(())
     }
+}
+
+/// Whether there is such a command: a path, or a name in one of PATH's directories. The kernel's own answer blurs
+/// that: a directory of PATH that one may not search makes it "permission denied".
+fn exists(command: &Path) -> bool {
+    if command.components().count() > 1 || command.is_absolute() {
+        return command.exists();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(command).exists())
 }
 
 /// The text of an error for what was tried.
