@@ -47,7 +47,15 @@ pub enum Disk {
 ///
 /// # Errors
 /// No namespace can be made, with what to do about it; a mount that failed.
-pub fn enter(wanted: Disk) -> Result<()> {
+pub fn enter() -> Result<()> {
+    enter_with(Disk::No)
+}
+
+/// [`enter`], with a directory on a real disk if it is wanted.
+///
+/// # Errors
+/// As [`enter`]; the directory cannot be made.
+pub fn enter_with(wanted: Disk) -> Result<()> {
     match env::var(STAGE).as_deref() {
         Err(_unset) => outside(wanted),
         Ok("init") => init(),

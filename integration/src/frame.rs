@@ -10,8 +10,7 @@ use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::{
-    binaries,
-    enter::{self, Disk},
+    binaries, enter,
     lab::{Builder, Lab},
 };
 
@@ -43,7 +42,7 @@ pub fn run(tests: impl IntoIterator<Item = Test>) -> Result<()> {
     if enter::is_outside() {
         binaries::build().context("build what is tested")?;
     }
-    enter::enter(Disk::No)?;
+    enter::enter()?;
     let mut arguments = Arguments::from_args();
     // One after the other: the tests measure losses, and a busy machine loses packets.
     arguments.test_threads.get_or_insert(1);

@@ -112,6 +112,28 @@ impl Host {
         if status.success() { Ok(()) } else { bail!("the agent of {} ended with {status}", self.name) }
     }
 
+    /// Freeze the agent: its sockets stay, nothing answers.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze_agent(&self) -> Result<()> {
+        self.signal_agent(Signal::SIGSTOP)
+    }
+
+    /// Undo [`Host::freeze_agent`].
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn thaw_agent(&self) -> Result<()> {
+        self.signal_agent(Signal::SIGCONT)
+    }
+
+    fn signal_agent(&self, signal: Signal) -> Result<()> {
+        let pid = self.agent_pid().with_context(|| format!("no agent on {}", self.name))?;
+        kill(Pid::from_raw(i32::try_from(pid).context("a pid")?), signal)
+            .with_context(|| format!("send {signal}"))
+    }
+
     /// kill -9 and start again, then wait until it is ready.
     ///
     /// # Errors

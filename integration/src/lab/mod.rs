@@ -21,6 +21,7 @@ mod agent;
 mod etcd;
 mod fault;
 mod host;
+mod network;
 mod outside;
 mod report;
 mod sandbox;
