@@ -32,7 +32,9 @@ fn demo() -> Result<()> {
     say_goodbye_when_interrupted()?;
     let start = Instant::now();
     let mut show = Show::new();
-    show.title("A lab: three hosts in network namespaces, an underlay between them, etcd, and an agent on each")?;
+    show.title(
+        "A lab: three hosts in network namespaces, an underlay between them, etcd, and an agent on each",
+    )?;
     let lab = Lab::builder().build()?;
     if let Err(error) = story::tell(&lab, &mut show) {
         eprintln!("{}", lab.report());

@@ -24,7 +24,8 @@ pub(crate) struct Show {
 impl Show {
     /// In colour if standard output is a terminal and NO_COLOR is not set (<https://no-color.org>).
     pub(crate) fn new() -> Self {
-        let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour =
+            io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self { colour, step: 0 }
     }
 
@@ -77,5 +78,9 @@ impl Show {
 }
 
 fn quote(arg: &str) -> String {
-    if arg.contains(|c: char| c.is_whitespace() || "{}$\"*".contains(c)) { format!("'{arg}'") } else { arg.into() }
+    if arg.contains(|c: char| c.is_whitespace() || "{}$\"*".contains(c)) {
+        format!("'{arg}'")
+    } else {
+        arg.into()
+    }
 }

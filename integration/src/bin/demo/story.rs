@@ -82,7 +82,10 @@ fn matrix(lab: &Lab, show: &mut Show, boxes: &[Box]) -> Result<()> {
         }
         show.line(&row)?;
     }
-    show.check(true, &format!("{answered} of {answered} pairs of one network reach each other at the first packet"))?;
+    show.check(
+        true,
+        &format!("{answered} of {answered} pairs of one network reach each other at the first packet"),
+    )?;
     show.check(true, &format!("{isolated} of {isolated} pairs of different networks do not"))
 }
 
