@@ -1,3 +1,14 @@
-//! The lab of ovnet: test hosts in network namespaces.
+//! The lab of ovnet: test hosts in network namespaces, with an underlay, real etcd and real agents as processes.
+//!
+//! `enter` goes into a world of its own, `lab` builds hosts in it, `frame` runs tests on labs and shows what the kernel
+//! had when one fails. The demo and the bench (`src/bin`) stand on the same lab.
 
+pub mod api;
+pub mod binaries;
 pub mod enter;
+pub mod frame;
+pub mod lab;
+pub mod ping;
+pub mod probe;
+pub mod program;
+pub mod wait;

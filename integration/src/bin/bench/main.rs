@@ -1,0 +1,120 @@
+//! `bench`: how long an attach takes, what is lost after it, and what the overlay costs against the same data path
+//! made by hand, in one run. Prints a table, and JSON with `--json FILE`.
+//!
+//! To be built with `--release`; `make bench` does. The figures of one machine compare with each other only.
+
+mod attach;
+mod baseline;
+mod figure;
+mod load;
+mod traffic;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use figure::Figure;
+use ovnet_integration::{
+    binaries::Binaries,
+    enter::{self, Disk},
+    lab::Lab,
+};
+
+/// What is measured, and how often.
+#[derive(Debug, Parser)]
+#[command(version, about = "Measure ovnet in a lab of two hosts")]
+struct Arguments {
+    /// Also write the figures to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Attaches that are timed, of each kind
+    #[arg(long, default_value_t = 100)]
+    connects: u32,
+    /// Rounds of traffic, each over the overlay and over the baseline
+    #[arg(long, default_value_t = 11)]
+    rounds: u32,
+    /// Measure the baseline against itself, without agents: how much the figures of this machine spread
+    #[arg(long)]
+    noise: bool,
+    /// Exit with status 1 if a bar is missed
+    #[arg(long)]
+    check: bool,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// The other ends of the traffic: processes in sandboxes, started by the bench itself.
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Answer a client's traffic
+    #[command(hide = true)]
+    Serve {
+        /// Where to listen
+        address: SocketAddr,
+    },
+    /// Send traffic to a server and print the figures as JSON
+    #[command(hide = true)]
+    Load {
+        /// Where the server is
+        address: SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<bool> {
+    let arguments = Arguments::parse();
+    match arguments.part {
+        Some(Part::Serve { address }) => return load::serve(address).map(|()| true),
+        Some(Part::Load { address }) => return load::load(address).map(|()| true),
+        None => {}
+    }
+    if enter::is_outside() && !arguments.noise {
+        Binaries::find()?;
+    }
+    // etcd and the agents write to a real disk: a flush to memory would flatter the attach.
+    let json = arguments.json.map(std::path::absolute).transpose().context("the path of the JSON file")?;
+    enter::enter_with(Disk::Yes)?;
+    let lab = Lab::builder()
+        .hosts(2)
+        .etcd(!arguments.noise)
+        .agents(!arguments.noise)
+        .disk(enter::disk())
+        .build()?;
+    let figures = if arguments.noise {
+        traffic::compare(&lab, traffic::Against::Itself, arguments.rounds)
+    } else {
+        measure(&lab, arguments.connects, arguments.rounds)
+    };
+    let figures = figures.inspect_err(|_error| {
+        eprintln!("{}", lab.report());
+    })?;
+    drop(lab);
+    figure::print(&figures)?;
+    if let Some(path) = json {
+        figure::write(&figures, &path)?;
+    }
+    Ok(!arguments.check || figures.iter().all(|figure| figure.met() != Some(false)))
+}
+
+fn measure(lab: &Lab, connects: u32, rounds: u32) -> Result<Vec<Figure>> {
+    let mut figures = vec![attach::idle_memory(lab)?];
+    lab.create_network(&["--subnet", "10.9.0.0/16", "bench"])?;
+    for host in &lab.hosts {
+        host.create_sandbox("resident", &["bench"])?;
+    }
+    eprintln!("{connects} attaches by ovctl, {connects} by the API ...");
+    figures.extend(attach::attaches(lab, connects)?);
+    eprintln!("{rounds} rounds of traffic over the overlay and over the baseline ...");
+    figures.extend(traffic::compare(lab, traffic::Against::Overlay, rounds)?);
+    Ok(figures)
+}

@@ -1,0 +1,269 @@
+//! Agents and stores come and go; traffic stays. What is wrong is mended, what is foreign is left alone, and `cleanup`
+//! leaves nothing.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ovnet_integration::{
+    frame::{self, Test},
+    lab::{From, Host, Lab, OUTSIDE_V4},
+    ping::Background,
+    wait::wait_until,
+};
+
+fn main() -> Result<()> {
+    let two = || Lab::builder().hosts(2);
+    frame::run([
+        Test::new("traffic runs on while agents are killed and started", two(), killed),
+        Test::new("traffic runs on while agents are stopped and started", two(), stopped),
+        Test::new("traffic and agents outlive a store that is away", two(), store_away),
+        Test::new("a change while an agent is down is caught up", two(), caught_up),
+        Test::new("what was removed or bent by hand is mended", two(), mended),
+        Test::new("foreign devices, routes and tables survive", two(), foreign),
+        Test::new("cleanup leaves the kernel as it was before the first start", two().agents(false), cleanup),
+        Test::new("removing the last network leaves none of its objects", two(), last_network),
+    ])
+}
+
+/// `a` on h1 and `b` on h2, and their addresses.
+fn pair(lab: &Lab) -> Result<(String, String)> {
+    lab.create_network(&["--subnet", "10.9.0.0/24", "net"])?;
+    let (h1, h2) = (lab.host(1)?, lab.host(2)?);
+    h1.create_sandbox("a", &["net"])?;
+    h2.create_sandbox("b", &["net"])?;
+    Ok((h1.address("net", "a")?, h2.address("net", "b")?))
+}
+
+/// Pings in both directions, from a host to a remote endpoint, and to the outside.
+fn traffic(lab: &Lab, a: &str, b: &str) -> Result<Vec<(&'static str, Background)>> {
+    let (h1, h2) = (lab.host(1)?, lab.host(2)?);
+    let mut pings = vec![
+        ("a to b", h1.ping_background(From::Sandbox("a"), b)?),
+        ("b to a", h2.ping_background(From::Sandbox("b"), a)?),
+        ("h1 to b", h1.ping_background(From::Host, b)?),
+        ("a to outside", h1.ping_background(From::Sandbox("a"), OUTSIDE_V4)?),
+    ];
+    answers(&mut pings)?;
+    Ok(pings)
+}
+
+fn answers(pings: &mut [(&'static str, Background)]) -> Result<()> {
+    pings.iter_mut().try_for_each(|(name, ping)| ping.wait_answers(20).with_context(|| String::from(*name)))
+}
+
+fn without_loss(pings: Vec<(&'static str, Background)>) -> Result<()> {
+    for (name, ping) in pings {
+        let loss = ping.stop()?;
+        ensure!(loss.none(), "{name}: {} of {} packets lost", loss.lost(), loss.sent);
+    }
+    Ok(())
+}
+
+fn killed(lab: &Lab) -> Result<()> {
+    let (a, b) = pair(lab)?;
+    let mut pings = traffic(lab, &a, &b)?;
+    for _round in 0..3 {
+        for host in &lab.hosts {
+            host.restart_agent9()?;
+            host.wait_in_sync()?;
+            answers(&mut pings)?;
+        }
+    }
+    without_loss(pings)
+}
+
+fn stopped(lab: &Lab) -> Result<()> {
+    let (a, b) = pair(lab)?;
+    let mut pings = traffic(lab, &a, &b)?;
+    for host in &lab.hosts {
+        host.stop_agent()?;
+    }
+    answers(&mut pings)?;
+    lab.start_agents()?;
+    lab.hosts.iter().try_for_each(Host::wait_in_sync)?;
+    answers(&mut pings)?;
+    without_loss(pings)
+}
+
+fn store_away(lab: &Lab) -> Result<()> {
+    let (a, b) = pair(lab)?;
+    let mut pings = traffic(lab, &a, &b)?;
+    let etcd = lab.etcd()?;
+    etcd.kill()?;
+    let refused = lab.host(1)?.ovctl(&["network", "create", "other"])?;
+    ensure!(refused.code() == 1 && refused.stderr.contains("store"), "{refused}");
+    ensure!(
+        lab.host(1)?.ovctl_ok(&["network", "ls"])?.stdout.contains("net"),
+        "the network vanishes from ls"
+    );
+    // An agent that starts now has only its own copy.
+    lab.host(1)?.kill9_agent();
+    lab.host(1)?.start_agent()?;
+    answers(&mut pings)?;
+    etcd.start_again()?;
+    for host in &lab.hosts {
+        host.wait_ready()?;
+        host.wait_in_sync()?;
+    }
+    wait_until("attaching to work again", Duration::from_secs(20), || {
+        let done = lab.host(1)?.ovctl(&["sandbox", "create", "--network", "net", "late"])?;
+        Ok(done.status.success())
+    })?;
+    let late = lab.host(1)?.address("net", "late")?;
+    ensure!(lab.host(2)?.ping(From::Sandbox("b"), &late, 3)?.none(), "the new endpoint is not reached");
+    answers(&mut pings)?;
+    without_loss(pings)
+}
+
+fn caught_up(lab: &Lab) -> Result<()> {
+    let (_a, b) = pair(lab)?;
+    let (h1, h2) = (lab.host(1)?, lab.host(2)?);
+    h1.create_sandbox("old", &["net"])?;
+    let old = h1.address("net", "old")?;
+    h2.kill9_agent();
+    h1.ovctl_ok(&["sandbox", "rm", "-f", "old"])?;
+    h1.create_sandbox("new", &["net:ip=10.9.0.77"])?;
+    h2.start_agent()?;
+    h2.wait_ready()?;
+    h2.wait_in_sync()?;
+    ensure!(
+        h2.ping(From::Sandbox("b"), "10.9.0.77", 3)?.none(),
+        "an endpoint that came meanwhile is not reached"
+    );
+    ensure!(h1.ping(From::Sandbox("new"), &b, 3)?.none(), "it does not reach the others");
+    let netns = network_netns(h2)?;
+    let rows = h2.ns_exec_ok(&netns, &["ip", "neigh"])?.stdout;
+    ensure!(
+        !rows.lines().any(|row| row.split_whitespace().next() == Some(&old)),
+        "a stale row stays:\n{rows}"
+    );
+    Ok(())
+}
+
+/// The namespace of the host's only network.
+fn network_netns(host: &Host) -> Result<String> {
+    host.netns_names()?.into_iter().find(|name| name.starts_with("ov-")).context("no namespace of a network")
+}
+
+fn mended(lab: &Lab) -> Result<()> {
+    let (a, b) = pair(lab)?;
+    let (h1, h2) = (lab.host(1)?, lab.host(2)?);
+    let netns = network_netns(h1)?;
+    let damage: [&[&str]; 6] = [
+        &["sh", "-c", "ip neigh show dev vxlan0 | while read to rest; do ip neigh del $to dev vxlan0; done"],
+        &[
+            "sh",
+            "-c",
+            "bridge fdb show dev vxlan0 | grep dst | while read mac rest; do bridge fdb del $mac dev vxlan0; done",
+        ],
+        &["ip", "link", "set", "br0", "down"],
+        &["ip", "link", "del", "vxlan0"],
+        &["nft", "flush", "ruleset"],
+        &["ip", "link", "set", "vxlan0", "mtu", "1400"],
+    ];
+    for command in damage {
+        h1.ns_exec(&netns, command)?;
+        h1.restart_agent9()?;
+        h1.wait_in_sync()?;
+        for (host, from, to) in [(h1, "a", &b), (h2, "b", &a)] {
+            let loss = host.ping(From::Sandbox(from), to, 3)?;
+            ensure!(loss.none(), "after {command:?}: {from} to {to}: {loss:?}");
+        }
+        ensure!(
+            h1.ping(From::Sandbox("a"), OUTSIDE_V4, 2)?.none(),
+            "after {command:?}: no way to the outside"
+        );
+    }
+    Ok(())
+}
+
+fn foreign(lab: &Lab) -> Result<()> {
+    let host = lab.host(1)?;
+    // Names that look like ours, without our mark.
+    let make: [&[&str]; 7] = [
+        &["ip", "link", "add", "ovh-foreign", "type", "dummy"],
+        &["ip", "link", "set", "ovh-foreign", "up"],
+        &["ip", "address", "add", "192.0.2.1/24", "dev", "ovh-foreign"],
+        &["ip", "route", "add", "203.0.113.0/24", "via", "192.0.2.9"],
+        &["ip", "netns", "add", "ov-0123456789"],
+        &[
+            "ip",
+            "link",
+            "add",
+            "vxlan77",
+            "type",
+            "vxlan",
+            "id",
+            "77",
+            "dstport",
+            "4790",
+            "local",
+            "10.77.0.1",
+        ],
+        &["nft", "add table inet mine; add chain inet mine c { type filter hook forward priority 0; }"],
+    ];
+    for command in make {
+        host.exec_ok(command)?;
+    }
+    let before = host.kernel_state()?;
+    host.restart_agent9()?;
+    host.wait_in_sync()?;
+    let changes = before.changes(&host.kernel_state()?);
+    ensure!(changes.is_empty(), "a restart changes the host:\n{changes}");
+    pair(lab)?;
+    host.ovctl_ok(&["sandbox", "rm", "-f", "a"])?;
+    host.stop_agent()?;
+    cleanup_agent(host)?;
+    let left = host.kernel_state()?;
+    let lost: Vec<String> =
+        before.changes(&left).lines().filter(|line| line.contains(": - ")).map(String::from).collect();
+    ensure!(
+        !lost.iter().any(|line| ["foreign", "203.0.113", "0123456789", "vxlan77", "mine"]
+            .iter()
+            .any(|w| line.contains(w))),
+        "foreign objects are gone:\n{}",
+        lost.join("\n")
+    );
+    Ok(())
+}
+
+fn cleanup_agent(host: &Host) -> Result<()> {
+    let state_dir = host.state_dir().to_str().context("a path in UTF-8")?;
+    host.agent_program()?.args(["cleanup", "--state-dir", state_dir]).ok()?;
+    Ok(())
+}
+
+fn cleanup(lab: &Lab) -> Result<()> {
+    let before = lab.hosts.iter().map(Host::kernel_state).collect::<Result<Vec<_>>>()?;
+    lab.start_agents()?;
+    pair(lab)?;
+    lab.create_network(&["--ipv6", "-o", "multicast=true", "second"])?;
+    lab.host(1)?.create_sandbox("c", &["second", "net"])?;
+    for (host, before) in lab.hosts.iter().zip(before) {
+        // Half of them by kill -9: cleanup must not depend on a clean end.
+        if host.name == "h1" {
+            host.kill9_agent()
+        } else {
+            host.stop_agent()?
+        }
+        cleanup_agent(host)?;
+        let changes = before.changes(&host.kernel_state()?);
+        ensure!(changes.is_empty(), "cleanup on {} leaves a difference:\n{changes}", host.name);
+        cleanup_agent(host).context("a second cleanup")?;
+    }
+    Ok(())
+}
+
+fn last_network(lab: &Lab) -> Result<()> {
+    let host = lab.host(1)?;
+    let before = (host.netns_names()?, host.exec_ok(&["ip", "-o", "link"])?.stdout.lines().count());
+    pair(lab)?;
+    for (host, sandbox) in [(host, "a"), (lab.host(2)?, "b")] {
+        host.ovctl_ok(&["sandbox", "rm", "-f", sandbox])?;
+    }
+    wait_until("the network's objects to go with its last endpoint", Duration::from_secs(5), || {
+        Ok((host.netns_names()?, host.exec_ok(&["ip", "-o", "link"])?.stdout.lines().count()) == before)
+    })?;
+    host.ovctl_ok(&["network", "rm", "net"])?;
+    host.wait_in_sync()
+}
