@@ -18,7 +18,8 @@ pub fn plan(unit: Unit, wanted: &State, seen: &State) -> Vec<Op> {
     let mut ops = Vec::new();
     plan_netns(unit, wanted, seen, &mut ops);
     let doomed = doomed_links(unit, wanted, seen);
-    remove_links(&doomed, seen, &mut ops);
+    // Both ends of a veth are named: the second one is gone by then, unless the pair was no pair any more.
+    ops.extend(doomed.iter().cloned().map(Op::RemoveLink));
     for (netns, want) in &wanted.netns {
         for (name, link) in &want.links {
             let at = LinkRef { netns: netns.clone(), name: *name };
@@ -82,17 +83,6 @@ fn doomed_links(unit: Unit, wanted: &State, seen: &State) -> BTreeSet<LinkRef> {
         }
     }
     doomed
-}
-
-fn remove_links(doomed: &BTreeSet<LinkRef>, seen: &State, ops: &mut Vec<Op>) {
-    let mut pairs_done: BTreeSet<&Mark> = BTreeSet::new();
-    for at in doomed {
-        let link = seen.netns.get(&at.netns).and_then(|netns| netns.links.get(&at.name));
-        let pair = link.filter(|link| link.kind == LinkKind::Veth).and_then(|link| link.mark.as_ref());
-        if pair.is_none_or(|mark| pairs_done.insert(mark)) {
-            ops.push(Op::RemoveLink(at.clone()));
-        }
-    }
 }
 
 fn create(at: &LinkRef, link: &Link, wanted: &State, ops: &mut Vec<Op>) {

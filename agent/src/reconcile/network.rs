@@ -34,7 +34,7 @@ const LEAST_MTU_V6: u32 = 1280;
 
 /// What this host is to a network.
 #[derive(Clone, Debug)]
-pub struct Env {
+pub(super) struct Env {
     /// This node.
     pub me: NodeId,
     /// Its VTEP.
@@ -57,7 +57,7 @@ pub struct Env {
 
 /// What all pieces of a network share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
+pub(super) struct Base {
     network: Network,
     member: Member,
     vxlan: Vxlan,
@@ -72,7 +72,7 @@ pub struct Base {
 
 /// A piece that changes alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub(super) enum Piece {
     /// An endpoint of this host, with its sandbox's namespace.
     Local(Endpoint, Netns),
     /// What is behind another host.
@@ -81,7 +81,7 @@ pub enum Piece {
 
 /// What a network was last brought to.
 #[derive(Clone, Debug)]
-pub struct Programmed {
+pub(super) struct Programmed {
     /// The shared part.
     pub base: Base,
     /// The pieces.
@@ -94,7 +94,7 @@ pub fn is_here(view: &NetworkView, me: NodeId) -> bool {
 }
 
 /// The shared part; None where the network has no endpoints here.
-pub fn base(intent: &Intent, env: &Env, id: NetworkId) -> Option<Base> {
+pub(super) fn base(intent: &Intent, env: &Env, id: NetworkId) -> Option<Base> {
     let view = intent.network(id).filter(|view| is_here(view, env.me))?;
     let network = view.network()?;
     let member = view.members().get(&env.me)?.clone();
@@ -127,7 +127,7 @@ fn peers<'a>(
 }
 
 /// The VTEPs that a network's MTU depends on.
-pub fn peer_vteps(intent: &Intent, env: &Env, id: NetworkId) -> Vec<IpAddr> {
+pub(super) fn peer_vteps(intent: &Intent, env: &Env, id: NetworkId) -> Vec<IpAddr> {
     intent
         .network(id)
         .map(|view| peers(intent, env, view).map(|(_, vtep)| vtep).collect())
@@ -170,7 +170,7 @@ pub fn host_routes(intent: &Intent, me: NodeId, network: &Network) -> (Vec<IpNet
 }
 
 /// One piece; None where there is nothing to program for it (any more).
-pub fn piece(intent: &Intent, env: &Env, id: NetworkId, row: Row) -> Option<Piece> {
+pub(super) fn piece(intent: &Intent, env: &Env, id: NetworkId, row: Row) -> Option<Piece> {
     let view = intent.network(id)?;
     match row {
         Row::Endpoint(endpoint) => {
@@ -201,7 +201,7 @@ fn station(
 }
 
 /// All pieces.
-pub fn pieces(intent: &Intent, env: &Env, id: NetworkId) -> BTreeMap<Row, Piece> {
+pub(super) fn pieces(intent: &Intent, env: &Env, id: NetworkId) -> BTreeMap<Row, Piece> {
     let Some(view) = intent.network(id) else { return BTreeMap::new() };
     let endpoints = view.endpoints().keys().map(|id| Row::Endpoint(*id));
     let members = view.members().keys().map(|node| Row::Member(*node));
@@ -209,7 +209,12 @@ pub fn pieces(intent: &Intent, env: &Env, id: NetworkId) -> BTreeMap<Row, Piece>
 }
 
 /// The rows that a request means, with those of a node spelled out: as they are now and as they were programmed.
-pub fn spell_out(intent: &Intent, id: NetworkId, rows: BTreeSet<Row>, me: &Programmed) -> BTreeSet<Row> {
+pub(super) fn spell_out(
+    intent: &Intent,
+    id: NetworkId,
+    rows: BTreeSet<Row>,
+    me: &Programmed,
+) -> BTreeSet<Row> {
     let mut spelled = BTreeSet::new();
     for row in rows {
         match row {
@@ -229,7 +234,7 @@ pub fn spell_out(intent: &Intent, id: NetworkId, rows: BTreeSet<Row>, me: &Progr
 }
 
 /// The wanted state of a network with these pieces.
-pub fn wanted<'a>(base: &'a Base, pieces: impl IntoIterator<Item = &'a Piece>) -> State {
+pub(super) fn wanted<'a>(base: &'a Base, pieces: impl IntoIterator<Item = &'a Piece>) -> State {
     let (mut local, mut remote) = (Vec::new(), Vec::new());
     for piece in pieces {
         match piece {
@@ -254,7 +259,7 @@ pub fn wanted<'a>(base: &'a Base, pieces: impl IntoIterator<Item = &'a Piece>) -
 }
 
 /// Where a network's objects are, wanted or left behind.
-pub fn look(id: NetworkId, wanted: &State) -> Look {
+pub(super) fn look(id: NetworkId, wanted: &State) -> Look {
     let mut look = Look::default();
     for (netns, state) in &wanted.netns {
         let at = look.netns.entry(netns.clone()).or_default();

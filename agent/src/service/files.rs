@@ -2,7 +2,7 @@
 //!
 //! They lie in the run directory; `ovctl run` and `exec` mount them, so each is rewritten in place.
 
-use std::{fmt::Write as _, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use super::Service;
 use crate::{kernel::Kernel, model::Name};
@@ -22,10 +22,10 @@ impl<K: Kernel> Service<K> {
         let mut hosts = LOCALHOST.to_owned();
         for endpoint in self.endpoints_of(name) {
             for address in &endpoint.addresses {
-                // Writing to a string cannot fail.
-                drop(write!(hosts, "{}\t{}", address.addr(), sandbox.hostname));
+                hosts.push_str(&format!("{}\t{}", address.addr(), sandbox.hostname));
                 if sandbox.hostname != endpoint.name.as_str() {
-                    drop(write!(hosts, " {}", endpoint.name));
+                    hosts.push(' ');
+                    hosts.push_str(endpoint.name.as_str());
                 }
                 hosts.push('\n');
             }

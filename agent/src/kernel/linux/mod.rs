@@ -47,6 +47,17 @@ impl LinuxKernel {
     pub fn new(netns_dir: impl Into<PathBuf>) -> Self {
         Self { netns_dir: netns_dir.into() }
     }
+
+    /// Leave the netns directory as it was before the first namespace was made, if none is in it any more.
+    ///
+    /// # Errors
+    /// It cannot be read, unmounted or removed.
+    pub async fn tidy(&self) -> Result<(), KernelError> {
+        let dir = self.netns_dir.clone();
+        let target = dir.display().to_string();
+        blocking("tidy", move || named::tidy(&dir).map_err(|refusal| refusal.into_error("tidy", target)))
+            .await
+    }
 }
 
 /// Do blocking work; `operation` and `target` are for the error if its thread dies.

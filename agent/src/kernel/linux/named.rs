@@ -114,6 +114,24 @@ pub(super) fn inode(path: &Path) -> Result<Option<u64>, Refusal> {
     Ok(file.map(|file| file.metadata()).transpose()?.map(|metadata| metadata.ino()))
 }
 
+/// Take back what [`prepare`] did to the directory, if there is no name in it.
+pub(super) fn tidy(dir: &Path) -> Result<(), Refusal> {
+    let empty = match fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if empty {
+        match umount2(dir, MntFlags::MNT_DETACH) {
+            // Not a mount point: somebody made it without us.
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(error) => return Err(Refusal::new(error, "cannot unmount it")),
+        }
+        fs::remove_dir(dir)?;
+    }
+    Ok(())
+}
+
 /// The directory, as a mount of its own that is shared with other mount namespaces: a namespace unmounted here then
 /// goes there too.
 fn prepare(dir: &Path) -> Result<(), Refusal> {
