@@ -50,7 +50,7 @@ impl<K: Kernel> Service<K> {
     /// Bad input, a taken address, no address left, the sandbox gone, the store away, the kernel's refusal. Nothing
     /// half-done stays behind.
     pub async fn connect(&self, sandbox: &str, spec: &AttachSpec) -> Result<Attached, ServiceError> {
-        self.ready()?;
+        self.ready().await?;
         let sandbox = self.world.read(|intent| intent.find_sandbox(sandbox).cloned())?;
         self.check_present(&sandbox).await?;
         let interfaces = self.interfaces(&sandbox).await?;

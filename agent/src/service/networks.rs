@@ -54,7 +54,7 @@ impl<K: Kernel> Service<K> {
     /// Bad input, a taken name or VNI, a subnet that overlaps a route of the host, no subnet left, the store away.
     pub async fn create_network(&self, spec: NetworkSpec) -> Result<Network, ServiceError> {
         let wanted = parse(spec)?;
-        self.ready()?;
+        self.ready().await?;
         let routes = self.host_routes().await?;
         let force = convert::parse_options(&wanted.network.options)?.force;
         for subnet in wanted.chosen.iter().filter(|_| !force) {
@@ -150,7 +150,7 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// Unknown, in use (by whom), the store away.
     pub async fn remove_network(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
-        self.ready()?;
+        self.ready().await?;
         for _ in 0..TRIES {
             let (id, name) = self.world.read(|intent| {
                 let (network, view) = intent.find_network(text)?;
@@ -218,7 +218,7 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// The store away.
     pub async fn prune_networks(&self) -> Result<Vec<Name>, ServiceError> {
-        self.ready()?;
+        self.ready().await?;
         let unused: Vec<NetworkId> = self.world.read(|intent| {
             let unused = intent.networks().filter(|(_, view)| view.endpoints().is_empty());
             unused.filter(|(_, view)| view.network().is_some()).map(|(id, _)| *id).collect()
