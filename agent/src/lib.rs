@@ -1,6 +1,7 @@
 //! The per-host agent of ovnet. `docs/ARCHITECTURE.md` has the map.
 
 pub mod api;
+pub mod app;
 pub mod config;
 pub mod convert;
 pub mod gossip;
@@ -10,4 +11,6 @@ pub mod kernel;
 pub mod model;
 pub mod plan;
 pub mod reconcile;
+pub mod service;
 pub mod store;
+pub mod telemetry;

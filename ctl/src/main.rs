@@ -1,3 +1,23 @@
-//! `ovctl`, the command line of ovnet.
+//! `ovctl`, the command line of ovnet: asks the agent of this host over its unix socket.
+//! `cli` is the command line, `cmd` has a room for each noun, `output` prints, and `process` enters sandboxes.
 
-fn main() {}
+mod attachment;
+mod cli;
+mod client;
+mod cmd;
+mod failure;
+mod filter;
+mod output;
+mod process;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let exit = cli::Cli::parse().run().unwrap_or_else(|failure| {
+        failure.report();
+        failure.exit()
+    });
+    ExitCode::from(exit.0)
+}

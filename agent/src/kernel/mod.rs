@@ -1,7 +1,16 @@
 //! The edge to the kernel: look at objects, apply steps, and the few facts of the host that plans depend on.
 //!
 //! The planner and the drivers know objects ([`crate::plan::state`]) and steps ([`crate::plan::op`]); netlink, nsfs,
-//! procfs and nft stop here.
+//! procfs and nft stop here. [`LinuxKernel`] is the real one; [`MemoryKernel`] keeps the same [`contract`] in memory.
+
+pub mod contract;
+mod linux;
+mod memory;
+mod nft;
+mod step;
+
+pub use linux::{LinuxKernel, Seen, watch};
+pub use memory::MemoryKernel;
 
 use std::{future::Future, net::IpAddr, path::PathBuf};
 

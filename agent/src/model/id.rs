@@ -38,6 +38,11 @@ macro_rules! hex_id {
                 Self(bytes)
             }
 
+            /// The bytes.
+            pub const fn as_bytes(&self) -> &[u8; LEN] {
+                &self.0
+            }
+
             /// The first 12 hex digits, as lists show it.
             pub fn short(&self) -> String {
                 self.prefix(12)

@@ -36,15 +36,16 @@ impl Mac {
                 let [a, b, c, d] = v4.octets();
                 Self([0x02, 0x42, a, b, c, d])
             }
-            IpAddr::V6(v6) => {
-                // Fowler-Noll-Vo (FNV-1a, 32 bits): spreads well and will never change.
-                let hash = v6.octets().iter().fold(0x811c_9dc5_u32, |hash, octet| {
-                    (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193)
-                });
-                let [a, b, c, d] = hash.to_be_bytes();
-                Self([0x02, 0x43, a, b, c, d])
-            }
+            IpAddr::V6(v6) => Self::internal(0x43, &v6.octets()),
         }
+    }
+
+    /// A locally administered address for a device of ours: `02:<tag>` and 32 bits folded from `seed`.
+    pub fn internal(tag: u8, seed: &[u8]) -> Self {
+        // Fowler-Noll-Vo (FNV-1a, 32 bits): spreads well and will never change.
+        let fold = |hash: u32, octet: &u8| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193);
+        let [a, b, c, d] = seed.iter().fold(0x811c_9dc5_u32, fold).to_be_bytes();
+        Self([0x02, tag, a, b, c, d])
     }
 
     /// The octets in the order in which they go over the wire.

@@ -12,6 +12,8 @@ mod network;
 mod node;
 mod sandbox;
 mod subnet;
+#[cfg(test)]
+pub(crate) mod testing;
 mod vni;
 
 pub use endpoint::Endpoint;

@@ -1,1 +1,216 @@
 //! The standing loop: what changed, what is wanted, what is there, apply.
+//!
+//! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, [`network`] what
+//! a network's wanted state depends on, `units` looks at one unit, `feed` takes in what the stores say.
+
+pub mod dirty;
+pub mod feed;
+mod network;
+mod retry;
+mod units;
+pub mod world;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    dirty::Depth,
+    network::Programmed,
+    retry::Retries,
+    world::{Outcome, Revisions, World},
+};
+use crate::{
+    kernel::Kernel,
+    model::{NetworkId, NodeId},
+    plan::{Features, Leg, op::Op, ownership::Unit},
+    store::Store,
+};
+
+pub(crate) use self::units::chain;
+pub use self::{
+    network::{host_routes, is_here},
+    units::marked_units,
+};
+
+/// What the loop needs of the gossip: who is down, and to say what has been programmed.
+pub trait Peers: Send + Sync + 'static {
+    /// Gossip has had time to meet the others, and has this one down, or never met it.
+    fn is_down(&self, node: NodeId) -> bool;
+    /// This host has programmed a network up to a revision of the store.
+    fn applied(&self, network: NetworkId, revision: i64);
+}
+
+/// What the loop is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node's VTEP.
+    pub vtep: IpAddr,
+    /// UDP port of VXLAN.
+    pub vxlan_port: u16,
+    /// Time between full looks at everything.
+    pub full_look: Duration,
+}
+
+/// Something asked of the loop.
+#[derive(Debug)]
+pub enum Request {
+    /// What would be done now, by unit. Err: the unit could not be looked at.
+    Diff(oneshot::Sender<Vec<(Unit, Result<Vec<Op>, String>)>>),
+}
+
+/// The loop's own state; one task owns it.
+pub struct Reconciler<K, P> {
+    kernel: Arc<K>,
+    peers: P,
+    world: Arc<World>,
+    local: Store,
+    settings: Settings,
+    features: Features,
+    underlay_mtu: u32,
+    paths: BTreeMap<IpAddr, u32>,
+    legs: BTreeMap<NetworkId, Leg>,
+    programmed: BTreeMap<NetworkId, Programmed>,
+    retries: Retries,
+}
+
+/// A step that failed, or a look that could not be taken, and why.
+type Failures = Vec<(Option<Op>, String)>;
+
+impl<K: Kernel, P: Peers> Reconciler<K, P> {
+    /// A loop that has not looked at anything yet.
+    pub fn new(kernel: Arc<K>, peers: P, world: Arc<World>, local: Store, settings: Settings) -> Self {
+        Self {
+            kernel,
+            peers,
+            world,
+            local,
+            settings,
+            features: Features::default(),
+            underlay_mtu: 0,
+            paths: BTreeMap::new(),
+            legs: BTreeMap::new(),
+            programmed: BTreeMap::new(),
+            retries: Retries::default(),
+        }
+    }
+
+    /// Look and apply until stopped. Stopping touches nothing.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: CancellationToken) {
+        // Unknown is not empty: nothing is looked at before both stores have been read.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.world.reached(Revisions::default()) => {}
+        }
+        let mut full = tokio::time::interval(self.settings.full_look);
+        full.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                // Nothing is in flight between rounds, so every arm can be dropped without loss: the token, the
+                // channel, the notification and the timers all keep what they have to say.
+                () = stop.cancelled() => return,
+                Some(Request::Diff(reply)) = requests.recv() => {
+                    let diff = self.diff().await;
+                    // Whoever asked may have gone.
+                    drop(reply.send(diff));
+                }
+                _ = full.tick() => self.survey().await,
+                () = self.world.woken() => {}
+                () = tokio::time::sleep_until(self.retries.next()) => {
+                    for unit in self.retries.due(Instant::now()) {
+                        self.world.look_again(unit, Depth::Full);
+                    }
+                }
+            }
+            self.round().await;
+        }
+    }
+
+    /// One pass over everything that is to be looked at.
+    async fn round(&mut self) {
+        let Some((dirty, at)) = self.world.take_dirty() else { return };
+        if dirty.is_empty() {
+            return;
+        }
+        self.world.read(|intent| {
+            for (id, leg) in intent.legs() {
+                self.legs.insert(*id, *leg);
+            }
+        });
+        for (unit, depth) in dirty.into_units() {
+            let failures = self.look_at(unit, depth).await;
+            if failures.is_empty() {
+                self.retries.clear(unit);
+                if let Unit::Network(id) = unit {
+                    self.peers.applied(id, at.global);
+                }
+            } else {
+                let again = self.retries.failed(unit, Instant::now());
+                let (op, error) = &failures[0];
+                let step = op.as_ref().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(?unit, %step, %error, failed = failures.len(), retry_in = ?again, "not as wanted");
+            }
+            self.world.record(unit, Outcome { at, failures });
+        }
+    }
+
+    async fn look_at(&mut self, unit: Unit, depth: Depth) -> Failures {
+        match (unit, depth) {
+            (Unit::Network(id), Depth::Rows(rows)) => self.network_rows(id, rows).await,
+            (unit, _) => self.full(unit).await,
+        }
+    }
+
+    async fn full(&mut self, unit: Unit) -> Failures {
+        match self.look(unit).await {
+            Ok(plan) => self.bring_about(unit, plan).await,
+            Err(error) => vec![(None, error)],
+        }
+    }
+
+    /// Learn anew what the host has, and mark every unit that the stores, the kernel or the past know of.
+    async fn survey(&mut self) {
+        self.refresh_host().await;
+        let mut units: BTreeSet<Unit> = [Unit::Host].into();
+        units.extend(self.programmed.keys().map(|id| Unit::Network(*id)));
+        match self.marked_units().await {
+            Ok(marked) => units.extend(marked),
+            Err(error) => tracing::warn!(%error, "cannot list what is in the kernel"),
+        }
+        self.world.read(|intent| {
+            let here = intent.networks().filter(|(_, view)| is_here(view, self.world.me));
+            units.extend(here.map(|(id, _)| Unit::Network(*id)));
+            units.extend(intent.sandboxes().values().map(|sandbox| Unit::Sandbox(sandbox.id)));
+        });
+        for unit in units {
+            self.world.look_again(unit, Depth::Full);
+        }
+    }
+
+    /// What would be done, for every unit, without doing it.
+    async fn diff(&mut self) -> Vec<(Unit, Result<Vec<Op>, String>)> {
+        self.survey().await;
+        let Some((dirty, _)) = self.world.take_dirty() else { return Vec::new() };
+        let mut found = Vec::new();
+        for (unit, depth) in dirty.into_units() {
+            let steps = self.look(unit).await.map(|plan| plan.ops);
+            // What was taken off the list to be shown goes back on it to be done.
+            let out_of_step = steps.as_ref().map_or(true, |ops| !ops.is_empty());
+            if out_of_step {
+                self.world.look_again(unit, depth);
+            }
+            found.push((unit, steps));
+        }
+        found
+    }
+}

@@ -1,0 +1,193 @@
+//! `ovagent cleanup`: the one verb that removes everything of ours from a host.
+//!
+//! It works without a store and without a configuration: the kernel says what is ours.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result};
+
+use super::{identity, lock, stores};
+use crate::{
+    config::{Config, StoreConfig},
+    kernel::{Kernel, LinuxKernel},
+    model::NodeId,
+    plan::{
+        netns_of,
+        op::Op,
+        outer_name,
+        ownership::Unit,
+        plan,
+        state::{Look, LookAt, Netns, State},
+    },
+    reconcile::marked_units,
+    store::{Commit, Embedded, Key, KeyRange, Store},
+};
+
+/// How long the cluster's store is waited for.
+const STORE: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(config: Config) -> Result<()> {
+    let lock = lock::take(&config.state_dir)?;
+    let kernel = LinuxKernel::new(&config.netns_dir);
+    let mut units = marked_units(&kernel).await.context("cannot look at this host")?;
+    units.insert(Unit::Host);
+    let mut steps = 0;
+    // Networks first: what they have in sandboxes goes with them.
+    let mut units: Vec<Unit> = units.into_iter().collect();
+    units.sort_by_key(|unit| !matches!(unit, Unit::Network(_)));
+    for unit in units {
+        steps += remove(&kernel, unit).await?;
+    }
+    let path = config.state_dir.join("store.redb");
+    if path.exists() {
+        let embedded =
+            Embedded::open(Some(&path)).with_context(|| format!("cannot open {}", path.display()))?;
+        steps += restore(&kernel, &Store::embedded(&embedded)).await?;
+    }
+    forget(&config).await;
+    kernel.tidy().await.context("cannot tidy the netns directory")?;
+    remove_files(&config);
+    drop(lock);
+    tracing::info!(steps, "this host is as it was before the first start");
+    Ok(())
+}
+
+async fn remove(kernel: &LinuxKernel, unit: Unit) -> Result<usize> {
+    let mut look = Look::default();
+    let all = LookAt { links: None, sysctls: BTreeSet::new(), table: true };
+    match unit {
+        Unit::Host => {
+            look.netns.insert(Netns::Host, LookAt { links: Some(BTreeSet::new()), ..all });
+        }
+        Unit::Network(id) => {
+            look.netns.insert(netns_of(id), all.clone());
+            look.netns
+                .insert(Netns::Host, LookAt { links: Some([outer_name(id)].into()), table: false, ..all });
+        }
+        Unit::Sandbox(_) => {
+            let named = kernel.named_netns().await?;
+            let ours =
+                named.into_iter().filter(|(_, mark)| mark.as_ref().is_some_and(|mark| mark.unit == unit));
+            look.netns.extend(ours.map(|(name, _)| (Netns::Named(name), all.clone())));
+        }
+    }
+    let seen = kernel.observe(look).await?;
+    let ops = plan(unit, &State::default(), &seen);
+    let steps = ops.len();
+    kernel.apply(ops).await?;
+    Ok(steps)
+}
+
+/// Give the host's settings back the values that they had before we set them.
+async fn restore(kernel: &LinuxKernel, local: &Store) -> Result<usize> {
+    let listing = local.list(&KeyRange::local()).await?;
+    let mut ops = Vec::new();
+    for entry in listing.entries {
+        if let Ok(Key::Sysctl(key)) = entry.key.parse() {
+            let value = String::from_utf8_lossy(&entry.value).into_owned();
+            ops.push(Op::SetSysctl(Netns::Host, key.replace('.', "/"), value));
+        }
+    }
+    let steps = ops.len();
+    kernel.apply(ops).await?;
+    Ok(steps)
+}
+
+/// Take this node's records out of the cluster's store, if it can be reached.
+async fn forget(config: &Config) {
+    let StoreConfig::Etcd(_) = config.store else { return };
+    let Ok(id) = identity::node_id(&config.state_dir) else { return };
+    let done = async {
+        let store = stores::etcd(config)?;
+        forget_node(&store, id).await
+    };
+    let error = match tokio::time::timeout(STORE, done).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(_elapsed) => format!("no answer in {} s", STORE.as_secs()),
+    };
+    tracing::warn!(%error, node = %id, "the cluster still has this node's records: remove them with `ovctl node rm {id}` on another host");
+}
+
+async fn forget_node(store: &Store, id: NodeId) -> Result<()> {
+    let all = store.list(&KeyRange::everything()).await?;
+    let mut commit = Commit::new().delete(Key::Node(id)).delete(Key::Alive(id));
+    let mut pending = 2;
+    for entry in &all.entries {
+        let Ok(key) = entry.key.parse::<Key>() else { continue };
+        if !belongs(&key, &entry.value, id) {
+            continue;
+        }
+        if let Key::Endpoint(network, endpoint) = &key {
+            for other in &all.entries {
+                if let Ok(Key::EndpointName(of, name)) = other.key.parse::<Key>()
+                    && of == *network
+                    && other.value == endpoint.to_string()
+                {
+                    commit = commit.delete(Key::EndpointName(of, name));
+                    pending += 1;
+                }
+            }
+        }
+        commit = commit.delete(key);
+        pending += 1;
+        if pending > 100 {
+            store.commit(std::mem::take(&mut commit)).await?;
+            pending = 0;
+        }
+    }
+    if pending > 0 {
+        store.commit(commit).await?;
+    }
+    Ok(())
+}
+
+fn belongs(key: &Key, value: &[u8], id: NodeId) -> bool {
+    use crate::{
+        convert::Record,
+        model::{AddressOwner, Endpoint},
+    };
+    match key {
+        Key::Endpoint(..) => Endpoint::from_bytes(value).is_ok_and(|endpoint| endpoint.node == id),
+        Key::Member(_, node) => *node == id,
+        Key::Address(..) => {
+            AddressOwner::from_bytes(value).is_ok_and(|owner| owner == AddressOwner::Node(id))
+        }
+        Key::Network(_)
+        | Key::NetworkName(_)
+        | Key::Vni(_)
+        | Key::EndpointName(..)
+        | Key::Node(_)
+        | Key::Alive(_)
+        | Key::Pool(_)
+        | Key::Sandbox(_)
+        | Key::Leg(_)
+        | Key::Sysctl(_) => false,
+    }
+}
+
+fn remove_files(config: &Config) {
+    let files = [
+        config.state_dir.join("node-id"),
+        config.state_dir.join("store.redb"),
+        config.state_dir.join("lock"),
+        config.run_dir.join("api.sock"),
+    ];
+    for file in files {
+        if let Err(error) = std::fs::remove_file(&file)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(file = %file.display(), %error, "cannot remove a file");
+        }
+    }
+    let sandboxes = config.run_dir.join("sandboxes");
+    if let Err(error) = std::fs::remove_dir_all(&sandboxes)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(dir = %sandboxes.display(), %error, "cannot remove a directory");
+    }
+    // Only where nobody else has put anything there.
+    for dir in [&config.run_dir, &config.state_dir] {
+        drop(std::fs::remove_dir(dir));
+    }
+}

@@ -1,0 +1,102 @@
+//! Who this node is: an identifier made once, the host's name, the address that it advertises.
+
+use std::{fs, io::Write, net::IpAddr, path::Path};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    config::Advertise,
+    kernel::{FactLink, Facts},
+    model::{Name, NodeId},
+    plan::ownership::LEG_PREFIX,
+};
+
+/// The identifier in the state directory, made if there is none.
+pub(super) fn node_id(state_dir: &Path) -> Result<NodeId> {
+    let path = state_dir.join("node-id");
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().with_context(|| {
+            format!(
+                "{} is damaged: restore it, or run ovagent cleanup to start as a new node",
+                path.display()
+            )
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let id = NodeId(uuid::Uuid::new_v4());
+            // Whole or not at all, whatever dies in the middle.
+            let part = state_dir.join("node-id.part");
+            let mut file = fs::File::create(&part)?;
+            writeln!(file, "{id}")?;
+            file.sync_all()?;
+            fs::rename(part, path)?;
+            Ok(id)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// The chosen name, or the host's.
+pub(super) fn node_name(chosen: Option<Name>) -> Result<Name> {
+    if let Some(name) = chosen {
+        return Ok(name);
+    }
+    let host = nix::unistd::gethostname().context("cannot read the host's name")?;
+    let host = host.to_string_lossy();
+    Name::parse("node name", &host).context("the host's name cannot be a node's: give one with --node-name")
+}
+
+/// The address that other nodes reach this one at.
+pub(super) fn advertised(advertise: Advertise, facts: &Facts) -> Result<IpAddr> {
+    let addresses = |link: &FactLink| -> Vec<IpAddr> {
+        let all = link.addresses.iter().map(ipnet::IpNet::addr);
+        let mut usable: Vec<IpAddr> = all.filter(|address| is_reachable(*address)).collect();
+        usable.sort_by_key(IpAddr::is_ipv6);
+        usable
+    };
+    let foreign = || facts.links.iter().filter(|link| !link.name.as_str().starts_with(LEG_PREFIX));
+    match advertise {
+        Advertise::Address(address) => {
+            if foreign().any(|link| link.addresses.iter().any(|own| own.addr() == address)) {
+                return Ok(address);
+            }
+            let own: Vec<String> = foreign().flat_map(addresses).map(|address| address.to_string()).collect();
+            bail!(
+                "--advertise {address}: no interface of this host has that address; it has {}",
+                if own.is_empty() { "none that others can reach".into() } else { own.join(", ") }
+            )
+        }
+        Advertise::Interface(name) => {
+            let Some(link) = facts.links.iter().find(|link| link.name == name) else {
+                let names: Vec<&str> = foreign().map(|link| link.name.as_str()).collect();
+                bail!("--advertise {name}: there is no such interface; this host has {}", names.join(", "))
+            };
+            addresses(link).into_iter().next().with_context(|| {
+                format!("--advertise {name}: the interface has no address that others can reach: give it one first")
+            })
+        }
+        Advertise::Auto => route_source().or_else(|| foreign().filter(|link| link.up).flat_map(addresses).next()).context(
+            "this host has no address that others can reach: give an interface one, or name it with --advertise",
+        ),
+    }
+}
+
+fn is_reachable(address: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(address.is_loopback() || address.is_unspecified() || address.is_multicast() || link_local)
+}
+
+/// The address that the default route leaves from: the kernel chooses it for a socket that is connected and sends
+/// nothing.
+fn route_source() -> Option<IpAddr> {
+    // Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so they take the default route.
+    let tries = [("0.0.0.0:0", "198.51.100.1:9"), ("[::]:0", "[2001:db8::1]:9")];
+    tries.into_iter().find_map(|(from, to)| {
+        let socket = std::net::UdpSocket::bind(from).ok()?;
+        socket.connect(to).ok()?;
+        let source = socket.local_addr().ok()?.ip();
+        is_reachable(source).then_some(source)
+    })
+}

@@ -1,0 +1,116 @@
+//! Which nodes are dead: gossip has them down, their lease has run out, and their host does not answer either.
+//!
+//! An agent that is stopped or being upgraded must not cost its host's endpoints their traffic. Its gossip port tells
+//! the two apart: a host that is up answers a datagram to a closed port with ICMP port unreachable, a dead one does not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{net::UdpSocket, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    gossip::Gossip,
+    model::{NetworkId, NodeId},
+    reconcile::{Peers, world::World},
+};
+
+/// After the start gossip may simply not have met the others yet.
+const SETTLE: Duration = Duration::from_secs(20);
+/// Time between two checks.
+const EVERY: Duration = Duration::from_secs(2);
+/// How long a host has to refuse a datagram.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// The nodes that are dead, shared between the watcher and the standing loop.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dead(Arc<Mutex<BTreeSet<NodeId>>>);
+
+/// What the standing loop knows of the others.
+pub(super) struct GossipPeers {
+    pub(super) gossip: Gossip,
+    pub(super) dead: Dead,
+}
+
+impl Peers for GossipPeers {
+    fn is_down(&self, node: NodeId) -> bool {
+        self.dead.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    }
+
+    fn applied(&self, network: NetworkId, revision: i64) {
+        self.gossip.applied(network, revision);
+    }
+}
+
+/// Keep `dead` up to date until stopped, and have the networks of a node that changed looked at.
+pub(super) async fn watch(dead: Dead, world: Arc<World>, gossip: Gossip, stop: CancellationToken) {
+    let start = Instant::now();
+    loop {
+        // Nothing is lost when the pause is cut short.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        if start.elapsed() < SETTLE {
+            continue;
+        }
+        let mut now = BTreeSet::new();
+        for (node, address) in suspects(&world, &gossip) {
+            if !host_answers(address).await {
+                now.insert(node);
+            }
+        }
+        let before = {
+            let mut dead = dead.0.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *dead, now.clone())
+        };
+        for node in before.symmetric_difference(&now) {
+            tracing::info!(%node, dead = now.contains(node), "node");
+            world.look_at_node(*node);
+        }
+    }
+}
+
+/// Nodes without a lease that gossip does not have up.
+fn suspects(world: &World, gossip: &Gossip) -> BTreeMap<NodeId, SocketAddr> {
+    let members = gossip.members().borrow().clone();
+    world.read(|intent| {
+        let nodes = intent.nodes().values().filter(|node| node.id != world.me && !intent.is_alive(node.id));
+        let down = nodes.filter(|node| !members.get(&node.id).is_some_and(|member| member.state.is_active()));
+        down.map(|node| (node.id, node.gossip)).collect()
+    })
+}
+
+/// Whether a host shows a sign of life: any answer, or a refusal.
+async fn host_answers(address: SocketAddr) -> bool {
+    let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let probe = async {
+        let socket = UdpSocket::bind(local).await?;
+        socket.connect(address).await?;
+        socket.send(&[]).await?;
+        let mut buffer = [0; 16];
+        socket.recv(&mut buffer).await
+    };
+    match tokio::time::timeout(PROBE, probe).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        Err(_elapsed) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_whose_port_is_closed_is_alive() {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        drop(socket);
+        assert!(host_answers(address).await);
+    }
+}

@@ -1,0 +1,64 @@
+//! The composition root: opens every file, socket and task of the agent, and ends them in order.
+//!
+//! `start` builds the parts, `tasks` runs them; an early end of any of them ends the agent. Stopping touches nothing in
+//! the kernel.
+
+mod cleanup;
+mod identity;
+mod liveness;
+mod lock;
+mod port;
+mod register;
+mod server;
+mod start;
+mod stores;
+mod tasks;
+
+use anyhow::{Context, Result, bail};
+
+use crate::config::Config;
+
+/// Bit of CAP_NET_ADMIN and of CAP_SYS_ADMIN (capability.h).
+const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
+
+/// Run the agent until it is told to stop.
+///
+/// # Errors
+/// What it needs cannot be had, or a part of it ended early.
+pub fn run(config: Config) -> Result<()> {
+    require_privilege()?;
+    runtime()?.block_on(start::run(config))
+}
+
+/// Remove everything of ours from this host.
+///
+/// # Errors
+/// An agent runs with this state directory, or something could not be removed.
+pub fn cleanup(config: Config) -> Result<()> {
+    require_privilege()?;
+    runtime()?.block_on(cleanup::run(config))
+}
+
+/// One thread for the tasks, a few short-lived ones for what blocks: an idle agent is small.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .thread_keep_alive(std::time::Duration::from_secs(2))
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// Say at once, and in one sentence, what would otherwise fail in many places.
+fn require_privilege() -> Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status")
+        .context("cannot read /proc/self/status: is /proc mounted?")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or_default();
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| *name).collect();
+    if !missing.is_empty() {
+        bail!("no privilege: {} missing; run it as root, or by its systemd unit", missing.join(" and "));
+    }
+    Ok(())
+}

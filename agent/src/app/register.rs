@@ -1,0 +1,86 @@
+//! This node's own record, kept as it should be; and the others' addresses, told to the gossip.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    convert::Record,
+    gossip::Gossip,
+    intent::Touched,
+    model::Node,
+    reconcile::{
+        chain,
+        world::{Revisions, World},
+    },
+    store::{Commit, Key, Store},
+};
+
+/// How often to look without a reason.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Register this node, again whenever somebody removes or changes its record, until stopped.
+pub(super) async fn register(world: Arc<World>, global: Store, node: Node, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = world.reached(Revisions::default()) => {}
+    }
+    let mut changes = world.changes();
+    loop {
+        let known = world.read(|intent| intent.nodes().get(&node.id).cloned());
+        let created = known.as_ref().map_or(node.created, |known| known.created);
+        let wanted = Node { created, ..node.clone() };
+        if known.as_ref() != Some(&wanted) {
+            let namesake = world.read(|intent| {
+                let mut others = intent.nodes().values().filter(|other| other.id != node.id);
+                others.find(|other| other.name == node.name).map(|other| (other.id, other.vtep))
+            });
+            if let Some((id, vtep)) = namesake {
+                tracing::warn!(name = %node.name, other = %id, %vtep, "another node has this name: give one of the two another with --node-name");
+            }
+            match global.commit(Commit::new().put(Key::Node(node.id), wanted.to_bytes())).await {
+                Ok(revision) => world.reached(Revisions { global: revision, local: 0 }).await,
+                Err(error) => tracing::warn!(error = chain(&error), "cannot register this node"),
+            }
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                // A change that is missed here is found by the next look.
+                change = changes.recv() => match change {
+                    Ok(change) if change.touched != Touched::Node(node.id) => {}
+                    Ok(_) | Err(_) => break,
+                },
+                () = tokio::time::sleep(EVERY) => break,
+            }
+        }
+    }
+}
+
+/// Tell the gossip where the registered nodes are that it does not know as up, until stopped.
+pub(super) async fn seed(world: Arc<World>, gossip: Gossip, stop: CancellationToken) {
+    let mut changes = world.changes();
+    loop {
+        let members = gossip.members().borrow().clone();
+        let unknown = world.read(|intent| {
+            let others = intent.nodes().values().filter(|node| node.id != world.me);
+            let missing =
+                others.filter(|node| !members.get(&node.id).is_some_and(|member| member.state.is_active()));
+            missing.map(|node| node.gossip).collect::<Vec<_>>()
+        });
+        if !unknown.is_empty() {
+            gossip.seed(unknown);
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                // A change that is missed here is found by the next look.
+                change = changes.recv() => match change {
+                    Ok(change) if !matches!(change.touched, Touched::Node(_) | Touched::Alive(_)) => {}
+                    Ok(_) | Err(_) => break,
+                },
+                () = tokio::time::sleep(EVERY) => break,
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Starting: every part in order, each with an error that says what to do.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use ovnet_proto::v1::agent_server::AgentServer;
+use tokio::{
+    net::{UdpSocket, UnixListener, lookup_host},
+    sync::{mpsc, watch},
+};
+use tokio_stream::wrappers::UnixListenerStream;
+
+use super::{
+    identity,
+    liveness::{self, Dead, GossipPeers},
+    lock, port, register, server,
+    stores::{self, Stores},
+    tasks::Tasks,
+};
+use crate::{
+    api::{About, Api},
+    config::{Config, HostPort},
+    gossip::{self, Gossip, GossipConfig},
+    intent::Source,
+    kernel::{Kernel, LinuxKernel},
+    model::{Node, Timestamp},
+    plan::ownership::Unit,
+    reconcile::{
+        Reconciler, Settings,
+        feed::feed,
+        world::{Revisions, World},
+    },
+    service::{self, Service},
+    store::{Key, KeyRange, StoreStatus, follow, hold},
+};
+
+/// Time between two full looks at everything.
+const FULL_LOOK: Duration = Duration::from_secs(60);
+/// How long the start waits for the first look before it says that it is ready all the same.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// Changes that wait to be taken in; a full queue holds the store back.
+const QUEUE: usize = 64;
+
+/// Start, say so, and run until stopped.
+pub(super) async fn run(config: Config) -> Result<()> {
+    let _lock = lock::take(&config.state_dir)?;
+    let id = identity::node_id(&config.state_dir)?;
+    let name = identity::node_name(config.node_name.clone())?;
+    let kernel = Arc::new(LinuxKernel::new(&config.netns_dir));
+    let facts = kernel.facts().await.context("cannot look at this host's links")?;
+    let vtep = identity::advertised(config.advertise, &facts)?;
+    let node = Node {
+        id,
+        name: name.clone(),
+        vtep,
+        gossip: SocketAddr::new(vtep, config.gossip_port),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        underlay_mtu: facts
+            .links
+            .iter()
+            .find(|link| link.addresses.iter().any(|own| own.addr() == vtep))
+            .map_or(1500, |link| link.mtu),
+        vxlan_port: config.vxlan_port,
+        created: now(),
+    };
+    let stores = stores::open(&config).await?;
+    let socket = bind_gossip(vtep, config.gossip_port).await?;
+    let api = server::listen(&config.run_dir, config.api_group.as_deref())?;
+    let mut tasks = Tasks::new();
+    let gossip = start_gossip(&mut tasks, socket, &node);
+    let parts = Parts { config, kernel, stores, gossip, node };
+    let world = start_tasks(&mut tasks, parts, api);
+    announce(&mut tasks, world, name.to_string(), vtep);
+    let ended = tasks.until_stopped().await;
+    tracing::info!("stopped; what is in the kernel stays");
+    ended
+}
+
+struct Parts {
+    config: Config,
+    kernel: Arc<LinuxKernel>,
+    stores: Stores,
+    gossip: Gossip,
+    node: Node,
+}
+
+async fn bind_gossip(vtep: std::net::IpAddr, udp: u16) -> Result<UdpSocket> {
+    match UdpSocket::bind((vtep, udp)).await {
+        Ok(socket) => Ok(socket),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("cannot gossip: {}", port::in_use("udp", udp, "--gossip-port"))
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot gossip on {vtep} UDP port {udp}")),
+    }
+}
+
+fn start_gossip(tasks: &mut Tasks, socket: UdpSocket, node: &Node) -> Gossip {
+    let config = GossipConfig {
+        node: node.id,
+        name: node.name.clone(),
+        advertise: node.gossip,
+        vtep: node.vtep,
+        version: node.version.clone(),
+        generation: now().0,
+        seed: rand::random(),
+    };
+    let (gossip, pump) = gossip::new(socket, config, tasks.stop.clone());
+    tasks.run("gossip", pump);
+    gossip
+}
+
+fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World> {
+    let Parts { config, kernel, stores, gossip, node } = parts;
+    let world = Arc::new(World::new(node.id));
+    let status = follow_both(tasks, &world, &stores);
+    keep_registered(tasks, &world, &stores, (&gossip, &node), config.lease_ttl);
+    tasks.run("join", join(gossip.clone(), config.join.clone(), tasks.stop.clone()));
+    let dead = Dead::default();
+    tasks.run(
+        "liveness watch",
+        liveness::watch(dead.clone(), Arc::clone(&world), gossip.clone(), tasks.stop.clone()),
+    );
+
+    let (ask, asked) = mpsc::channel(QUEUE);
+    let peers = GossipPeers { gossip: gossip.clone(), dead };
+    let settings = Settings { vtep: node.vtep, vxlan_port: config.vxlan_port, full_look: FULL_LOOK };
+    let reconciler =
+        Reconciler::new(Arc::clone(&kernel), peers, Arc::clone(&world), stores.local.clone(), settings);
+    tasks.run("standing loop", reconciler.run(asked, tasks.stop.clone()));
+
+    let settings = service::Settings {
+        pools: config.pools.clone(),
+        attach_deadline: config.attach_deadline,
+        run_dir: config.run_dir.clone(),
+        netns_dir: config.netns_dir.clone(),
+    };
+    let both = (stores.global.clone(), stores.local.clone());
+    let service = Arc::new(Service::new(Arc::clone(&world), both, (kernel, gossip), ask, settings));
+    let (files, start) = (Arc::clone(&service), Arc::clone(&world));
+    tasks.run("sandbox files", {
+        let stop = tasks.stop.clone();
+        async move {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = start.reached(Revisions::default()) => {}
+            }
+            files.write_all_files().await;
+            stop.cancelled().await;
+        }
+    });
+    serve_api(tasks, Api::new(service, about(&config, &node), status), api);
+    if let Some(listener) = stores.listener {
+        let (embedded, stop) = (stores.embedded.clone(), tasks.stop.clone());
+        tasks.run_fallible("store server", async move { Ok(embedded.serve(listener, stop).await?) });
+    }
+    tasks.run("leases", stores.embedded.tend(tasks.stop.clone()));
+    world
+}
+
+fn about(config: &Config, node: &Node) -> About {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    About {
+        node_name: node.name.to_string(),
+        store: config.store.to_string(),
+        kernel: kernel.trim().to_owned(),
+        state_dir: config.state_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        netns_dir: config.netns_dir.clone(),
+    }
+}
+
+/// Follow the cluster's keys and this node's own. The status of the cluster's store comes back.
+fn follow_both(tasks: &mut Tasks, world: &Arc<World>, stores: &Stores) -> watch::Receiver<StoreStatus> {
+    let (status, seen) = watch::channel(StoreStatus::Starting);
+    let (local_status, _) = watch::channel(StoreStatus::Starting);
+    let both = [
+        (Source::Global, &stores.global, KeyRange::followed(), status, "follower of the store"),
+        (Source::Local, &stores.local, KeyRange::local(), local_status, "follower of the local store"),
+    ];
+    for (source, store, range, status, name) in both {
+        let (out, changes) = mpsc::channel(QUEUE);
+        tasks.run(name, follow(store.clone(), range, out, status, tasks.stop.clone()));
+        tasks.run("feed", feed(Arc::clone(world), source, changes));
+    }
+    tasks.run("store watch", tell_store(seen.clone(), tasks.stop.clone()));
+    seen
+}
+
+/// Say in the log when the store goes and comes.
+async fn tell_store(mut status: watch::Receiver<StoreStatus>, stop: tokio_util::sync::CancellationToken) {
+    loop {
+        // The newest value stays in the channel when this is cut short.
+        let changed = tokio::select! {
+            () = stop.cancelled() => return,
+            changed = status.changed() => changed,
+        };
+        if changed.is_err() {
+            stop.cancelled().await;
+            return;
+        }
+        match &*status.borrow_and_update() {
+            StoreStatus::Starting => {}
+            StoreStatus::Connected => tracing::info!("the store is there"),
+            StoreStatus::Away { error, .. } => {
+                tracing::warn!(%error, "the store is away: networks go on as they are, changes must wait");
+            }
+        }
+    }
+}
+
+fn keep_registered(
+    tasks: &mut Tasks,
+    world: &Arc<World>,
+    stores: &Stores,
+    (gossip, node): (&Gossip, &Node),
+    ttl: Duration,
+) {
+    let stop = || tasks.stop.clone();
+    let alive = hold(stores.global.clone(), Key::Alive(node.id), node.id.to_string().into(), ttl, stop());
+    let record = register::register(Arc::clone(world), stores.global.clone(), node.clone(), stop());
+    let seeds = register::seed(Arc::clone(world), gossip.clone(), stop());
+    tasks.run("lease", alive);
+    tasks.run("registration", record);
+    tasks.run("seeds", seeds);
+}
+
+fn serve_api(tasks: &mut Tasks, api: Api<LinuxKernel>, listener: UnixListener) {
+    let stop = tasks.stop.clone();
+    tasks.run_fallible("API", async move {
+        let server = tonic::transport::Server::builder().add_service(AgentServer::new(api));
+        let incoming = UnixListenerStream::new(listener);
+        // Calls under way, such as `events`, are cut when their time is over.
+        server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
+        Ok(())
+    });
+}
+
+/// Gossip with those that `--join` names, resolving their names again until somebody answers.
+async fn join(gossip: Gossip, targets: Vec<HostPort>, stop: tokio_util::sync::CancellationToken) {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let alone = gossip.members().borrow().len() <= 1;
+        let mut found = Vec::new();
+        for target in targets.iter().filter(|_| alone) {
+            match lookup_host((target.host.as_str(), target.port)).await {
+                Ok(addresses) => found.extend(addresses),
+                Err(error) => tracing::warn!(%target, %error, "cannot resolve the name of a node to join"),
+            }
+        }
+        if !found.is_empty() {
+            gossip.seed(found);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
+        }
+    }
+}
+
+/// Say that the agent is ready, once the first look at everything is over or the store lets it wait too long.
+fn announce(tasks: &mut Tasks, world: Arc<World>, name: String, vtep: std::net::IpAddr) {
+    let stop = tasks.stop.clone();
+    tasks.run("announcement", async move {
+        let looked = world.programmed(Unit::Host, Revisions::default());
+        let state = tokio::select! {
+            () = stop.cancelled() => return,
+            looked = tokio::time::timeout(FIRST_LOOK, looked) => {
+                if looked.is_ok() { "ready" } else { "ready, but the store is away" }
+            }
+        };
+        tracing::info!(node = %name, %vtep, version = env!("CARGO_PKG_VERSION"), "{state}");
+        let notified =
+            sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(state)]);
+        if let Err(error) = notified {
+            tracing::warn!(%error, "cannot tell systemd that the agent is ready");
+        }
+        stop.cancelled().await;
+        // The manager may be gone by now.
+        drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    });
+}
+
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

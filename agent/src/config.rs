@@ -1,1 +1,0 @@
-//! The configuration: flags, environment, file; every mistake is reported at once.

@@ -1,0 +1,142 @@
+//! What an agent is told: flags, environment variables and a TOML file, in this order of precedence, then defaults.
+//!
+//! One table ([`key`]) has every setting; the command line, the names of the environment variables, the keys of the
+//! file and the help come from it. Every value is read from its text, and all mistakes are reported at once.
+
+mod address;
+mod command;
+mod file;
+mod key;
+mod mistake;
+mod settings;
+mod store;
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+pub use address::{Advertise, HostPort};
+pub use command::command;
+pub use mistake::{ConfigError, ConfigErrors, LoadError, Source};
+pub use store::{StoreConfig, StoreLogin, StoreTls};
+
+use crate::{
+    ipam::Pool,
+    model::{IfName, Name},
+};
+
+/// Where the configuration file is unless told.
+pub const DEFAULT_FILE: &str = "/etc/ovnet/agent.toml";
+
+/// What the process is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Run the agent.
+    Run,
+    /// Remove every object of ours from this host, and leave.
+    Cleanup,
+}
+
+/// The whole configuration of an agent, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What to do.
+    pub verb: Verb,
+    /// The node's name; none: the host's name.
+    pub node_name: Option<Name>,
+    /// Which address the other nodes reach us at.
+    pub advertise: Advertise,
+    /// Where global state lives.
+    pub store: StoreConfig,
+    /// TLS towards the store; none: plain.
+    pub store_tls: Option<StoreTls>,
+    /// User and password for the store; none: anonymous.
+    pub store_login: Option<StoreLogin>,
+    /// Nodes to gossip with first, besides those that the store names.
+    pub join: Vec<HostPort>,
+    /// Kept over restarts: identity, embedded store.
+    pub state_dir: PathBuf,
+    /// Gone after a reboot: socket, files of sandboxes.
+    pub run_dir: PathBuf,
+    /// Where named network namespaces are.
+    pub netns_dir: PathBuf,
+    /// UDP port of the gossip.
+    pub gossip_port: u16,
+    /// UDP port of the VXLAN devices.
+    pub vxlan_port: u16,
+    /// Where automatic subnets come from; at least one.
+    pub pools: Vec<Pool>,
+    /// What to log: a level, or directives as tracing's `EnvFilter` reads them.
+    pub log_level: String,
+    /// Group that may use the API's socket; none: root alone.
+    pub api_group: Option<String>,
+    /// How long the store keeps our `alive` record without a sign of life.
+    pub lease_ttl: Duration,
+    /// How long an attach waits for the other nodes to confirm.
+    pub attach_deadline: Duration,
+}
+
+/// The configuration from a command line (the program's name first), an environment and the file that they name.
+///
+/// # Errors
+/// [`LoadError::Usage`] for what the command line's shape forbids, and for `--help` and `--version`, which it is up to
+/// the caller to print; [`LoadError::Mistakes`] with everything that is wrong in flags, environment and file.
+pub fn load(
+    args: impl IntoIterator<Item = OsString>,
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> Result<Config, LoadError> {
+    let matches = command().try_get_matches_from(args)?;
+    let verb = match matches.subcommand_name() {
+        Some("cleanup") => Verb::Cleanup,
+        Some(_) | None => Verb::Run,
+    };
+    let mut settings = settings::Settings::collect(&matches, &environment);
+    let config = assemble(verb, &mut settings);
+    settings.mistakes().map(|()| config).map_err(LoadError::from)
+}
+
+fn assemble(verb: Verb, settings: &mut settings::Settings) -> Config {
+    let gossip_port = settings.port(key::GOSSIP_PORT);
+    let vxlan_port = settings.port(key::VXLAN_PORT);
+    if gossip_port == vxlan_port && gossip_port != 0 {
+        settings.mistake(key::GOSSIP_PORT, "the VXLAN devices have the same port; choose two different ones");
+    }
+    // After a mistake here what depends on the store is not to be blamed as well.
+    let store = settings.required(key::STORE, StoreConfig::Etcd(Vec::new()), str::parse);
+    Config {
+        verb,
+        node_name: settings.optional(key::NODE_NAME, |text| {
+            Name::parse("node name", text).map_err(|invalid| invalid.reason)
+        }),
+        advertise: settings.optional(key::ADVERTISE, str::parse).unwrap_or(Advertise::Auto),
+        store_tls: store::tls(settings, &store),
+        store_login: store::login(settings, &store),
+        store,
+        join: settings.list(key::JOIN, |text| HostPort::parse(text, gossip_port)),
+        state_dir: settings.path(key::STATE_DIR),
+        run_dir: settings.path(key::RUN_DIR),
+        netns_dir: settings.path(key::NETNS_DIR),
+        gossip_port,
+        vxlan_port,
+        pools: settings.list(key::POOL, |text| text.parse::<Pool>().map_err(|invalid| invalid.reason)),
+        log_level: settings.required(key::LOG_LEVEL, String::new(), parse_log_level),
+        api_group: settings.optional(key::API_GROUP, parse_word),
+        lease_ttl: Duration::from_secs(settings.number(key::LEASE_TTL, 5, 3600)),
+        attach_deadline: Duration::from_millis(settings.number(key::ATTACH_DEADLINE, 0, 60_000)),
+    }
+}
+
+fn parse_log_level(text: &str) -> Result<String, String> {
+    match tracing_subscriber::filter::EnvFilter::try_new(text) {
+        Ok(_) if !text.trim().is_empty() => Ok(text.to_owned()),
+        Ok(_) => Err("it is empty; expected error, warn, info, debug or trace".into()),
+        Err(error) => Err(format!("expected error, warn, info, debug or trace, or directives ({error})")),
+    }
+}
+
+/// A user or group name.
+fn parse_word(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty() && text.len() <= 255 && !text.contains(|c: char| c.is_control() || c == ':');
+    if fits { Ok(text.to_owned()) } else { Err("expected a name of 1 to 255 characters without ':'".into()) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! Sources and their precedence, values, and mistakes, all told at once.
+
+use std::{ffi::OsString, net::IpAddr, path::Path};
+
+use super::*;
+use crate::ipam::default_pools;
+
+fn load_with(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, LoadError> {
+    let variables: Vec<(String, OsString)> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+    let args = ["ovagent"].iter().chain(args).map(Into::into).collect::<Vec<OsString>>();
+    load(args, move |name| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()))
+}
+
+/// The mistakes as they are shown, with the file's name shortened.
+fn mistakes(args: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
+    match load_with(args, variables).unwrap_err() {
+        LoadError::Mistakes(ConfigErrors(all)) => all.iter().map(ToString::to_string).collect(),
+        LoadError::Usage(error) => panic!("a usage error: {error}"),
+    }
+}
+
+/// A configuration file that is there as long as the directory.
+fn file(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.toml");
+    std::fs::write(&path, text).unwrap();
+    (dir, path.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn without_anything_the_defaults_hold() {
+    let (_dir, empty) = file("");
+    let config = load_with(&["--config", &empty], &[]).unwrap();
+    assert_eq!((config.gossip_port, config.vxlan_port), (7946, 4789));
+    assert_eq!((&config.store, config.advertise), (&StoreConfig::Local, Advertise::Auto));
+    assert_eq!(config.pools, default_pools());
+    assert_eq!(config.state_dir, Path::new("/var/lib/ovnet"));
+    assert_eq!(config.lease_ttl, Duration::from_secs(15));
+    assert_eq!(config.attach_deadline, Duration::from_millis(1000));
+    assert_eq!((config.verb, config.node_name, config.log_level.as_str()), (Verb::Run, None, "info"));
+}
+
+#[test]
+fn a_flag_goes_before_the_variable_and_the_variable_before_the_file() {
+    let (_dir, path) = file("gossip-port = 1001\nvxlan-port = 1002\nlease-ttl = 20\njoin = [\"a\", \"b\"]\n");
+    let config = load_with(
+        &["--config", &path, "--gossip-port", "3001", "--join", "192.0.2.1", "--join", "[fd00::1]:5"],
+        &[("OVNET_GOSSIP_PORT", "2001"), ("OVNET_VXLAN_PORT", "2002"), ("OVNET_JOIN", "c d")],
+    )
+    .unwrap();
+    assert_eq!((config.gossip_port, config.vxlan_port), (3001, 2002));
+    assert_eq!(config.lease_ttl, Duration::from_secs(20));
+    let join: Vec<String> = config.join.iter().map(ToString::to_string).collect();
+    assert_eq!(join, ["192.0.2.1:3001", "[fd00::1]:5"]);
+}
+
+#[test]
+fn every_setting_can_be_given_by_flag_variable_and_file() {
+    for key in key::ALL {
+        let value = match key.name {
+            "default-address-pool" => "10.9.0.0/16,size=24",
+            "store-cert" | "store-key" | "store-user" | "store-password-file" => continue,
+            "store-ca" => "/ca.pem",
+            "advertise" => "eth1",
+            "lease-ttl" => "33",
+            "attach-deadline" => "44",
+            name if name.ends_with("port") => "1234",
+            name if name.ends_with("dir") => "/somewhere",
+            "store" => "etcd://192.0.2.7:1",
+            "log-level" => "debug",
+            _ => "word",
+        };
+        let store = if key.name == "store-ca" { "store = \"etcd://h\"" } else { "" };
+        let (_dir, without) = file(store);
+        let (_dir_with, with) = file(&format!("{store}\n{} = \"{value}\"\n", key.name));
+        let flag = load_with(&["--config", &without, &format!("--{}", key.name), value], &[]).unwrap();
+        let variable = load_with(&["--config", &without], &[(&key.variable(), value)]).unwrap();
+        let in_file = load_with(&[], &[("OVNET_CONFIG", &with)]).unwrap();
+        assert_eq!(flag, variable, "{}", key.name);
+        assert_eq!(flag, in_file, "{}", key.name);
+        assert_ne!(flag, load_with(&["--config", &without], &[]).unwrap(), "{}", key.name);
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_places() {
+    let (_dir, path) = file(
+        "# comment\ngossip_port = 1\nvxlan-port = \"many\"\n\njoin = [\"ok\", \"-bad-\"]\nlog-level = true\n[table]\n",
+    );
+    let mut all = mistakes(
+        &[
+            "--config",
+            &path,
+            "--advertise",
+            "a/b",
+            "--state-dir",
+            "here",
+            "--default-address-pool",
+            "10.0.0.0/8",
+        ],
+        &[("OVNET_STORE", "redis://x"), ("OVNET_LEASE_TTL", "1"), ("OVNET_NODE_NAME", "a b")],
+    );
+    all.sort();
+    let expected = [
+        "--advertise \"a/b\": it is neither an address without port nor an interface's name: white space, '/' and ':' \
+         are not allowed"
+            .to_owned(),
+        "--default-address-pool \"10.0.0.0/8\": expected CIDR,size=LENGTH such as 10.0.0.0/8,size=24".into(),
+        "--state-dir \"here\": expected an absolute path, which begins with /".into(),
+        format!("{path}:2: gossip_port: there is no such key; did you mean gossip-port?"),
+        format!("{path}:3: vxlan-port = \"many\": expected a number from 1 to 65535"),
+        format!("{path}:5: join = \"-bad-\": expected ADDRESS, NAME, ADDRESS:PORT or [IPV6]:PORT"),
+        format!("{path}:6: log-level: expected a text in quotes or a number, not a value of type boolean"),
+        format!("{path}:7: table: there is no such key; `ovagent --help` lists them"),
+        "OVNET_LEASE_TTL=\"1\": expected a number from 5 to 3600".into(),
+        "OVNET_NODE_NAME=\"a b\": character ' ' at position 2 is not allowed: a name starts with a letter or digit and \
+         goes on with letters, digits, '_', '.' and '-'"
+            .into(),
+        "OVNET_STORE=\"redis://x\": expected local, serve, serve:PORT or etcd://HOST:PORT[,HOST:PORT]…".into(),
+    ];
+    let mut expected = Vec::from(expected);
+    expected.sort();
+    assert_eq!(all, expected);
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_with_the_lines() {
+    let (_dir, path) = file("gossip-port = 1\nadvertise = \nnode-name = \"x\n");
+    let all = mistakes(&["--config", &path], &[]);
+    assert!(all.len() >= 2, "{all:?}");
+    assert!(all[0].starts_with(&format!("{path}:2: ")), "{all:?}");
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    assert_eq!(
+        mistakes(&["--config", "/nonexistent/agent.toml"], &[]),
+        ["--config \"/nonexistent/agent.toml\": there is no such file"]
+    );
+    assert_eq!(
+        mistakes(&[], &[("OVNET_CONFIG", "/nonexistent/agent.toml")]),
+        ["OVNET_CONFIG=\"/nonexistent/agent.toml\": there is no such file"]
+    );
+}
+
+#[test]
+fn stores_read_as_they_are_written() {
+    for (text, expected) in [
+        ("local", "local"),
+        ("serve", "serve:2379"),
+        ("serve:1234", "serve:1234"),
+        ("etcd://192.0.2.1", "etcd://192.0.2.1:2379"),
+        ("etcd://a:1,[fd00::1]:2/", "etcd://a:1,[fd00::1]:2"),
+    ] {
+        assert_eq!(text.parse::<StoreConfig>().unwrap().to_string(), expected);
+    }
+    for text in
+        ["", "etcd", "etcd://", "etcd://a,,b", "etcd://a:0", "serve:", "serve:0", "https://a:1", "Local"]
+    {
+        assert!(text.parse::<StoreConfig>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn addresses_read_as_they_are_written() {
+    assert_eq!("192.0.2.1".parse(), Ok(Advertise::Address(IpAddr::from([192, 0, 2, 1]))));
+    assert_eq!("eth1".parse(), Ok(Advertise::Interface(IfName::literal("eth1"))));
+    assert_eq!("auto".parse(), Ok(Advertise::Auto));
+    for text in ["0.0.0.0", "224.0.0.1", "192.0.2.1:7946", "", "averylonginterface"] {
+        assert!(text.parse::<Advertise>().is_err(), "{text}");
+    }
+    let read = |text: &str| HostPort::parse(text, 7946).map(|one| one.to_string());
+    assert_eq!(read("fd00::1"), Ok("[fd00::1]:7946".into()));
+    assert_eq!(read("[fd00::1]"), Ok("[fd00::1]:7946".into()));
+    assert_eq!(read("node-1.example.org:1"), Ok("node-1.example.org:1".into()));
+    for text in ["", ":1", "a:", "a:x", "a:70000", "1.2.3", "[fd00::1", "[a]:1", "a b", "a..b"] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn settings_of_the_store_that_need_each_other_are_told() {
+    let (_dir, empty) = file("");
+    let etcd = ["--config", &empty, "--store", "etcd://h"];
+    fn with<'a>(etcd: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+        [etcd, more].concat()
+    }
+    assert_eq!(
+        mistakes(&with(&etcd, &["--store-cert", "/c", "--store-user", "u"]), &[]),
+        [
+            "--store-cert \"/c\": it needs --store-key beside it",
+            "--store-user \"u\": it needs --store-password-file beside it"
+        ]
+    );
+    let config = load_with(
+        &with(
+            &etcd,
+            &["--store-cert", "/c", "--store-key", "/k", "--store-user", "u", "--store-password-file", "/p"],
+        ),
+        &[],
+    )
+    .unwrap();
+    assert_eq!(config.store_tls, Some(StoreTls { ca: None, identity: Some(("/c".into(), "/k".into())) }));
+    assert_eq!(config.store_login, Some(StoreLogin { user: "u".into(), password_file: "/p".into() }));
+    assert_eq!(
+        mistakes(&["--config", &empty, "--store-ca", "/c"], &[]),
+        ["--store-ca \"/c\": it has a meaning with --store etcd://… only; the store is local"]
+    );
+}
+
+#[test]
+fn two_udp_ports_cannot_be_one() {
+    let (_dir, empty) = file("");
+    let all = mistakes(&["--config", &empty, "--gossip-port", "4789"], &[]);
+    assert_eq!(
+        all,
+        ["--gossip-port \"4789\": the VXLAN devices have the same port; choose two different ones"]
+    );
+}
+
+#[test]
+fn cleanup_takes_the_same_settings_before_and_after_it() {
+    let (_dir, empty) = file("");
+    let before = load_with(&["--config", &empty, "--state-dir", "/s", "cleanup"], &[]).unwrap();
+    let after = load_with(&["cleanup", "--config", &empty, "--state-dir", "/s"], &[]).unwrap();
+    assert_eq!(before, after);
+    assert_eq!((before.verb, before.state_dir.as_path()), (Verb::Cleanup, Path::new("/s")));
+}
+
+#[test]
+fn the_command_line_is_sound_and_its_help_names_every_source() {
+    command().debug_assert();
+    let help = command().render_long_help().to_string();
+    for key in key::ALL {
+        assert!(help.contains(&format!("--{}", key.name)), "{}", key.name);
+        assert!(help.contains(&key.variable()), "{}", key.name);
+    }
+    assert!(matches!(load_with(&["--no-such-flag"], &[]), Err(LoadError::Usage(_))));
+    assert!(matches!(load_with(&["--help"], &[]), Err(LoadError::Usage(_))));
+}

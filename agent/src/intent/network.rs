@@ -1,0 +1,116 @@
+//! One network with its endpoints and members.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use super::{
+    Changed, Fact, Touched,
+    fact::{self},
+};
+use crate::model::{Endpoint, EndpointId, Mac, Member, Network, NetworkId, NodeId};
+
+/// A network as far as it is known: its record may come after, or go before, what belongs to it.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkView {
+    network: Option<Network>,
+    endpoints: BTreeMap<EndpointId, Endpoint>,
+    members: BTreeMap<NodeId, Member>,
+    /// Addresses of endpoints and members.
+    used: BTreeSet<IpAddr>,
+}
+
+impl NetworkView {
+    /// Its own record.
+    pub fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
+    }
+
+    /// Its endpoints, of all nodes.
+    pub fn endpoints(&self) -> &BTreeMap<EndpointId, Endpoint> {
+        &self.endpoints
+    }
+
+    /// Its endpoints on one node.
+    pub fn endpoints_on(&self, node: NodeId) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.values().filter(move |endpoint| endpoint.node == node)
+    }
+
+    /// The nodes that have endpoints in it, with their own addresses.
+    pub fn members(&self) -> &BTreeMap<NodeId, Member> {
+        &self.members
+    }
+
+    /// Every address that an endpoint or a member has.
+    pub fn used(&self) -> &BTreeSet<IpAddr> {
+        &self.used
+    }
+
+    /// Who has an Ethernet address: an endpoint's or a node's name for it.
+    pub fn holder_of_mac(&self, mac: Mac) -> Option<String> {
+        let endpoint = self.endpoints.values().find(|endpoint| endpoint.mac == mac);
+        let member = || self.members.values().find(|member| member.mac == mac);
+        endpoint
+            .map(|endpoint| format!("endpoint {}", endpoint.name))
+            .or_else(|| member().map(|member| format!("node {}", member.node)))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.network.is_none() && self.endpoints.is_empty() && self.members.is_empty()
+    }
+
+    /// All of it, as the facts that would remove it.
+    pub(super) fn known(&self, id: NetworkId) -> impl Iterator<Item = Fact> + '_ {
+        let network = self.network.iter().map(move |_| Fact::Network(id, None));
+        let endpoints = self.endpoints.keys().map(move |endpoint| Fact::Endpoint(id, *endpoint, None));
+        network.chain(endpoints).chain(self.members.keys().map(move |node| Fact::Member(id, *node, None)))
+    }
+
+    pub(super) fn set_network(&mut self, id: NetworkId, network: Option<Network>) -> Option<Changed> {
+        let mut one: BTreeMap<NetworkId, Network> =
+            self.network.take().map(|network| (id, network)).into_iter().collect();
+        let changed =
+            fact::replace(&mut one, id, network, Touched::Network(id), |network| network.name.to_string());
+        self.network = one.remove(&id);
+        changed
+    }
+
+    pub(super) fn set_endpoint(
+        &mut self,
+        network: NetworkId,
+        id: EndpointId,
+        endpoint: Option<Endpoint>,
+    ) -> Option<Changed> {
+        let addresses = |endpoint: Option<&Endpoint>| -> Vec<IpAddr> {
+            endpoint
+                .map(|endpoint| endpoint.addresses.iter().map(ipnet::IpNet::addr).collect())
+                .unwrap_or_default()
+        };
+        self.account(&addresses(self.endpoints.get(&id)), &addresses(endpoint.as_ref()));
+        let touched = Touched::Endpoint(network, id);
+        fact::replace(&mut self.endpoints, id, endpoint, touched, |endpoint| endpoint.name.to_string())
+    }
+
+    pub(super) fn set_member(
+        &mut self,
+        network: NetworkId,
+        node: NodeId,
+        member: Option<Member>,
+    ) -> Option<Changed> {
+        let addresses = |member: Option<&Member>| -> Vec<IpAddr> {
+            member.map(|member| member.addresses.iter().map(ipnet::IpNet::addr).collect()).unwrap_or_default()
+        };
+        self.account(&addresses(self.members.get(&node)), &addresses(member.as_ref()));
+        fact::replace(&mut self.members, node, member, Touched::Member(network, node), |member| {
+            member.node.to_string()
+        })
+    }
+
+    fn account(&mut self, before: &[IpAddr], after: &[IpAddr]) {
+        for address in before {
+            self.used.remove(address);
+        }
+        self.used.extend(after);
+    }
+}

@@ -1,0 +1,294 @@
+//! States to want, and the steps that make them from nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+
+use crate::{
+    model::{IfName, Mac, Name, NetworkId, Vni},
+    plan::{
+        op::{LinkRef, NewLink, Op},
+        ownership::{Mark, Unit},
+        ruleset::{Action, Chain, Hook, LinkMatch, Match, Rule, Table},
+        state::{Link, LinkKind, Look, LookAt, Netns, NetnsState, Port, Route, State, Vxlan},
+    },
+};
+
+/// The namespaces that checks make.
+pub(super) const NETNS: [&str; 2] = ["ovk-net", "ovk-box"];
+/// The link that checks make in the host's namespace.
+pub(super) const LEG: IfName = IfName::literal("ovh-ovk");
+pub(super) const BRIDGE: IfName = IfName::literal("br0");
+pub(super) const VXLAN: IfName = IfName::literal("vxlan0");
+pub(super) const PORT: IfName = IfName::literal("ep-ovk");
+pub(super) const INNER_LEG: IfName = IfName::literal("ovn");
+pub(super) const ETH: IfName = IfName::literal("eth0");
+/// UDP port of the vxlan devices: not the usual one, which somebody may use.
+pub(super) const UDP_PORT: u16 = 14789;
+
+/// What a check cannot go on without.
+pub(super) type Built<T> = Result<T, String>;
+
+pub(super) fn name(text: &str) -> Built<Name> {
+    text.parse().map_err(|error: crate::model::Invalid| error.to_string())
+}
+
+pub(super) fn net(text: &str) -> Built<IpNet> {
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+pub(super) fn mac(number: u32) -> Built<Mac> {
+    let [a, b, c, d] = number.to_be_bytes();
+    Mac::new([0x02, 0x77, a, b, c, d]).map_err(|error| error.to_string())
+}
+
+/// The namespace with the bridge.
+pub(super) fn inner() -> Built<Netns> {
+    name(NETNS[0]).map(Netns::Named)
+}
+
+/// The sandbox.
+pub(super) fn sandbox() -> Built<Netns> {
+    name(NETNS[1]).map(Netns::Named)
+}
+
+pub(super) fn mark(role: &str) -> Mark {
+    Mark::new(Unit::Network(NetworkId::from_bytes([7; 32])), role)
+}
+
+pub(super) fn vxlan(vni: u32, local: IpAddr) -> Built<Vxlan> {
+    Ok(Vxlan { vni: Vni::new(vni).map_err(|error| error.to_string())?, local, port: UDP_PORT })
+}
+
+pub(super) fn at(netns: &Netns, name: IfName) -> LinkRef {
+    LinkRef { netns: netns.clone(), name }
+}
+
+/// A network with a sandbox and a host leg: something of everything.
+pub(super) fn network() -> Built<State> {
+    let (inner, sandbox) = (inner()?, sandbox()?);
+    let port = |learning, unicast_flood| Some(Port { bridge: BRIDGE, learning, unicast_flood });
+    let route = |via: Option<IpAddr>, source, mtu| Route { via, source, mtu, metric: 100 };
+
+    let mut bridge = Link::new(LinkKind::Bridge, mark("br0"), mac(1)?, 1450);
+    bridge.addresses = [net("10.77.0.1/24")?, net("10.77.0.9/32")?, net("fd77::1/64")?].into();
+    bridge.neighbours =
+        [("10.77.0.5".parse().map_err(text)?, mac(5)?), ("fd77::5".parse().map_err(text)?, mac(5)?)].into();
+    let mut tunnel = Link::new(
+        LinkKind::Vxlan(vxlan(777, Ipv4Addr::new(192, 0, 2, 1).into())?),
+        mark("vxlan0"),
+        mac(2)?,
+        1450,
+    );
+    tunnel.port = port(false, true);
+    tunnel.neighbours = [("10.77.0.6".parse().map_err(text)?, mac(6)?)].into();
+    tunnel.tunnels =
+        [(mac(5)?, Ipv4Addr::new(192, 0, 2, 5).into()), (mac(6)?, Ipv4Addr::new(192, 0, 2, 6).into())].into();
+    tunnel.floods = [Ipv4Addr::new(192, 0, 2, 5).into(), Ipv4Addr::new(192, 0, 2, 6).into()].into();
+    tunnel.stations = [mac(5)?, mac(6)?].into();
+    let mut endpoint = Link::new(LinkKind::Veth, mark("ep-0123456789ab"), mac(3)?, 1450);
+    endpoint.port = port(false, false);
+    endpoint.stations = [mac(4)?].into();
+    let mut eth = Link::new(LinkKind::Veth, mark("ep-0123456789ab"), mac(4)?, 1450);
+    eth.addresses = [net("10.77.0.2/24")?, net("fd77::2/64")?].into();
+    eth.routes = [
+        (net("0.0.0.0/0")?, route(Some("10.77.0.1".parse().map_err(text)?), None, None)),
+        (net("::/0")?, route(Some("fd77::1".parse().map_err(text)?), None, None)),
+    ]
+    .into();
+    let mut leg = Link::new(LinkKind::Veth, mark("leg"), mac(7)?, 1450);
+    leg.addresses = [net("169.254.77.0/31")?, net("fe80::77:0/64")?].into();
+    leg.routes =
+        [(net("10.77.0.0/24")?, route(None, Some("169.254.77.0".parse().map_err(text)?), Some(1400)))].into();
+    let mut inner_leg = Link::new(LinkKind::Veth, mark("leg"), mac(8)?, 1450);
+    inner_leg.addresses = [net("169.254.77.1/31")?].into();
+
+    let mut state = State::default();
+    state.netns.insert(
+        Netns::Host,
+        NetnsState { links: [(LEG, leg)].into(), table: Some(Table::default()), ..NetnsState::default() },
+    );
+    let links = [(BRIDGE, bridge), (VXLAN, tunnel), (PORT, endpoint), (INNER_LEG, inner_leg)].into();
+    let sysctls =
+        [("net/ipv4/ip_forward".into(), "1".into()), ("net/ipv6/conf/br0/accept_dad".into(), "0".into())]
+            .into();
+    state
+        .netns
+        .insert(inner, NetnsState { mark: Some(mark("netns")), links, sysctls, table: Some(table()?) });
+    state.netns.insert(
+        sandbox,
+        NetnsState { mark: Some(mark("box")), links: [(ETH, eth)].into(), ..NetnsState::default() },
+    );
+    Ok(state)
+}
+
+fn text(error: std::net::AddrParseError) -> String {
+    error.to_string()
+}
+
+/// A table with something of everything.
+pub(super) fn table() -> Built<Table> {
+    let rule = |matches, action| Rule { matches, action };
+    let starred: IfName = "a*".parse().map_err(|error: crate::model::Invalid| error.to_string())?;
+    let prefix = IfName::literal("ovh-");
+    let forward = vec![
+        rule(
+            vec![
+                Match::In(LinkMatch::StartsWith(prefix)),
+                Match::Out(LinkMatch::StartsNotWith(prefix)),
+                Match::Source(net("10.77.0.0/24")?),
+                Match::NotDestination(net("10.77.0.0/24")?),
+            ],
+            Action::Accept,
+        ),
+        rule(vec![Match::In(LinkMatch::Is(starred)), Match::Destination(net("fd77::/64")?)], Action::Drop),
+        rule(
+            vec![Match::Source(net("0.0.0.0/0")?), Match::Destination(net("10.77.0.2/32")?)],
+            Action::Accept,
+        ),
+    ];
+    let postrouting = vec![
+        rule(
+            vec![Match::Source(net("10.77.0.0/24")?), Match::Out(LinkMatch::Is(INNER_LEG))],
+            Action::Masquerade,
+        ),
+        rule(
+            vec![Match::Out(LinkMatch::Is(BRIDGE)), Match::NotDestination(net("10.77.0.9/32")?)],
+            Action::SourceNat(Ipv4Addr::new(10, 77, 0, 9).into()),
+        ),
+        rule(
+            vec![Match::Out(LinkMatch::Is(BRIDGE))],
+            Action::SourceNat(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 9).into()),
+        ),
+    ];
+    Ok(Table {
+        chains: vec![
+            Chain { hook: Hook::Forward, rules: forward },
+            Chain { hook: Hook::Postrouting, rules: postrouting },
+            Chain { hook: Hook::Prerouting, rules: vec![] },
+        ],
+    })
+}
+
+/// [`network`] with random numbers of rows, addresses and flags.
+pub(super) fn random_network(seed: u64) -> Built<State> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut state = network()?;
+    let over_v6 = random.random_bool(0.5);
+    let vtep = |number: u8| -> IpAddr {
+        if over_v6 {
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into()).into()
+        } else {
+            Ipv4Addr::new(192, 0, 2, number).into()
+        }
+    };
+    let mtu = random.random_range(1280..=9000);
+    let inner = state.netns.get_mut(&inner()?).ok_or("no namespace")?;
+    inner.table = if random.random_bool(0.7) { Some(table()?) } else { None };
+    for (name, link) in &mut inner.links {
+        link.mtu = mtu;
+        if *name == VXLAN {
+            link.kind = LinkKind::Vxlan(vxlan(random.random_range(1..=Vni::MAX), vtep(1))?);
+            link.floods = (2..random.random_range(2..9)).map(vtep).collect();
+            link.tunnels.clear();
+            link.stations.clear();
+            for number in 1..random.random_range(1..60_u32) {
+                let (mac, to) = (mac(1000 + number)?, vtep(random.random_range(2..9)));
+                link.tunnels.insert(mac, to);
+                link.stations.insert(mac);
+                link.neighbours.insert(Ipv4Addr::from(0x0a4d_0100 + number).into(), mac);
+            }
+        }
+        if let Some(port) = &mut link.port {
+            port.learning = random.random();
+            port.unicast_flood = random.random();
+        }
+        link.addresses.retain(|_| random.random_bool(0.8));
+    }
+    let host = state.netns.get_mut(&Netns::Host).ok_or("no host")?;
+    host.table = [None, Some(Table::default())].choose(&mut random).cloned().flatten();
+    if let Some(leg) = host.links.get_mut(&LEG) {
+        for (_, route) in &mut leg.routes {
+            route.metric = random.random_range(1..4000);
+            route.mtu = random.random_bool(0.5).then_some(1300);
+        }
+    }
+    Ok(state)
+}
+
+/// Where to look to see all of this.
+pub fn look_at(state: &State) -> Look {
+    let one = |netns: &NetnsState| LookAt {
+        links: Some(netns.links.keys().copied().collect()),
+        sysctls: netns.sysctls.keys().cloned().collect(),
+        table: true,
+    };
+    Look { netns: state.netns.iter().map(|(netns, state)| (netns.clone(), one(state))).collect() }
+}
+
+/// The steps that make all of this from nothing.
+pub fn steps(state: &State) -> Vec<Op> {
+    let mut ops = Vec::new();
+    for (netns, wanted) in &state.netns {
+        ops.extend(wanted.mark.clone().map(|mark| Op::AddNetns(netns.clone(), mark)));
+    }
+    let mut ends: BTreeMap<&Mark, NewLink> = BTreeMap::new();
+    for (netns, name, link) in links(state) {
+        let (Some(mark), Some(mac)) = (&link.mark, link.mac) else { continue };
+        let new = NewLink { at: at(netns, name), mark: mark.clone(), mac, mtu: link.mtu };
+        match link.kind {
+            LinkKind::Veth => match ends.remove(mark) {
+                Some(other) => ops.push(Op::AddVeth(other, new)),
+                None => {
+                    ends.insert(mark, new);
+                }
+            },
+            LinkKind::Bridge | LinkKind::Vxlan(_) | LinkKind::Other(_) => {
+                ops.push(Op::AddLink(new, link.kind.clone()));
+            }
+        }
+    }
+    for (netns, name, link) in links(state) {
+        ops.extend(link.port.map(|port| Op::SetPort(at(netns, name), Some(port))));
+        ops.push(Op::SetUp(at(netns, name), link.up));
+        ops.extend(link.addresses.iter().map(|net| Op::AddAddress(at(netns, name), *net)));
+    }
+    ops.extend(rows(state));
+    for (netns, wanted) in &state.netns {
+        let sysctl =
+            |(key, value): (&String, &String)| Op::SetSysctl(netns.clone(), key.clone(), value.clone());
+        ops.extend(wanted.sysctls.iter().map(sysctl));
+        ops.extend(wanted.table.clone().map(|table| Op::SetTable(netns.clone(), table)));
+    }
+    ops
+}
+
+/// The steps of [`steps`] for what hangs off links.
+pub(super) fn rows(state: &State) -> Vec<Op> {
+    let mut ops = Vec::new();
+    for (netns, name, link) in links(state) {
+        let at = || at(netns, name);
+        ops.extend(link.routes.iter().map(|(to, route)| Op::SetRoute(at(), *to, *route)));
+        ops.extend(link.neighbours.iter().map(|(ip, mac)| Op::SetNeighbour(at(), *ip, *mac)));
+        ops.extend(link.tunnels.iter().map(|(mac, vtep)| Op::SetTunnel(at(), *mac, *vtep)));
+        ops.extend(link.floods.iter().map(|vtep| Op::AddFlood(at(), *vtep)));
+        ops.extend(link.stations.iter().map(|mac| Op::SetStation(at(), *mac)));
+    }
+    ops
+}
+
+fn links(state: &State) -> impl Iterator<Item = (&Netns, IfName, &Link)> {
+    state
+        .netns
+        .iter()
+        .flat_map(|(netns, state)| state.links.iter().map(move |(name, link)| (netns, *name, link)))
+}
+
+/// These names.
+pub(super) fn names(names: &[IfName]) -> Option<BTreeSet<IfName>> {
+    Some(names.iter().copied().collect())
+}

@@ -1,0 +1,195 @@
+//! Checks on what is applied and seen.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    apply,
+    build::{self, BRIDGE, Built, ETH, LEG, PORT, VXLAN, at, inner, mac, net, network, sandbox},
+    chain, cleared, expect, steps,
+};
+use crate::{
+    kernel::Kernel,
+    plan::{
+        op::Op,
+        state::{Link, Look, LookAt, Netns, Port, Route, State},
+    },
+};
+
+/// How many random states.
+const SEEDS: u64 = 24;
+
+pub(super) async fn seen_as_applied<K: Kernel>(kernel: &K) -> Built<()> {
+    cleared(kernel, async {
+        let wanted = network()?;
+        apply(kernel, steps(&wanted)).await?;
+        expect(kernel, &wanted).await?;
+        let named = kernel.named_netns().await.map_err(|error| chain(&error))?;
+        let ours: Vec<_> =
+            named.into_iter().filter(|(name, _)| build::NETNS.contains(&name.as_str())).collect();
+        let expected = [
+            (build::name(build::NETNS[1])?, Some(build::mark("box"))),
+            (build::name(build::NETNS[0])?, Some(build::mark("netns"))),
+        ];
+        if ours == expected { Ok(()) } else { Err(format!("named namespaces: {ours:?}")) }
+    })
+    .await
+}
+
+pub(super) async fn again<K: Kernel>(kernel: &K) -> Built<()> {
+    cleared(kernel, async {
+        let wanted = network()?;
+        apply(kernel, steps(&wanted)).await?;
+        let makes = |op: &Op| matches!(op, Op::AddNetns(..) | Op::AddLink(..) | Op::AddVeth(..));
+        apply(kernel, steps(&wanted).into_iter().filter(|op| !makes(op)).collect()).await?;
+        expect(kernel, &wanted).await
+    })
+    .await
+}
+
+pub(super) async fn random<K: Kernel>(kernel: &K) -> Built<()> {
+    for seed in 0..SEEDS {
+        let outcome = cleared(kernel, async {
+            let wanted = build::random_network(seed)?;
+            apply(kernel, steps(&wanted)).await?;
+            expect(kernel, &wanted).await
+        });
+        outcome.await.map_err(|text| format!("seed {seed}: {text}"))?;
+    }
+    Ok(())
+}
+
+/// Change each field of the state and tell the kernel.
+pub(super) async fn changes<K: Kernel>(kernel: &K) -> Built<()> {
+    cleared(kernel, async {
+        let mut wanted = network()?;
+        apply(kernel, steps(&wanted)).await?;
+        let mut ops = change_bridge(&mut wanted)?;
+        ops.extend(change_tunnel(&mut wanted)?);
+        ops.extend(change_ends(&mut wanted)?);
+        apply(kernel, ops).await?;
+        expect(kernel, &wanted).await
+    })
+    .await
+}
+
+fn link<'a>(state: &'a mut State, netns: &Netns, name: crate::model::IfName) -> Built<&'a mut Link> {
+    state
+        .netns
+        .get_mut(netns)
+        .and_then(|netns| netns.links.get_mut(&name))
+        .ok_or_else(|| format!("no {name}"))
+}
+
+fn change_bridge(wanted: &mut State) -> Built<Vec<Op>> {
+    let inner = inner()?;
+    let here = || at(&inner, BRIDGE);
+    let bridge = link(wanted, &inner, BRIDGE)?;
+    bridge.mac = Some(mac(11)?);
+    bridge.mtu = 1300;
+    bridge.addresses.remove(&net("10.77.0.9/32")?);
+    bridge.addresses.insert(net("10.77.0.10/32")?);
+    let neighbour = Ipv4Addr::new(10, 77, 0, 5).into();
+    bridge.neighbours.insert(neighbour, mac(12)?);
+    let mut ops = vec![
+        Op::SetMac(here(), mac(11)?),
+        Op::SetMtu(here(), 1300),
+        Op::RemoveAddress(here(), net("10.77.0.9/32")?),
+        Op::AddAddress(here(), net("10.77.0.10/32")?),
+        Op::SetNeighbour(here(), neighbour, mac(12)?),
+        Op::SetSysctl(inner.clone(), "net/ipv4/ip_forward".into(), "0".into()),
+        Op::RemoveTable(inner.clone()),
+    ];
+    let gone = "fd77::5".parse().map_err(|error| format!("{error}"))?;
+    bridge.neighbours.remove(&gone);
+    ops.push(Op::RemoveNeighbour(here(), gone));
+    let netns = wanted.netns.get_mut(&inner).ok_or("no namespace")?;
+    netns.sysctls.insert("net/ipv4/ip_forward".into(), "0".into());
+    netns.table = None;
+    Ok(ops)
+}
+
+fn change_tunnel(wanted: &mut State) -> Built<Vec<Op>> {
+    let inner = inner()?;
+    let here = || at(&inner, VXLAN);
+    let tunnel = link(wanted, &inner, VXLAN)?;
+    let (old, new) = (Ipv4Addr::new(192, 0, 2, 5).into(), Ipv4Addr::new(192, 0, 2, 7).into());
+    tunnel.tunnels.insert(mac(5)?, new);
+    tunnel.tunnels.remove(&mac(6)?);
+    tunnel.floods.remove(&old);
+    tunnel.floods.insert(new);
+    tunnel.stations.remove(&mac(6)?);
+    let port = Port { bridge: BRIDGE, learning: true, unicast_flood: false };
+    tunnel.port = Some(port);
+    Ok(vec![
+        Op::SetTunnel(here(), mac(5)?, new),
+        Op::RemoveTunnel(here(), mac(6)?),
+        Op::RemoveFlood(here(), old),
+        Op::AddFlood(here(), new),
+        Op::RemoveStation(here(), mac(6)?),
+        Op::SetPort(here(), Some(port)),
+    ])
+}
+
+fn change_ends(wanted: &mut State) -> Built<Vec<Op>> {
+    let (inner, sandbox) = (inner()?, sandbox()?);
+    let endpoint = link(wanted, &inner, PORT)?;
+    endpoint.port = None;
+    endpoint.stations.clear();
+    endpoint.up = false;
+    let eth = link(wanted, &sandbox, ETH)?;
+    let (default, other) = (net("0.0.0.0/0")?, net("198.51.100.0/24")?);
+    let gone = eth.routes.remove(&default).ok_or("no default route")?;
+    let added = Route { via: None, source: Some(Ipv4Addr::new(10, 77, 0, 2).into()), mtu: None, metric: 7 };
+    eth.routes.insert(other, added);
+    let leg = link(wanted, &Netns::Host, LEG)?;
+    let to = net("10.77.0.0/24")?;
+    let route = leg.routes.get_mut(&to).ok_or("no route")?;
+    route.mtu = None;
+    route.via = Some(Ipv4Addr::new(169, 254, 77, 1).into());
+    let route = *route;
+    let here = at(&inner, PORT);
+    Ok(vec![
+        Op::SetPort(here.clone(), None),
+        Op::RemoveRoute(at(&sandbox, ETH), default, gone),
+        Op::SetRoute(at(&sandbox, ETH), other, added),
+        Op::SetRoute(at(&Netns::Host, LEG), to, route),
+        Op::SetUp(here, false),
+    ])
+}
+
+pub(super) async fn narrow_look<K: Kernel>(kernel: &K) -> Built<()> {
+    cleared(kernel, async {
+        let wanted = network()?;
+        apply(kernel, steps(&wanted)).await?;
+        let at = LookAt { links: build::names(&[BRIDGE, ETH]), ..LookAt::default() };
+        let gone = Netns::Named(build::name("ovk-gone")?);
+        let look = Look { netns: [(inner()?, at), (gone.clone(), LookAt::default())].into() };
+        let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
+        let seen = (!seen.netns.contains_key(&gone)).then(|| seen.netns.get(&inner().ok()?)).flatten();
+        let seen = seen.ok_or("a namespace that is not there was seen, or one that is was not")?;
+        let bridge = wanted.netns.get(&inner()?).and_then(|netns| netns.links.get(&BRIDGE));
+        if seen.links.len() != 1 || seen.links.get(&BRIDGE) != bridge {
+            return Err(format!("links: {:?}", seen.links));
+        }
+        if !seen.sysctls.is_empty() || seen.table.is_some() {
+            return Err("sysctls or the table were seen although the look did not name them".into());
+        }
+        whole_look(kernel, &wanted).await
+    })
+    .await
+}
+
+/// A look without names sees every link, with all that hangs off it.
+async fn whole_look<K: Kernel>(kernel: &K, wanted: &State) -> Built<()> {
+    let look = Look { netns: [(inner()?, LookAt::default()), (sandbox()?, LookAt::default())].into() };
+    let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
+    for netns in [inner()?, sandbox()?] {
+        for (name, link) in &wanted.netns[&netns].links {
+            let seen = seen.netns.get(&netns).and_then(|seen| seen.links.get(name));
+            if seen != Some(link) {
+                return Err(format!("{netns}/{name}\n  wanted {link:?}\n  seen   {seen:?}"));
+            }
+        }
+    }
+    Ok(())
+}

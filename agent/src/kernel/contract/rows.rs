@@ -1,0 +1,75 @@
+//! Checks with many rows and many rounds.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    apply,
+    build::{self, BRIDGE, Built, VXLAN, at, inner, mac, mark},
+    cleared, expect, steps,
+};
+use crate::{
+    kernel::Kernel,
+    plan::{
+        op::Op,
+        state::{Link, LinkKind, NetnsState, Port, State},
+    },
+};
+
+/// Rows of each kind.
+const MANY: u32 = 10_000;
+/// Rounds of making and removing.
+const ROUNDS: usize = 10;
+
+fn state(rows: u32) -> Built<State> {
+    let bridge = Link::new(LinkKind::Bridge, mark("br0"), mac(1)?, 1450);
+    let vxlan = LinkKind::Vxlan(build::vxlan(780, Ipv4Addr::LOCALHOST.into())?);
+    let mut tunnel = Link::new(vxlan, mark("vxlan0"), mac(2)?, 1450);
+    tunnel.port = Some(Port { bridge: BRIDGE, learning: false, unicast_flood: true });
+    for number in 0..rows {
+        let station = mac(0x1_0000 + number)?;
+        tunnel.neighbours.insert(Ipv4Addr::from(0x0a4d_0000 + number).into(), station);
+        tunnel.tunnels.insert(station, Ipv4Addr::from(0xc000_0200 + number % 200).into());
+        tunnel.stations.insert(station);
+    }
+    let links = [(BRIDGE, bridge), (VXLAN, tunnel)].into();
+    let netns = NetnsState { mark: Some(mark("netns")), links, ..NetnsState::default() };
+    Ok(State { netns: [(inner()?, netns)].into() })
+}
+
+pub(super) async fn ten_thousand<K: Kernel>(kernel: &K) -> Built<()> {
+    cleared(kernel, async {
+        let mut wanted = state(MANY)?;
+        apply(kernel, steps(&wanted)).await?;
+        expect(kernel, &wanted).await?;
+        let link =
+            wanted.netns.get_mut(&inner()?).and_then(|netns| netns.links.get_mut(&VXLAN)).ok_or("no link")?;
+        let here = at(&inner()?, VXLAN);
+        let mut ops = Vec::new();
+        ops.extend(link.neighbours.keys().map(|ip| Op::RemoveNeighbour(here.clone(), *ip)));
+        ops.extend(link.tunnels.keys().map(|mac| Op::RemoveTunnel(here.clone(), *mac)));
+        ops.extend(link.stations.iter().map(|mac| Op::RemoveStation(here.clone(), *mac)));
+        (link.neighbours, link.tunnels, link.stations) = Default::default();
+        apply(kernel, ops).await?;
+        expect(kernel, &wanted).await
+    })
+    .await
+}
+
+/// The same VNI in the same namespace's successor, at once.
+pub(super) async fn vni<K: Kernel>(kernel: &K) -> Built<()> {
+    cleared(kernel, async {
+        let wanted = state(10)?;
+        for _round in 0..ROUNDS {
+            apply(kernel, steps(&wanted)).await?;
+            expect(kernel, &wanted).await?;
+            apply(kernel, vec![Op::RemoveNetns(inner()?)]).await?;
+        }
+        // In one go, too.
+        let mut ops = steps(&wanted);
+        ops.push(Op::RemoveNetns(inner()?));
+        ops.extend(steps(&wanted));
+        apply(kernel, ops).await?;
+        expect(kernel, &wanted).await
+    })
+    .await
+}

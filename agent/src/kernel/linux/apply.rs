@@ -1,0 +1,275 @@
+//! Applying steps in order, rows in batches.
+
+use std::{collections::BTreeMap, path::Path};
+
+use nix::errno::Errno;
+
+use super::{
+    birth, link_row::parse, links, named, namespace::Namespace, nft, refusal::Refusal, routes, rows,
+    socket::Request, sysctl,
+};
+use crate::{
+    kernel::{
+        ApplyError, KernelError,
+        step::{self, Broken},
+    },
+    plan::{
+        op::{LinkRef, Op},
+        state::{LinkKind, Netns, Port},
+    },
+};
+
+/// Most namespaces that are open at a time: a descriptor, a socket and a receive buffer each.
+const MOST_OPEN: usize = 64;
+
+/// The namespaces that are open during one call.
+pub(super) struct Session<'a> {
+    dir: &'a Path,
+    open: BTreeMap<Netns, Namespace>,
+}
+
+impl Session<'_> {
+    /// The namespace, opened if need be.
+    pub(super) fn namespace(&mut self, netns: &Netns) -> Result<&mut Namespace, Refusal> {
+        if !self.open.contains_key(netns) {
+            let gone = || Refusal::new(Errno::ENOENT, format!("there is no network namespace {netns}"));
+            let namespace = Namespace::open(self.dir, netns)?.ok_or_else(gone)?;
+            self.open.insert(netns.clone(), namespace);
+        }
+        self.open.get_mut(netns).ok_or_else(|| Refusal::from(Errno::ENOENT))
+    }
+}
+
+/// Apply steps in order.
+pub(super) fn apply(dir: &Path, ops: Vec<Op>) -> Result<(), ApplyError> {
+    let total = ops.len();
+    let mut session = Session { dir, open: BTreeMap::new() };
+    let mut broken = Broken::default();
+    let mut failures: Vec<(Op, KernelError)> = Vec::new();
+    let mut rest = &ops[..];
+    while let Some(first) = rest.first() {
+        if session.open.len() >= MOST_OPEN {
+            session.open.clear();
+        }
+        let length = rest.iter().take_while(|op| together(first, op)).count().max(1);
+        let (run, later) = rest.split_at(length);
+        rest = later;
+        let run: Vec<&Op> = run.iter().filter(|op| !broken.concerns(op)).collect();
+        let outcomes = match run.first() {
+            Some(Op::SetSysctl(netns, ..)) => set_sysctls(&mut session, netns, &run),
+            Some(op) if rows::is_row(op) => set_rows(&mut session, &run),
+            Some(op) => vec![single(&mut session, op)],
+            None => vec![],
+        };
+        for (op, outcome) in run.into_iter().zip(outcomes) {
+            if let Err(failure) = outcome {
+                if let Some(error) = failure.into_error(op) {
+                    broken.note(op);
+                    failures.push((op.clone(), error));
+                }
+            }
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(ApplyError { total, failures }) }
+}
+
+/// Why a step failed.
+enum Failure {
+    Refused(Refusal),
+    Other(KernelError),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<KernelError> for Failure {
+    fn from(error: KernelError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Failure {
+    /// The error of this step; None: it is none, what was to go is gone.
+    fn into_error(self, op: &Op) -> Option<KernelError> {
+        let refusal = match self {
+            Self::Other(error) => return Some(error),
+            Self::Refused(refusal) => refusal,
+        };
+        // A link that is no port (or no vxlan device) any more has no such row.
+        let no_table = refusal.errno == Errno::EOPNOTSUPP
+            && matches!(op, Op::RemoveStation(..) | Op::RemoveTunnel(..) | Op::RemoveFlood(..));
+        if step::removes(op) && (refusal.is_absence() || no_table) {
+            return None;
+        }
+        if refusal.errno == Errno::EOPNOTSUPP
+            && let Some((feature, option)) = driver(op)
+        {
+            return Some(KernelError::Missing { feature, option });
+        }
+        let (operation, target) = step::words(op);
+        Some(refusal.into_error(operation, target))
+    }
+}
+
+/// The driver that a new link needs.
+fn driver(op: &Op) -> Option<(&'static str, &'static str)> {
+    match op {
+        Op::AddLink(_, LinkKind::Bridge) => Some(("bridges", "CONFIG_BRIDGE (modprobe bridge)")),
+        Op::AddLink(_, LinkKind::Vxlan(_)) => Some(("vxlan devices", "CONFIG_VXLAN (modprobe vxlan)")),
+        Op::AddVeth(..) => Some(("veth pairs", "CONFIG_VETH (modprobe veth)")),
+        _ => None,
+    }
+}
+
+/// Whether the two go to the kernel in one go.
+fn together(first: &Op, op: &Op) -> bool {
+    match (first, op) {
+        (Op::SetSysctl(a, ..), Op::SetSysctl(b, ..)) => a == b,
+        _ if rows::is_row(first) && rows::is_row(op) => {
+            step::link(first).map(|link| &link.netns) == step::link(op).map(|link| &link.netns)
+        }
+        _ => false,
+    }
+}
+
+type Outcome = Result<(), Failure>;
+
+fn set_sysctls(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Outcome> {
+    let values: Vec<(&str, &str)> = run
+        .iter()
+        .filter_map(|op| match op {
+            Op::SetSysctl(_, key, value) => Some((key.as_str(), value.as_str())),
+            _ => None,
+        })
+        .collect();
+    let outcomes = session.namespace(netns).and_then(|namespace| sysctl::write_all(namespace, &values));
+    match outcomes {
+        Ok(outcomes) => outcomes.into_iter().map(|outcome| outcome.map_err(Failure::from)).collect(),
+        Err(refusal) => run.iter().map(|_| Err(refusal.clone().into())).collect(),
+    }
+}
+
+fn set_rows(session: &mut Session<'_>, run: &[&Op]) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(run.len());
+    let mut requests: Vec<Request> = Vec::with_capacity(run.len());
+    let mut places = Vec::with_capacity(run.len());
+    for (place, op) in run.iter().enumerate() {
+        let request = row(session, op);
+        outcomes.push(request.map(|request| {
+            requests.push(request);
+            places.push(place);
+        }));
+    }
+    let Some(link) = run.first().and_then(|op| step::link(op)) else { return outcomes };
+    match session.namespace(&link.netns) {
+        Ok(namespace) => {
+            for (place, refusal) in places.into_iter().zip(namespace.rtnl.submit(requests)) {
+                outcomes[place] = refusal.map_or(Ok(()), |refusal| Err(refusal.into()));
+            }
+        }
+        Err(refusal) => {
+            for place in places {
+                outcomes[place] = Err(refusal.clone().into());
+            }
+        }
+    }
+    outcomes
+}
+
+fn row(session: &mut Session<'_>, op: &Op) -> Result<Request, Failure> {
+    let unknown = || Refusal::new(Errno::EINVAL, "not a row");
+    let link = step::link(op).ok_or_else(unknown)?;
+    let index = session.namespace(&link.netns)?.index(link.name)?;
+    Ok(rows::request(op, index).ok_or_else(unknown)?)
+}
+
+fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
+    match op {
+        Op::AddNetns(netns, mark) => {
+            session.open.remove(netns);
+            Ok(named::create(session.dir, name_of(netns)?, mark)?)
+        }
+        Op::RemoveNetns(netns) => {
+            // An open one would live on.
+            session.open.remove(netns);
+            session.open.values_mut().for_each(Namespace::forget_links);
+            Ok(named::remove(session.dir, name_of(netns)?)?)
+        }
+        Op::AddLink(new, kind) => Ok(birth::add_link(session, new, kind)?),
+        Op::AddVeth(a, b) => Ok(birth::add_veth(session, a, b)?),
+        Op::RemoveLink(link) => Ok(remove_link(session, link)?),
+        Op::SetMac(link, mac) => Ok(change(session, link, |index| vec![links::set_mac(index, *mac)])?),
+        Op::SetMtu(link, mtu) => Ok(change(session, link, |index| vec![links::set_mtu(index, *mtu)])?),
+        Op::SetUp(link, up) => Ok(change(session, link, |index| vec![links::set_up(index, *up)])?),
+        Op::SetPort(link, port) => Ok(set_port(session, link, port.as_ref())?),
+        Op::SetRoute(link, to, route) => {
+            let namespace = session.namespace(&link.netns)?;
+            let index = namespace.index(link.name)?;
+            Ok(routes::set(&mut namespace.rtnl, index, *to, route)?)
+        }
+        Op::RemoveRoute(link, to, route) => {
+            let namespace = session.namespace(&link.netns)?;
+            let index = namespace.index(link.name)?;
+            Ok(routes::remove(&mut namespace.rtnl, index, *to, route)?)
+        }
+        Op::SetTable(netns, table) => Ok(nft::write(session.namespace(netns)?, netns, Some(table))?),
+        Op::RemoveTable(netns) => Ok(nft::write(session.namespace(netns)?, netns, None)?),
+        Op::SetSysctl(..)
+        | Op::AddAddress(..)
+        | Op::RemoveAddress(..)
+        | Op::SetNeighbour(..)
+        | Op::RemoveNeighbour(..)
+        | Op::SetTunnel(..)
+        | Op::RemoveTunnel(..)
+        | Op::AddFlood(..)
+        | Op::RemoveFlood(..)
+        | Op::SetStation(..)
+        | Op::RemoveStation(..) => Err(Refusal::new(Errno::EINVAL, "goes in batches").into()),
+    }
+}
+
+fn name_of(netns: &Netns) -> Result<&crate::model::Name, Refusal> {
+    match netns {
+        Netns::Named(name) => Ok(name),
+        Netns::Host | Netns::Path(_) => {
+            Err(Refusal::new(Errno::EINVAL, "only named network namespaces are made and removed"))
+        }
+    }
+}
+
+fn change(
+    session: &mut Session<'_>,
+    link: &LinkRef,
+    requests: impl FnOnce(u32) -> Vec<Request>,
+) -> Result<(), Refusal> {
+    let namespace = session.namespace(&link.netns)?;
+    let index = namespace.index(link.name)?;
+    namespace.rtnl.apply_all(requests(index))
+}
+
+fn set_port(session: &mut Session<'_>, link: &LinkRef, port: Option<&Port>) -> Result<(), Refusal> {
+    let bridge = match port {
+        Some(port) => session.namespace(&link.netns)?.index(port.bridge)?,
+        None => 0,
+    };
+    change(session, link, |index| {
+        let flags = port.map(|port| links::set_port(index, port));
+        std::iter::once(links::set_bridge(index, bridge)).chain(flags).collect()
+    })
+}
+
+/// Remove a link of ours. The plan names no other; should it be wrong, nothing foreign goes.
+fn remove_link(session: &mut Session<'_>, link: &LinkRef) -> Result<(), Refusal> {
+    let namespace = session.namespace(&link.netns)?;
+    let there = parse(&namespace.link(link.name)?);
+    let Some(row) = there.filter(|row| row.link.mark.is_some()) else {
+        return Err(Refusal::new(Errno::EINVAL, "it does not carry our mark"));
+    };
+    let removed = namespace.rtnl.apply(links::remove(row.index));
+    // The other end of a veth goes too, perhaps in another namespace.
+    session.open.values_mut().for_each(Namespace::forget_links);
+    removed
+}

@@ -1,0 +1,99 @@
+//! Reading netlink messages: fixed headers and attributes (netlink(7), rtnetlink(7)).
+//!
+//! Typed decoding of whole messages would fail on what other people's links carry; a look reads the few attributes that
+//! it knows and passes over the rest.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The attributes in a message behind its fixed header, or nested in one. Ends at what is cut short.
+#[derive(Clone, Copy)]
+pub(super) struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Attributes<'a> {
+    /// Those behind a fixed header of `header` bytes.
+    pub(super) fn after(body: &'a [u8], header: usize) -> Self {
+        Self(body.get(header..).unwrap_or_default())
+    }
+
+    /// Those nested in an attribute's value.
+    pub(super) fn nested(value: &'a [u8]) -> Self {
+        Self(value)
+    }
+
+    /// The value of the first one of this kind.
+    pub(super) fn find(self, kind: u16) -> Option<&'a [u8]> {
+        self.into_iter().find(|(seen, _)| *seen == kind).map(|(_, value)| value)
+    }
+}
+
+impl<'a> IntoIterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+    type IntoIter = Iter<'a>;
+    fn into_iter(self) -> Iter<'a> {
+        Iter(self.0)
+    }
+}
+
+/// Iterator over kind and value.
+pub(super) struct Iter<'a>(&'a [u8]);
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (u16, &'a [u8]);
+    fn next(&mut self) -> Option<Self::Item> {
+        let length = usize::from(u16_at(self.0, 0)?);
+        // The two highest bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+        let kind = u16_at(self.0, 2)? & 0x3fff;
+        let value = self.0.get(4..length)?;
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    }
+}
+
+/// The byte at this offset.
+pub(super) fn u8_at(bytes: &[u8], at: usize) -> Option<u8> {
+    bytes.get(at).copied()
+}
+
+/// The 16 bits at this offset, in the machine's order.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
+}
+
+/// The 32 bits at this offset, in the machine's order.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// A text that ends with a zero byte.
+pub(super) fn text(bytes: &[u8]) -> Option<&str> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    std::str::from_utf8(&bytes[..end]).ok()
+}
+
+/// An address of either family, told by its length.
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(octets).into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn attributes_are_read_past_their_padding() {
+        let bytes = [6, 0, 1, 0, 7, 8, 0, 0, 5, 0, 2, 0x80, 9, 0, 0, 0];
+        let read: Vec<_> = Attributes::nested(&bytes).into_iter().collect();
+        assert_eq!(read, [(1, &[7, 8][..]), (2, &[9][..])]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic_or_run_on(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Attributes::nested(&bytes).into_iter().count() <= bytes.len() / 4 + 1);
+        }
+    }
+}

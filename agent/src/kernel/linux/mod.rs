@@ -1,0 +1,113 @@
+//! The real kernel: rtnetlink, named namespaces, /proc/sys and nft.
+//!
+//! Each call does its blocking work on one blocking thread, opens what it needs and closes it again: an open namespace
+//! stays alive, and its VNI with it. There is no state here.
+
+mod apply;
+mod attributes;
+mod birth;
+mod facts;
+mod hanging;
+mod link_row;
+mod links;
+mod look;
+mod named;
+mod namespace;
+mod nft;
+mod refusal;
+mod routes;
+mod rows;
+mod socket;
+mod sysctl;
+mod watch;
+
+use std::{io, net::IpAddr, path::PathBuf};
+
+use self::refusal::Refusal;
+use super::{ApplyError, Facts, Kernel, KernelError};
+use crate::{
+    model::Name,
+    plan::{
+        op::Op,
+        ownership::Mark,
+        state::{Look, State},
+    },
+};
+
+pub use self::watch::{Seen, watch};
+
+/// The kernel that this process runs on; [`crate::plan::state::Netns::Host`] is the network namespace of the process.
+#[derive(Clone, Debug)]
+pub struct LinuxKernel {
+    netns_dir: PathBuf,
+}
+
+impl LinuxKernel {
+    /// With named namespaces in this directory; it is made when the first one is.
+    pub fn new(netns_dir: impl Into<PathBuf>) -> Self {
+        Self { netns_dir: netns_dir.into() }
+    }
+
+    /// Leave the netns directory as it was before the first namespace was made, if none is in it any more.
+    ///
+    /// # Errors
+    /// It cannot be read, unmounted or removed.
+    pub async fn tidy(&self) -> Result<(), KernelError> {
+        let dir = self.netns_dir.clone();
+        let target = dir.display().to_string();
+        blocking("tidy", move || named::tidy(&dir).map_err(|refusal| refusal.into_error("tidy", target)))
+            .await
+    }
+}
+
+/// Do blocking work; `operation` and `target` are for the error if its thread dies.
+async fn blocking<T: Send + 'static>(
+    operation: &'static str,
+    work: impl FnOnce() -> Result<T, KernelError> + Send + 'static,
+) -> Result<T, KernelError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(KernelError::Os { operation, target: "the kernel".into(), source: io::Error::other(error) })
+    })
+}
+
+impl Kernel for LinuxKernel {
+    async fn observe(&self, look: Look) -> Result<State, KernelError> {
+        let dir = self.netns_dir.clone();
+        blocking("look at", move || look::observe(&dir, &look)).await
+    }
+
+    async fn apply(&self, ops: Vec<Op>) -> Result<(), ApplyError> {
+        let dir = self.netns_dir.clone();
+        let total = ops.len();
+        let Some(first) = ops.first().cloned() else { return Ok(()) };
+        let done = tokio::task::spawn_blocking(move || apply::apply(&dir, ops)).await;
+        done.unwrap_or_else(|error| {
+            let source = io::Error::other(error);
+            let error = KernelError::Os { operation: "apply steps to", target: "the kernel".into(), source };
+            Err(ApplyError { total, failures: vec![(first, error)] })
+        })
+    }
+
+    async fn facts(&self) -> Result<Facts, KernelError> {
+        let failed = |refusal: Refusal| refusal.into_error("look at links and routes of", "the host");
+        blocking("look at", move || facts::facts().map_err(failed)).await
+    }
+
+    async fn path_mtu(&self, to: IpAddr) -> Result<u32, KernelError> {
+        let failed = move |refusal: Refusal| refusal.into_error("find the route to", to.to_string());
+        blocking("look at", move || facts::path_mtu(to).map_err(failed)).await
+    }
+
+    async fn named_netns(&self) -> Result<Vec<(Name, Option<Mark>)>, KernelError> {
+        let dir = self.netns_dir.clone();
+        let target = dir.display().to_string();
+        let failed = |refusal: Refusal| refusal.into_error("list network namespaces in", target);
+        blocking("look at", move || named::list(&dir).map_err(failed)).await
+    }
+
+    async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {
+        let target = path.display().to_string();
+        let failed = |refusal: Refusal| refusal.into_error("look at network namespace", target);
+        blocking("look at", move || named::inode(&path).map_err(failed)).await
+    }
+}

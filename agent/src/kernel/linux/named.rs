@@ -1,0 +1,186 @@
+//! Named network namespaces, as `ip netns` makes and sees them: an empty file with the namespace mounted on it.
+//!
+//! The namespace is complete (lo up and marked) before it gets its name, and a file without a namespace is what a crash
+//! left behind: a name of ours never stands for a half-made one.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::Path,
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+
+use super::{
+    link_row::{LinkRow, parse},
+    links, look,
+    namespace::{Namespace, open_file},
+    refusal::Refusal,
+    socket::Rtnl,
+};
+use crate::{
+    model::{IfName, Name},
+    plan::{ownership::Mark, state::LinkKind},
+};
+
+/// The index of `lo` in every namespace (LOOPBACK_IFINDEX, net/loopback.h).
+const LOOPBACK: u32 = 1;
+
+/// Make a namespace with this name.
+pub(super) fn create(dir: &Path, name: &Name, mark: &Mark) -> Result<(), Refusal> {
+    prepare(dir)?;
+    let path = dir.join(name.as_str());
+    match exclusive(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if open_file(&path)?.is_some() {
+                return Err(Refusal::new(
+                    Errno::EEXIST,
+                    format!("there is a network namespace named {name} already"),
+                ));
+            }
+            fs::remove_file(&path)?;
+            exclusive(&path)?;
+        }
+        outcome => {
+            outcome?;
+        }
+    }
+    let made = in_fresh_namespace(|| {
+        Rtnl::open()?.apply(links::set_up_and_mark(LOOPBACK, mark.to_string()))?;
+        // Our own thread's: the process's namespace is another one.
+        mount(Some("/proc/thread-self/ns/net"), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+        Ok(())
+    });
+    if made.is_err() {
+        // The first error is the one to tell.
+        let _second = fs::remove_file(&path);
+    }
+    made
+}
+
+/// Remove the namespace with this name, if it carries a mark of ours; success if there is none.
+pub(super) fn remove(dir: &Path, name: &Name) -> Result<(), Refusal> {
+    let path = dir.join(name.as_str());
+    if let Some(file) = open_file(&path)? {
+        let mut namespace = Namespace::from_file(file)?;
+        if loopback_mark(&mut namespace)?.is_none() {
+            return Err(Refusal::new(
+                Errno::EINVAL,
+                format!("it does not carry our mark: if it can go, remove it with: ip netns delete {name}"),
+            ));
+        }
+        remove_links(&mut namespace)?;
+        drop(namespace);
+        umount2(&path, MntFlags::MNT_DETACH)?;
+    }
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome.map_err(Refusal::from),
+    }
+}
+
+/// The namespaces in the directory with their marks, sorted by name.
+pub(super) fn list(dir: &Path) -> Result<Vec<(Name, Option<Mark>)>, Refusal> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        // Nobody has made one yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut seen = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().and_then(|name| name.parse::<Name>().ok()) else {
+            continue;
+        };
+        if let Some(file) = open_file(&entry.path())? {
+            seen.push((name, loopback_mark(&mut Namespace::from_file(file)?)?));
+        }
+    }
+    seen.sort();
+    Ok(seen)
+}
+
+/// Inode of the namespace at this path; None: there is none.
+pub(super) fn inode(path: &Path) -> Result<Option<u64>, Refusal> {
+    let file = open_file(path)?;
+    Ok(file.map(|file| file.metadata()).transpose()?.map(|metadata| metadata.ino()))
+}
+
+/// Take back what [`prepare`] did to the directory, if there is no name in it.
+pub(super) fn tidy(dir: &Path) -> Result<(), Refusal> {
+    let empty = match fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if empty {
+        match umount2(dir, MntFlags::MNT_DETACH) {
+            // Not a mount point: somebody made it without us.
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(error) => return Err(Refusal::new(error, "cannot unmount it")),
+        }
+        fs::remove_dir(dir)?;
+    }
+    Ok(())
+}
+
+/// The directory, as a mount of its own that is shared with other mount namespaces: a namespace unmounted here then
+/// goes there too.
+fn prepare(dir: &Path) -> Result<(), Refusal> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+    // ip netns takes the same lock for the same purpose.
+    let _lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusive).map_err(|(_file, errno)| errno)?;
+    let share = || mount(None::<&str>, dir, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>);
+    match share() {
+        // It is no mount yet.
+        Err(Errno::EINVAL) => {
+            mount(Some(dir), dir, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
+            share()?;
+        }
+        outcome => outcome?,
+    }
+    Ok(())
+}
+
+fn exclusive(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Do `work` on a throw-away thread in a new namespace, which is gone afterwards unless something holds it.
+fn in_fresh_namespace(work: impl FnOnce() -> Result<(), Refusal> + Send) -> Result<(), Refusal> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            work()
+        })?;
+        thread
+            .join()
+            .unwrap_or_else(|_panic| Err(Refusal::new(Errno::EIO, "the thread in the namespace died")))
+    })
+}
+
+fn loopback_mark(namespace: &mut Namespace) -> Result<Option<Mark>, Refusal> {
+    Ok(parse(&namespace.link(IfName::literal("lo"))?).and_then(|row| row.link.mark))
+}
+
+/// Remove our devices now: with the namespace alone they would go some 0.1 s later, and keep VNIs and the names of
+/// the veths' other ends until then.
+fn remove_links(namespace: &mut Namespace) -> Result<(), Refusal> {
+    let ours = |row: &LinkRow| {
+        !row.loopback
+            && row.link.mark.is_some()
+            && matches!(row.link.kind, LinkKind::Vxlan(_) | LinkKind::Veth)
+    };
+    let rows = look::dump(namespace)?;
+    let removals = rows.iter().filter(|row| ours(row)).map(|row| links::remove(row.index)).collect();
+    let failed = |refusal: &Refusal| !refusal.is_absence();
+    namespace.rtnl.submit(removals).into_iter().flatten().find(failed).map_or(Ok(()), Err)
+}

@@ -1,0 +1,122 @@
+//! A network namespace during one call of the room: its file, a netlink socket in it, and the indexes of its links.
+//!
+//! A namespace is entered on throw-away threads only. Opening it keeps it (and its VNI) alive, so what is opened here is
+//! dropped at the end of the call.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    os::fd::{AsRawFd, RawFd},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkExtentMask, LinkMessage},
+};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+    sys::statfs::{NSFS_MAGIC, fstatfs},
+};
+
+use super::{attributes::u32_at, refusal::Refusal, socket::Rtnl};
+use crate::{model::IfName, plan::state::Netns};
+
+/// An open namespace.
+pub(super) struct Namespace {
+    /// None: the agent's own.
+    file: Option<File>,
+    /// A socket in it.
+    pub(super) rtnl: Rtnl,
+    indexes: HashMap<IfName, u32>,
+}
+
+/// The path of a namespace's file; None: the agent's own.
+pub(super) fn path(dir: &Path, netns: &Netns) -> Option<PathBuf> {
+    match netns {
+        Netns::Host => None,
+        Netns::Named(name) => Some(dir.join(name.as_str())),
+        Netns::Path(path) => Some(path.clone()),
+    }
+}
+
+/// The namespace's file; None: there is none at this path (any more).
+pub(super) fn open_file(path: &Path) -> Result<Option<File>, Refusal> {
+    match File::open(path) {
+        Ok(file) if fstatfs(&file)?.filesystem_type() == NSFS_MAGIC => Ok(Some(file)),
+        // A file that no namespace is mounted on: what a reboot or a crash in the making leaves.
+        Ok(_plain) => Ok(None),
+        Err(error) => {
+            let refusal = Refusal::from(error);
+            if refusal.is_absence() || refusal.errno == Errno::ENOTDIR { Ok(None) } else { Err(refusal) }
+        }
+    }
+}
+
+impl Namespace {
+    /// Open it; None: there is no such namespace.
+    pub(super) fn open(dir: &Path, netns: &Netns) -> Result<Option<Self>, Refusal> {
+        let Some(path) = path(dir, netns) else {
+            return Ok(Some(Self { file: None, rtnl: Rtnl::open()?, indexes: HashMap::new() }));
+        };
+        open_file(&path)?.map(Self::from_file).transpose()
+    }
+
+    /// Open the one of this nsfs file.
+    pub(super) fn from_file(file: File) -> Result<Self, Refusal> {
+        let rtnl = inside(&file, Rtnl::open)??;
+        Ok(Self { file: Some(file), rtnl, indexes: HashMap::new() })
+    }
+
+    /// Do `work` on a thread in it.
+    pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Refusal> {
+        match &self.file {
+            None => Ok(work()),
+            Some(file) => inside(file, work),
+        }
+    }
+
+    /// Its descriptor, for IFLA_NET_NS_FD; None: the agent's own.
+    pub(super) fn descriptor(&self) -> Option<RawFd> {
+        self.file.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// The index of the link with this name.
+    pub(super) fn index(&mut self, name: IfName) -> Result<u32, Refusal> {
+        if let Some(index) = self.indexes.get(&name) {
+            return Ok(*index);
+        }
+        let body = self.link(name)?;
+        let index = u32_at(&body, 4).ok_or_else(|| Refusal::new(Errno::EIO, "short answer"))?;
+        self.indexes.insert(name, index);
+        Ok(index)
+    }
+
+    /// The kernel's description of the link with this name (struct ifinfomsg and attributes).
+    pub(super) fn link(&mut self, name: IfName) -> Result<Vec<u8>, Refusal> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_string()));
+        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        self.rtnl.get(RouteNetlinkMessage::GetLink(message))
+    }
+
+    /// Forget the indexes: links come or go.
+    pub(super) fn forget_links(&mut self) {
+        self.indexes.clear();
+    }
+}
+
+/// Do `work` on a throw-away thread in this namespace.
+fn inside<T: Send>(file: &File, work: impl FnOnce() -> T + Send) -> Result<T, Refusal> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
+            setns(file, CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        })?;
+        thread
+            .join()
+            .unwrap_or_else(|_panic| Err(Refusal::new(Errno::EIO, "the thread in the namespace died")))
+    })
+}

@@ -1,0 +1,134 @@
+//! Calling nft, in the namespace concerned, with a limit on its time.
+
+use std::{
+    io::{self, Read, Write},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::namespace::Namespace;
+use crate::{
+    kernel::{KernelError, nft::decode, nft::encode},
+    plan::{ownership::TABLE, ruleset::Table, state::Netns},
+};
+
+/// It takes some 2 ms; on a busy host with a large foreign ruleset some 100.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Most of its output that we read, in bytes.
+const OUTPUT: u64 = 16 * 1024 * 1024;
+/// What nft says of a table that is not there (in the C locale).
+const ABSENT: &str = "No such file or directory";
+
+/// Our table in this namespace; None: there is none.
+pub(super) fn read(namespace: &Namespace, netns: &Netns) -> Result<Option<Table>, KernelError> {
+    let outcome = call(namespace, netns, &["-j", "list", "table", "inet", TABLE], "")?;
+    if outcome.status.success() {
+        return decode::table(&outcome.stdout).map(Some).map_err(failure);
+    }
+    if outcome.stderr.contains(ABSENT) { Ok(None) } else { Err(failure(outcome.complaint())) }
+}
+
+/// Replace our table, or remove it, in one transaction.
+pub(super) fn write(namespace: &Namespace, netns: &Netns, table: Option<&Table>) -> Result<(), KernelError> {
+    let outcome = call(namespace, netns, &["-j", "-f", "-"], &encode::transaction(table).to_string())?;
+    if outcome.status.success() { Ok(()) } else { Err(failure(outcome.complaint())) }
+}
+
+struct Outcome {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+impl Outcome {
+    fn complaint(&self) -> String {
+        let text = self.stderr.trim();
+        if text.is_empty() { format!("failed with {}", self.status) } else { text.replace('\n', "; ") }
+    }
+}
+
+fn failure(message: String) -> KernelError {
+    KernelError::Program { program: "nft", message }
+}
+
+fn call(
+    namespace: &Namespace,
+    netns: &Netns,
+    arguments: &[&str],
+    input: &str,
+) -> Result<Outcome, KernelError> {
+    let outcome = namespace
+        .run(|| run(arguments, input))
+        .map_err(|refusal| refusal.into_error("enter network namespace", netns.to_string()))?;
+    outcome.map_err(|error| {
+        failure(match error.kind() {
+            io::ErrorKind::NotFound => {
+                "not found: install the package nftables (Debian: apt install nftables)".into()
+            }
+            _ => error.to_string(),
+        })
+    })
+}
+
+fn run(arguments: &[&str], input: &str) -> io::Result<Outcome> {
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    let (done, over) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // The sender goes when the child has been read to its end; it is reaped only after this thread is told.
+            if over.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _gone = kill(pid, Signal::SIGKILL);
+            }
+        });
+        let exchanged = exchange(&mut child, input);
+        drop(done);
+        let (stdout, stderr) = exchanged
+            .inspect_err(|_failed| {
+                let _gone = kill(pid, Signal::SIGKILL);
+            })
+            .unwrap_or_default();
+        Ok(Outcome { status: child.wait()?, stdout, stderr })
+    })
+}
+
+/// Feed it its input and read both of its outputs to their end.
+fn exchange(child: &mut Child, input: &str) -> io::Result<(String, String)> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        let complaints = scope.spawn(move || read_all(stderr));
+        let feeder = scope.spawn(move || match stdin {
+            // It may stop reading at the first mistake; its complaint tells more than the broken pipe.
+            Some(mut stdin) => stdin.write_all(input.as_bytes()).or_else(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(error),
+            }),
+            None => Ok(()),
+        });
+        let output = read_all(stdout);
+        let died = |_panic| Err(io::Error::other("a thread died"));
+        feeder.join().unwrap_or_else(|_panic| Err(io::Error::other("a thread died")))?;
+        Ok((output?, complaints.join().unwrap_or_else(died)?))
+    })
+}
+
+fn read_all(pipe: Option<impl Read>) -> io::Result<String> {
+    let mut text = String::new();
+    if let Some(pipe) = pipe {
+        pipe.take(OUTPUT).read_to_string(&mut text)?;
+    }
+    Ok(text)
+}

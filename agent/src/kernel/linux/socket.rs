@@ -1,0 +1,322 @@
+//! A blocking rtnetlink socket: rows in batches with one ack, and dumps that are complete or an error.
+//!
+//! It stays in the namespace that it was opened in, whichever thread uses it, and keeps that namespace alive: nothing
+//! here outlives one call of the room.
+
+use std::mem;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{setsockopt, sockopt::ReceiveTimeout},
+        time::{TimeVal, TimeValLike},
+    },
+};
+
+use super::{
+    attributes::{Attributes, text, u32_at},
+    refusal::Refusal,
+};
+
+/// Largest datagram that we send, in bytes. Larger ones are not faster, and the answers to a batch in which everything
+/// fails must fit the receive buffer (net.core.rmem_default, some 200 KiB).
+const BATCH: usize = 16 * 1024;
+/// Most messages in a datagram, for the same reason.
+const BATCH_MESSAGES: usize = 128;
+/// The kernel's dumps come in datagrams of at most 32 KiB; a single link with many virtual functions may need more.
+const INBOX: usize = 256 * 1024;
+/// The kernel answers at once; longer means that something is badly wrong.
+const PATIENCE: i64 = 30;
+/// NLMSGERR_ATTR_MSG (linux/netlink.h).
+const ATTR_MSG: u16 = 1;
+/// Length of a netlink header.
+const HEADER: usize = 16;
+
+/// A message to the kernel with its flags besides NLM_F_REQUEST and NLM_F_ACK.
+pub(super) struct Request {
+    pub(super) message: RouteNetlinkMessage,
+    pub(super) flags: u16,
+}
+
+/// The socket.
+pub(super) struct Rtnl {
+    socket: Socket,
+    sequence: u32,
+    inbox: Vec<u8>,
+}
+
+/// An answer of the kernel: the parts of its header that matter, and its body.
+struct Answer<'a> {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    body: &'a [u8],
+}
+
+impl Rtnl {
+    /// A socket in the namespace of the calling thread.
+    pub(super) fn open() -> Result<Self, Refusal> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.set_ext_ack(true)?;
+        socket.set_cap_ack(true)?;
+        // Without it the kernel takes no filter in dumps and says nothing about it.
+        socket.set_netlink_get_strict_chk(true)?;
+        setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(PATIENCE))?;
+        Ok(Self { socket, sequence: 0, inbox: Vec::with_capacity(INBOX) })
+    }
+
+    /// Send all of them, in as few datagrams as may be, and wait for the kernel to have done them. The answer has one
+    /// place for each request: None is success.
+    pub(super) fn submit(&mut self, requests: Vec<Request>) -> Vec<Option<Refusal>> {
+        let mut outcomes = vec![None; requests.len()];
+        let mut rest = requests.into_iter().enumerate().peekable();
+        while rest.peek().is_some() {
+            let mut batch = Batch::default();
+            while let Some((at, request)) =
+                rest.next_if(|_| batch.bytes.len() < BATCH && batch.ends.len() < BATCH_MESSAGES)
+            {
+                self.sequence = self.sequence.wrapping_add(1);
+                batch.push(at, self.sequence, request);
+            }
+            if let Err(refusal) = self.exchange(&mut batch, &mut outcomes) {
+                self.one_by_one(batch, refusal, &mut outcomes);
+            }
+        }
+        outcomes
+    }
+
+    /// Send one request and wait until it is done.
+    pub(super) fn apply(&mut self, request: Request) -> Result<(), Refusal> {
+        self.submit(vec![request]).into_iter().flatten().next().map_or(Ok(()), Err)
+    }
+
+    /// Send requests that belong together; the first refusal is the answer.
+    pub(super) fn apply_all(&mut self, requests: Vec<Request>) -> Result<(), Refusal> {
+        self.submit(requests).into_iter().flatten().next().map_or(Ok(()), Err)
+    }
+
+    /// Ask for one object: the body of the answer.
+    pub(super) fn get(&mut self, message: RouteNetlinkMessage) -> Result<Vec<u8>, Refusal> {
+        let sequence = self.send_single(message, 0)?;
+        let mut found = None;
+        self.receive(sequence, &mut |answer| match answer.kind {
+            NLMSG_ERROR => Err(refusal_in(answer)),
+            _object => {
+                found = Some(answer.body.to_vec());
+                Ok(true)
+            }
+        })?;
+        found.ok_or_else(|| Refusal::new(Errno::EIO, "the kernel gave no answer"))
+    }
+
+    /// Ask for all objects of a kind; `each` gets their bodies.
+    ///
+    /// A dump that the kernel marks as inconsistent, or ends with an error, is an error (EINTR: try again): a part is
+    /// never taken for the whole.
+    pub(super) fn dump(
+        &mut self,
+        message: RouteNetlinkMessage,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Refusal> {
+        let sequence = self.send_single(message, NLM_F_DUMP)?;
+        let mut torn = false;
+        self.receive(sequence, &mut |answer| {
+            torn |= answer.flags & NLM_F_DUMP_INTR != 0;
+            match answer.kind {
+                NLMSG_ERROR => return Err(refusal_in(answer)),
+                NLMSG_DONE => {
+                    let code =
+                        answer.body.get(..4).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes);
+                    return match code {
+                        Some(code) if code < 0 => Err(refusal_with(code, answer.body, 4)),
+                        _zero => Ok(true),
+                    };
+                }
+                _object => each(answer.body),
+            }
+            Ok(answer.flags & NLM_F_MULTIPART == 0)
+        })?;
+        if torn { Err(Refusal::new(Errno::EINTR, "objects changed during the dump")) } else { Ok(()) }
+    }
+
+    fn send_single(&mut self, message: RouteNetlinkMessage, flags: u16) -> Result<u32, Refusal> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut batch = Batch::default();
+        batch.push(0, self.sequence, Request { message, flags });
+        self.send(&batch.bytes)?;
+        Ok(self.sequence)
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        let sent = self.socket.send_to(bytes, &SocketAddr::new(0, 0), 0)?;
+        if sent == bytes.len() { Ok(()) } else { Err(Refusal::new(Errno::EIO, "the datagram was cut short")) }
+    }
+
+    /// Send a batch with an ack on its last message; requests that fail answer although they asked for none.
+    fn exchange(&mut self, batch: &mut Batch, outcomes: &mut [Option<Refusal>]) -> Result<(), Refusal> {
+        batch.ask_for_ack();
+        self.send(&batch.bytes)?;
+        let Some((first, last)) = batch.sequences else { return Ok(()) };
+        let mut done = false;
+        while !done {
+            let mut inbox = mem::take(&mut self.inbox);
+            let read = self.read(&mut inbox);
+            self.inbox = inbox;
+            read?;
+            for answer in answers(&self.inbox) {
+                let place = answer.sequence.wrapping_sub(first);
+                let place = usize::try_from(place).ok().and_then(|place| batch.places.get(place));
+                if let (NLMSG_ERROR, Some(place)) = (answer.kind, place) {
+                    outcomes[*place] = refused(&answer);
+                    done |= answer.sequence == last;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// After a lost answer: every request again with an ack of its own. They all bear repetition.
+    fn one_by_one(&mut self, batch: Batch, cause: Refusal, outcomes: &mut [Option<Refusal>]) {
+        if cause.errno != Errno::ENOBUFS || batch.places.len() < 2 {
+            for place in batch.places {
+                outcomes[place] = Some(cause.clone());
+            }
+            return;
+        }
+        for mut single in batch.split(&mut self.sequence) {
+            if let Err(refusal) = self.exchange(&mut single, outcomes) {
+                for place in single.places {
+                    outcomes[place] = Some(refusal.clone());
+                }
+            }
+        }
+    }
+
+    /// Hand out the answers to the request with this number until `each` says that it was the last.
+    fn receive(
+        &mut self,
+        sequence: u32,
+        each: &mut dyn FnMut(&Answer<'_>) -> Result<bool, Refusal>,
+    ) -> Result<(), Refusal> {
+        loop {
+            let mut inbox = mem::take(&mut self.inbox);
+            let read = self.read(&mut inbox);
+            self.inbox = inbox;
+            read?;
+            for answer in answers(&self.inbox).filter(|answer| answer.sequence == sequence) {
+                if each(&answer)? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn read(&self, inbox: &mut Vec<u8>) -> Result<(), Refusal> {
+        inbox.clear();
+        let length = self.socket.recv(inbox, nix::libc::MSG_TRUNC)?;
+        if length > inbox.len() {
+            return Err(Refusal::new(Errno::EMSGSIZE, format!("the kernel's answer has {length} bytes")));
+        }
+        Ok(())
+    }
+}
+
+/// Messages of one datagram.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// Where each message ends in `bytes`.
+    ends: Vec<usize>,
+    /// The place of each message's outcome.
+    places: Vec<usize>,
+    /// The first and the last number.
+    sequences: Option<(u32, u32)>,
+}
+
+impl Batch {
+    fn push(&mut self, place: usize, sequence: u32, request: Request) {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | request.flags;
+        header.sequence_number = sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request.message));
+        message.finalize();
+        let start = self.bytes.len();
+        self.bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
+        message.serialize(&mut self.bytes[start..]);
+        self.ends.push(self.bytes.len());
+        self.places.push(place);
+        self.sequences = Some((self.sequences.map_or(sequence, |(first, _)| first), sequence));
+    }
+
+    fn ask_for_ack(&mut self) {
+        let last = self.ends.iter().rev().nth(1).copied().unwrap_or(0);
+        if let Some(bytes) = self.bytes.get_mut(last..) {
+            let mut header = NetlinkBuffer::new(bytes);
+            header.set_flags(header.flags() | NLM_F_ACK);
+        }
+    }
+
+    /// The same messages in datagrams of their own, with new numbers.
+    fn split(self, sequence: &mut u32) -> Vec<Self> {
+        let mut start = 0;
+        let mut singles = Vec::with_capacity(self.ends.len());
+        for (end, place) in self.ends.into_iter().zip(self.places) {
+            *sequence = sequence.wrapping_add(1);
+            let mut bytes = self.bytes[start..end].to_vec();
+            NetlinkBuffer::new(&mut bytes).set_sequence_number(*sequence);
+            singles.push(Self {
+                ends: vec![bytes.len()],
+                bytes,
+                places: vec![place],
+                sequences: Some((*sequence, *sequence)),
+            });
+            start = end;
+        }
+        singles
+    }
+}
+
+fn answers(inbox: &[u8]) -> impl Iterator<Item = Answer<'_>> {
+    let mut rest = inbox;
+    std::iter::from_fn(move || {
+        let header = NetlinkBuffer::new_checked(rest).ok()?;
+        let length = usize::try_from(header.length()).ok()?;
+        let body = rest.get(HEADER..length)?;
+        let answer = Answer {
+            kind: header.message_type(),
+            flags: header.flags(),
+            sequence: header.sequence_number(),
+            body,
+        };
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(answer)
+    })
+}
+
+/// The refusal in an NLMSG_ERROR; None: it is an ack.
+fn refused(answer: &Answer<'_>) -> Option<Refusal> {
+    let code = answer.body.get(..4).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes);
+    if code == Some(0) { None } else { Some(refusal_in(answer)) }
+}
+
+fn refusal_in(answer: &Answer<'_>) -> Refusal {
+    let code = answer.body.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
+    // Behind the code comes our message's header, or all of it if the kernel did not cap it, then the attributes.
+    let echoed = match u32_at(answer.body, 4) {
+        Some(length) if answer.flags & NLM_F_CAPPED == 0 => usize::try_from(length).unwrap_or(HEADER),
+        _capped => HEADER,
+    };
+    refusal_with(code, answer.body, 4 + echoed.next_multiple_of(4))
+}
+
+fn refusal_with(code: i32, body: &[u8], attributes: usize) -> Refusal {
+    let sentence = Attributes::after(body, attributes).find(ATTR_MSG).and_then(text);
+    Refusal { errno: Errno::from_raw(code.wrapping_neg()), text: sentence.map(str::to_owned) }
+}

@@ -1,0 +1,79 @@
+//! Values below /proc/sys, which shows the namespace of the thread that looks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use nix::errno::Errno;
+
+use super::{namespace::Namespace, refusal::Refusal};
+use crate::{kernel::KernelError, plan::state::Netns};
+
+/// Read those of these keys that this kernel has, in one go.
+pub(super) fn read_all(
+    namespace: &Namespace,
+    netns: &Netns,
+    keys: &BTreeSet<String>,
+) -> Result<BTreeMap<String, String>, KernelError> {
+    let named = |key: &str| format!("{key} in {netns}");
+    let values = namespace
+        .run(|| keys.iter().map(|key| (key, read(key))).collect::<Vec<_>>())
+        .map_err(|refusal| refusal.into_error("read sysctls in", netns.to_string()))?;
+    let mut seen = BTreeMap::new();
+    for (key, value) in values {
+        let value = value.map_err(|refusal| refusal.into_error("read sysctl", named(key)))?;
+        seen.extend(value.map(|value| (key.clone(), value)));
+    }
+    Ok(seen)
+}
+
+/// Write these values, in order, each with its outcome.
+pub(super) fn write_all(
+    namespace: &Namespace,
+    values: &[(&str, &str)],
+) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+    namespace.run(|| values.iter().map(|(key, value)| write(key, value)).collect())
+}
+
+fn read(key: &str) -> Result<Option<String>, Refusal> {
+    match fs::read_to_string(path(key)?) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write(key: &str, value: &str) -> Result<(), Refusal> {
+    let file = OpenOptions::new().write(true).open(path(key)?);
+    match file.and_then(|mut file| file.write_all(value.as_bytes())) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Refusal::new(
+            Errno::ENOENT,
+            format!("this kernel has no {key}: a link of that name or a module may be missing"),
+        )),
+        outcome => outcome.map_err(Refusal::from),
+    }
+}
+
+fn path(key: &str) -> Result<PathBuf, Refusal> {
+    let wrong = key.is_empty() || key.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+    if wrong {
+        return Err(Refusal::new(Errno::EINVAL, format!("{key:?} is not a key in slash form")));
+    }
+    Ok(Path::new("/proc/sys").join(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_cannot_leave_the_sysctl_tree() {
+        for key in ["", "/etc/passwd", "net/../../etc/passwd", "net//ipv4", "."] {
+            assert!(path(key).is_err(), "{key}");
+        }
+        assert_eq!(path("net/ipv4/ip_forward").unwrap(), Path::new("/proc/sys/net/ipv4/ip_forward"));
+    }
+}

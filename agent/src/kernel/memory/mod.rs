@@ -1,0 +1,294 @@
+//! A kernel in memory: a state, and steps that do to it what the real kernel would; for tests and simulation.
+//!
+//! It passes the same [`super::contract`] as the real one. Errors are injected with [`MemoryKernel::fail_when`] and
+//! [`MemoryKernel::fail_looks`].
+
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use self::world::World;
+use super::{
+    ApplyError, Facts, Kernel, KernelError,
+    step::{self, Broken},
+};
+use crate::{
+    model::Name,
+    plan::{
+        op::Op,
+        ownership::Mark,
+        state::{Look, Netns, NetnsState, State},
+    },
+};
+
+/// Where named namespaces are for [`Kernel::netns_inode`].
+const NETNS_DIR: &str = "/run/netns";
+/// The MTU of a path that none was set for, in bytes.
+const MTU: u32 = 1500;
+
+/// When to fail.
+type Fault = Box<dyn Fn(&Op) -> bool + Send>;
+
+/// The kernel in memory. It has the host's namespace, others come by steps or by [`MemoryKernel::edit`].
+pub struct MemoryKernel {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    world: World,
+    facts: Facts,
+    path_mtus: BTreeMap<IpAddr, u32>,
+    fault: Option<Fault>,
+    looks_to_fail: u32,
+    applied: u64,
+    looked: u64,
+}
+
+impl fmt::Debug for MemoryKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryKernel").field("state", &self.lock().world.state).finish_non_exhaustive()
+    }
+}
+
+impl Default for MemoryKernel {
+    fn default() -> Self {
+        Self::new(Facts::default())
+    }
+}
+
+impl MemoryKernel {
+    /// With a host of these facts and nothing of ours.
+    pub fn new(facts: Facts) -> Self {
+        let mut inner = Inner { facts, ..Inner::default() };
+        inner.world.state.netns.insert(Netns::Host, NetnsState::default());
+        Self { inner: Mutex::new(inner) }
+    }
+
+    /// A copy of all that there is.
+    pub fn state(&self) -> State {
+        self.lock().world.state.clone()
+    }
+
+    /// Change what there is behind everybody's back: foreign links, adopted namespaces, damage.
+    pub fn edit(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock().world.state);
+    }
+
+    /// Change the host's facts.
+    pub fn set_facts(&self, facts: Facts) {
+        self.lock().facts = facts;
+    }
+
+    /// Set the MTU of the path to an address, in bytes; 1500 if it is never set.
+    pub fn set_path_mtu(&self, to: IpAddr, mtu: u32) {
+        self.lock().path_mtus.insert(to, mtu);
+    }
+
+    /// From now on steps fail that `when` says yes to.
+    pub fn fail_when(&self, when: impl Fn(&Op) -> bool + Send + 'static) {
+        self.lock().fault = Some(Box::new(when));
+    }
+
+    /// The next `times` looks fail.
+    pub fn fail_looks(&self, times: u32) {
+        self.lock().looks_to_fail = times;
+    }
+
+    /// No more injected failures.
+    pub fn heal(&self) {
+        let mut inner = self.lock();
+        inner.fault = None;
+        inner.looks_to_fail = 0;
+    }
+
+    /// How many steps were applied so far, those that failed included.
+    pub fn applied(&self) -> u64 {
+        self.lock().applied
+    }
+
+    /// How many looks there were so far, those that failed included.
+    pub fn looked(&self) -> u64 {
+        self.lock().looked
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A test that panicked while it held the lock left a state as good as any.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn injected(operation: &'static str, target: impl Into<String>) -> KernelError {
+    KernelError::Os { operation, target: target.into(), source: io::Error::other("injected") }
+}
+
+impl Kernel for MemoryKernel {
+    async fn observe(&self, look: Look) -> Result<State, KernelError> {
+        let mut inner = self.lock();
+        inner.looked += 1;
+        if inner.looks_to_fail > 0 {
+            inner.looks_to_fail -= 1;
+            return Err(injected("look at links of", "memory"));
+        }
+        let mut seen = State::default();
+        for (netns, at) in &look.netns {
+            let Some(there) = inner.world.state.netns.get(&named(netns)) else { continue };
+            let mut part = there.clone();
+            part.links.retain(|name, _| at.links.as_ref().is_none_or(|links| links.contains(name)));
+            part.sysctls.retain(|key, _| at.sysctls.contains(key));
+            part.table = part.table.filter(|_| at.table);
+            seen.netns.insert(netns.clone(), part);
+        }
+        Ok(seen)
+    }
+
+    async fn apply(&self, ops: Vec<Op>) -> Result<(), ApplyError> {
+        let mut inner = self.lock();
+        let total = ops.len();
+        let mut broken = Broken::default();
+        let mut failures = Vec::new();
+        for op in ops {
+            if broken.concerns(&op) {
+                continue;
+            }
+            inner.applied += 1;
+            let (operation, target) = step::words(&op);
+            let outcome = if inner.fault.as_ref().is_some_and(|fails| fails(&op)) {
+                Err(injected(operation, target))
+            } else {
+                inner.world.apply(&op).map_err(|source| KernelError::Os { operation, target, source })
+            };
+            if let Err(error) = outcome {
+                broken.note(&op);
+                failures.push((op, error));
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(ApplyError { total, failures }) }
+    }
+
+    async fn facts(&self) -> Result<Facts, KernelError> {
+        Ok(self.lock().facts.clone())
+    }
+
+    async fn path_mtu(&self, to: IpAddr) -> Result<u32, KernelError> {
+        Ok(self.lock().path_mtus.get(&to).copied().unwrap_or(MTU))
+    }
+
+    async fn named_netns(&self) -> Result<Vec<(Name, Option<Mark>)>, KernelError> {
+        let inner = self.lock();
+        let all = inner.world.state.netns.iter();
+        Ok(all
+            .filter_map(|(netns, there)| match netns {
+                Netns::Named(name) => Some((name.clone(), there.mark.clone())),
+                Netns::Host | Netns::Path(_) => None,
+            })
+            .collect())
+    }
+
+    async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {
+        Ok(self.lock().world.inode(&named(&Netns::Path(path))))
+    }
+}
+
+/// A path in the netns directory is a named namespace.
+fn named(netns: &Netns) -> Netns {
+    if let Netns::Path(path) = netns
+        && path.parent() == Some(Path::new(NETNS_DIR))
+        && let Some(name) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok())
+    {
+        return Netns::Named(name);
+    }
+    netns.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        kernel::contract::{self, Stranger},
+        plan::{
+            op::LinkRef,
+            state::{Link, LinkKind, Route},
+        },
+    };
+    use ipnet::IpNet;
+
+    impl Stranger for MemoryKernel {
+        fn add_link(&self, at: &LinkRef) -> Result<(), String> {
+            self.edit(|state| {
+                let mac = "02:00:00:00:99:01".parse().unwrap();
+                let mark = Mark::new(crate::plan::ownership::Unit::Host, "x");
+                let link = Link { mark: None, ..Link::new(LinkKind::Other("dummy".into()), mark, mac, 1500) };
+                state.netns.get_mut(&at.netns).unwrap().links.insert(at.name, link);
+            });
+            Ok(())
+        }
+
+        fn remove_link(&self, at: &LinkRef) -> Result<(), String> {
+            self.edit(|state| {
+                state.netns.get_mut(&at.netns).map(|netns| netns.links.remove(&at.name));
+            });
+            Ok(())
+        }
+
+        fn add_route(&self, at: &LinkRef, to: IpNet, metric: u32) -> Result<(), String> {
+            self.lock().world.foreign_routes.insert((at.netns.clone(), to, metric));
+            Ok(())
+        }
+
+        fn has_route(&self, at: &LinkRef, to: IpNet, metric: u32) -> Result<bool, String> {
+            Ok(self.lock().world.foreign_routes.contains(&(at.netns.clone(), to, metric)))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_kernel_in_memory_keeps_the_contract() {
+        for name in contract::CHECKS {
+            let kernel = MemoryKernel::default();
+            let outcome = contract::check(name, &kernel, &kernel).await;
+            assert_eq!(outcome, Ok(()), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn injected_failures_are_told_and_end_with_heal() {
+        let kernel = MemoryKernel::default();
+        let op = Op::SetSysctl(Netns::Host, "net/ipv4/ip_forward".into(), "1".into());
+        kernel.fail_when(|op| matches!(op, Op::SetSysctl(..)));
+        kernel.fail_looks(1);
+        assert_eq!(kernel.apply(vec![op.clone()]).await.unwrap_err().failures[0].0, op);
+        assert!(kernel.observe(Look::default()).await.is_err());
+        kernel.heal();
+        kernel.apply(vec![op]).await.unwrap();
+        kernel.observe(Look::default()).await.unwrap();
+        assert_eq!((kernel.applied(), kernel.looked()), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn a_path_in_the_netns_directory_is_the_named_namespace() {
+        let kernel = MemoryKernel::default();
+        let mark = Mark::new(crate::plan::ownership::Unit::Host, "netns");
+        let netns = Netns::Named("box".parse().unwrap());
+        let path = PathBuf::from("/run/netns/box");
+        kernel.apply(vec![Op::AddNetns(netns.clone(), mark.clone())]).await.unwrap();
+        let first = kernel.netns_inode(path.clone()).await.unwrap();
+        assert!(first.is_some());
+        kernel.apply(vec![Op::RemoveNetns(netns.clone())]).await.unwrap();
+        assert_eq!(kernel.netns_inode(path.clone()).await.unwrap(), None);
+        kernel.apply(vec![Op::AddNetns(netns, mark)]).await.unwrap();
+        assert_ne!(kernel.netns_inode(path).await.unwrap(), first);
+    }
+
+    #[test]
+    fn a_route_without_a_metric_is_seen_as_the_real_kernel_shows_it() {
+        let route = Route { via: None, source: None, mtu: None, metric: 0 };
+        assert_eq!(world::as_set("fd00::/64".parse().unwrap(), route).metric, 1024);
+        assert_eq!(world::as_set("10.0.0.0/24".parse().unwrap(), route).metric, 0);
+    }
+}

@@ -1,0 +1,300 @@
+//! What steps do to a state, where the real kernel does more than the step says: pairs, ports, lost routes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, ErrorKind},
+};
+
+use ipnet::IpNet;
+
+use super::named;
+use crate::{
+    model::IfName,
+    plan::{
+        op::{LinkRef, NewLink, Op},
+        state::{Link, LinkKind, Netns, NetnsState, Port, Route, State},
+    },
+};
+
+/// First directories below /proc/sys/net that there are.
+const SYSCTLS: [&str; 4] = ["net/ipv4/", "net/ipv6/", "net/bridge/", "net/core/"];
+/// Inode of the first namespace, as on the real kernel.
+const FIRST_INODE: u64 = 0xf000_0000;
+
+/// The state, and what it does not show.
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) state: State,
+    /// The two ends of each veth pair.
+    pairs: Vec<(LinkRef, LinkRef)>,
+    /// Routes of others in a namespace, by destination and metric.
+    pub(super) foreign_routes: BTreeSet<(Netns, IpNet, u32)>,
+    inodes: BTreeMap<Netns, u64>,
+    born: u64,
+}
+
+type Outcome = io::Result<()>;
+
+fn refuse(kind: ErrorKind, text: impl Into<String>) -> io::Error {
+    io::Error::new(kind, text.into())
+}
+
+/// A route as it shows once set: over IPv6 the kernel takes metric 0 for 1024.
+pub(super) fn as_set(to: IpNet, mut route: Route) -> Route {
+    if route.metric == 0 && to.addr().is_ipv6() {
+        route.metric = 1024;
+    }
+    route
+}
+
+impl World {
+    /// Identity of a namespace; None: there is none.
+    pub(super) fn inode(&mut self, netns: &Netns) -> Option<u64> {
+        self.state.netns.get(netns)?;
+        let next = FIRST_INODE + self.born;
+        let inode = *self.inodes.entry(netns.clone()).or_insert(next);
+        self.born += u64::from(inode == next);
+        Some(inode)
+    }
+
+    pub(super) fn apply(&mut self, op: &Op) -> Outcome {
+        match op {
+            Op::AddNetns(netns, mark) => {
+                if self.state.netns.contains_key(netns) {
+                    return Err(refuse(ErrorKind::AlreadyExists, format!("there is {netns} already")));
+                }
+                let fresh = NetnsState { mark: Some(mark.clone()), ..NetnsState::default() };
+                self.state.netns.insert(netns.clone(), fresh);
+                Ok(())
+            }
+            Op::RemoveNetns(netns) => self.remove_netns(netns),
+            Op::AddLink(new, kind) => self.add_link(new, kind),
+            Op::AddVeth(a, b) => self.add_veth(a, b),
+            Op::RemoveLink(at) => self.remove_link(at),
+            Op::SetPort(at, Some(port)) => self.set_port(at, *port),
+            Op::SetRoute(at, to, route) => self.set_route(at, *to, *route),
+            Op::SetSysctl(netns, key, value) => {
+                if !SYSCTLS.iter().any(|start| key.starts_with(start)) {
+                    return Err(refuse(ErrorKind::NotFound, format!("this kernel has no {key}")));
+                }
+                self.netns(netns)?.sysctls.insert(key.clone(), value.clone());
+                Ok(())
+            }
+            Op::SetTable(netns, table) => {
+                self.netns(netns)?.table = Some(table.clone());
+                Ok(())
+            }
+            Op::RemoveTable(netns) => {
+                if let Ok(there) = self.netns(netns) {
+                    there.table = None;
+                }
+                Ok(())
+            }
+            _ => self.change(op),
+        }
+    }
+
+    fn netns(&mut self, netns: &Netns) -> io::Result<&mut NetnsState> {
+        let gone = || refuse(ErrorKind::NotFound, format!("there is no network namespace {netns}"));
+        self.state.netns.get_mut(&named(netns)).ok_or_else(gone)
+    }
+
+    fn link(&mut self, at: &LinkRef) -> io::Result<&mut Link> {
+        let gone = || refuse(ErrorKind::NotFound, "No such device");
+        self.netns(&at.netns)?.links.get_mut(&at.name).ok_or_else(gone)
+    }
+
+    /// Steps that change one link and nothing else.
+    fn change(&mut self, op: &Op) -> Outcome {
+        let Some(at) = crate::kernel::step::link(op) else { return Ok(()) };
+        let link = match self.link(at) {
+            Err(_gone) if crate::kernel::step::removes(op) => return Ok(()),
+            link => link?,
+        };
+        let is_vxlan = matches!(link.kind, LinkKind::Vxlan(_));
+        let no_table = || refuse(ErrorKind::Unsupported, "it has no such table");
+        match op {
+            Op::SetMac(_, mac) => link.mac = Some(*mac),
+            Op::SetMtu(_, mtu) => link.mtu = *mtu,
+            Op::SetPort(..) => {
+                link.port = None;
+                link.stations.clear();
+            }
+            Op::SetUp(_, up) => {
+                link.up = *up;
+                if !up {
+                    link.routes.clear();
+                    link.addresses.retain(|net| net.addr().is_ipv4());
+                }
+            }
+            Op::AddAddress(_, net) => {
+                link.addresses.insert(*net);
+            }
+            Op::RemoveAddress(_, net) => {
+                link.addresses.remove(net);
+            }
+            Op::RemoveRoute(_, to, _) => {
+                link.routes.remove(to);
+            }
+            Op::SetNeighbour(_, ip, mac) => {
+                link.neighbours.insert(*ip, *mac);
+            }
+            Op::RemoveNeighbour(_, ip) => {
+                link.neighbours.remove(ip);
+            }
+            Op::SetTunnel(..) | Op::AddFlood(..) if !is_vxlan => return Err(no_table()),
+            Op::SetTunnel(_, mac, vtep) => {
+                link.tunnels.insert(*mac, *vtep);
+            }
+            Op::RemoveTunnel(_, mac) => {
+                link.tunnels.remove(mac);
+            }
+            Op::AddFlood(_, vtep) => {
+                link.floods.insert(*vtep);
+            }
+            Op::RemoveFlood(_, vtep) => {
+                link.floods.remove(vtep);
+            }
+            Op::SetStation(..) if link.port.is_none() => return Err(no_table()),
+            Op::SetStation(_, mac) => {
+                link.stations.insert(*mac);
+            }
+            Op::RemoveStation(_, mac) => {
+                link.stations.remove(mac);
+            }
+            _ => return Err(refuse(ErrorKind::InvalidInput, "not a step on one link")),
+        }
+        Ok(())
+    }
+
+    fn must_be_free(&mut self, at: &LinkRef) -> Outcome {
+        if self.netns(&at.netns)?.links.contains_key(&at.name) {
+            return Err(refuse(ErrorKind::AlreadyExists, format!("there is a link named {at} already")));
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, new: &NewLink, kind: LinkKind) -> Outcome {
+        let link = Link { up: false, ..Link::new(kind, new.mark.clone(), new.mac, new.mtu) };
+        self.netns(&new.at.netns)?.links.insert(new.at.name, link);
+        Ok(())
+    }
+
+    fn add_link(&mut self, new: &NewLink, kind: &LinkKind) -> Outcome {
+        self.must_be_free(&new.at)?;
+        match kind {
+            LinkKind::Bridge => {}
+            LinkKind::Vxlan(wanted) => {
+                let same = |link: &Link| match &link.kind {
+                    LinkKind::Vxlan(vxlan) => vxlan.vni == wanted.vni && vxlan.port == wanted.port,
+                    LinkKind::Bridge | LinkKind::Veth | LinkKind::Other(_) => false,
+                };
+                if self.state.netns.values().flat_map(|netns| netns.links.values()).any(same) {
+                    let text = "A VXLAN device with the specified VNI already exists";
+                    return Err(refuse(ErrorKind::AlreadyExists, text));
+                }
+            }
+            LinkKind::Veth | LinkKind::Other(_) => {
+                return Err(refuse(
+                    ErrorKind::InvalidInput,
+                    format!("a link of kind {kind:?} is not made alone"),
+                ));
+            }
+        }
+        self.insert(new, kind.clone())
+    }
+
+    fn add_veth(&mut self, a: &NewLink, b: &NewLink) -> Outcome {
+        self.must_be_free(&a.at)?;
+        self.must_be_free(&b.at)?;
+        self.insert(a, LinkKind::Veth)?;
+        self.insert(b, LinkKind::Veth)?;
+        self.pairs.push((a.at.clone(), b.at.clone()));
+        Ok(())
+    }
+
+    fn remove_netns(&mut self, netns: &Netns) -> Outcome {
+        let Some(there) = self.state.netns.get(netns) else { return Ok(()) };
+        if there.mark.is_none() {
+            return Err(refuse(ErrorKind::InvalidInput, "it does not carry our mark"));
+        }
+        let names: Vec<IfName> = there.links.keys().copied().collect();
+        for name in names {
+            self.drop_link(&LinkRef { netns: netns.clone(), name });
+        }
+        self.state.netns.remove(netns);
+        self.inodes.remove(netns);
+        Ok(())
+    }
+
+    fn remove_link(&mut self, at: &LinkRef) -> Outcome {
+        match self.link(at) {
+            Err(_gone) => return Ok(()),
+            Ok(link) if link.mark.is_none() => {
+                return Err(refuse(ErrorKind::InvalidInput, "it does not carry our mark"));
+            }
+            Ok(_ours) => {}
+        }
+        self.drop_link(at);
+        Ok(())
+    }
+
+    /// A link goes, with its other end, and its ports are free.
+    fn drop_link(&mut self, at: &LinkRef) {
+        let at = LinkRef { netns: named(&at.netns), name: at.name };
+        let mut going = vec![at.clone()];
+        self.pairs.retain(|(a, b)| {
+            let (a, b) = (
+                LinkRef { netns: named(&a.netns), name: a.name },
+                LinkRef { netns: named(&b.netns), name: b.name },
+            );
+            let hit = a == at || b == at;
+            if hit {
+                going.extend([a, b]);
+            }
+            !hit
+        });
+        for gone in going {
+            let Ok(netns) = self.netns(&gone.netns) else { continue };
+            netns.links.remove(&gone.name);
+            for link in netns.links.values_mut() {
+                if link.port.is_some_and(|port| port.bridge == gone.name) {
+                    link.port = None;
+                    link.stations.clear();
+                }
+            }
+        }
+    }
+
+    fn set_port(&mut self, at: &LinkRef, port: Port) -> Outcome {
+        let bridge = LinkRef { netns: at.netns.clone(), name: port.bridge };
+        if self.link(&bridge)?.kind != LinkKind::Bridge {
+            return Err(refuse(ErrorKind::Unsupported, format!("{bridge} is no bridge")));
+        }
+        let link = self.link(at)?;
+        if link.port.is_some_and(|old| old.bridge != port.bridge) {
+            link.stations.clear();
+        }
+        link.port = Some(port);
+        Ok(())
+    }
+
+    fn set_route(&mut self, at: &LinkRef, to: IpNet, route: Route) -> Outcome {
+        let route = as_set(to, route);
+        if self.foreign_routes.contains(&(at.netns.clone(), to, route.metric)) {
+            let text = format!("there is a route to {to} with metric {} that is not ours", route.metric);
+            return Err(refuse(ErrorKind::AlreadyExists, text));
+        }
+        if !self.link(at)?.up {
+            return Err(refuse(ErrorKind::NetworkDown, "the link is down"));
+        }
+        // The same destination and metric by way of another link: it moves.
+        for (name, link) in &mut self.netns(&at.netns)?.links {
+            if *name != at.name && link.routes.get(&to).is_some_and(|old| old.metric == route.metric) {
+                link.routes.remove(&to);
+            }
+        }
+        self.link(at)?.routes.insert(to, route);
+        Ok(())
+    }
+}

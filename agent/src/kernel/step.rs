@@ -1,0 +1,137 @@
+//! What a step needs and makes, and what it is called in errors: the same for every kernel.
+
+use std::collections::BTreeSet;
+
+use crate::plan::{
+    op::{LinkRef, Op},
+    state::{LinkKind, Netns},
+};
+
+/// Namespaces and links that could not be made: what depends on them is not tried.
+#[derive(Default)]
+pub(super) struct Broken {
+    netns: BTreeSet<Netns>,
+    links: BTreeSet<LinkRef>,
+}
+
+impl Broken {
+    /// This step failed.
+    pub(super) fn note(&mut self, op: &Op) {
+        if let Op::AddNetns(netns, _) = op {
+            self.netns.insert(netns.clone());
+        }
+        self.links.extend(made_links(op).into_iter().cloned());
+    }
+
+    /// Whether this step depends on what failed.
+    pub(super) fn concerns(&self, op: &Op) -> bool {
+        if self.netns.is_empty() && self.links.is_empty() {
+            return false;
+        }
+        let bridge = match op {
+            Op::SetPort(link, Some(port)) => Some(LinkRef { netns: link.netns.clone(), name: port.bridge }),
+            _ => None,
+        };
+        let made = made_links(op);
+        let link = link(op).into_iter().chain(&bridge);
+        let mut netns = made.iter().map(|link| &link.netns).chain(netns(op));
+        netns.any(|netns| self.netns.contains(netns))
+            || link.into_iter().any(|link| self.links.contains(link) || self.netns.contains(&link.netns))
+    }
+}
+
+/// The links that the step makes.
+fn made_links(op: &Op) -> Vec<&LinkRef> {
+    match op {
+        Op::AddLink(new, _) => vec![&new.at],
+        Op::AddVeth(a, b) => vec![&a.at, &b.at],
+        _ => vec![],
+    }
+}
+
+/// The link that the step changes.
+pub(super) fn link(op: &Op) -> Option<&LinkRef> {
+    match op {
+        Op::RemoveLink(link)
+        | Op::SetMac(link, _)
+        | Op::SetMtu(link, _)
+        | Op::SetPort(link, _)
+        | Op::SetUp(link, _)
+        | Op::AddAddress(link, _)
+        | Op::RemoveAddress(link, _)
+        | Op::SetRoute(link, ..)
+        | Op::RemoveRoute(link, ..)
+        | Op::SetNeighbour(link, ..)
+        | Op::RemoveNeighbour(link, _)
+        | Op::SetTunnel(link, ..)
+        | Op::RemoveTunnel(link, _)
+        | Op::AddFlood(link, _)
+        | Op::RemoveFlood(link, _)
+        | Op::SetStation(link, _)
+        | Op::RemoveStation(link, _) => Some(link),
+        Op::AddNetns(..)
+        | Op::RemoveNetns(_)
+        | Op::AddLink(..)
+        | Op::AddVeth(..)
+        | Op::SetSysctl(..)
+        | Op::SetTable(..)
+        | Op::RemoveTable(_) => None,
+    }
+}
+
+/// The namespace that the step changes as a whole.
+fn netns(op: &Op) -> Option<&Netns> {
+    match op {
+        Op::SetSysctl(netns, ..) | Op::SetTable(netns, _) | Op::RemoveTable(netns) => Some(netns),
+        _ => None,
+    }
+}
+
+/// What the step is called, and on what: the parts of an error.
+pub(super) fn words(op: &Op) -> (&'static str, String) {
+    match op {
+        Op::AddNetns(netns, _) => ("add network namespace", netns.to_string()),
+        Op::RemoveNetns(netns) => ("remove network namespace", netns.to_string()),
+        Op::AddLink(new, LinkKind::Bridge) => ("add bridge", new.at.to_string()),
+        Op::AddLink(new, LinkKind::Vxlan(_)) => ("add vxlan device", new.at.to_string()),
+        Op::AddLink(new, _) => ("add link", new.at.to_string()),
+        Op::AddVeth(a, b) => ("add veth pair", format!("{} and {}", a.at, b.at)),
+        Op::RemoveLink(link) => ("remove link", link.to_string()),
+        Op::SetMac(link, _) => ("set the address of link", link.to_string()),
+        Op::SetMtu(link, mtu) => ("set mtu", format!("{mtu} on {link}")),
+        Op::SetPort(link, _) => ("set the bridge of link", link.to_string()),
+        Op::SetUp(link, true) => ("bring up link", link.to_string()),
+        Op::SetUp(link, false) => ("bring down link", link.to_string()),
+        Op::AddAddress(link, address) => ("add address", format!("{address} on {link}")),
+        Op::RemoveAddress(link, address) => ("remove address", format!("{address} on {link}")),
+        Op::SetRoute(link, to, _) => ("set route", format!("{to} on {link}")),
+        Op::RemoveRoute(link, to, _) => ("remove route", format!("{to} on {link}")),
+        Op::SetNeighbour(link, ip, _) => ("set neighbour", format!("{ip} on {link}")),
+        Op::RemoveNeighbour(link, ip) => ("remove neighbour", format!("{ip} on {link}")),
+        Op::SetTunnel(link, mac, _) => ("set tunnel row", format!("{mac} on {link}")),
+        Op::RemoveTunnel(link, mac) => ("remove tunnel row", format!("{mac} on {link}")),
+        Op::AddFlood(link, vtep) => ("add flood row", format!("{vtep} on {link}")),
+        Op::RemoveFlood(link, vtep) => ("remove flood row", format!("{vtep} on {link}")),
+        Op::SetStation(link, mac) => ("set bridge row", format!("{mac} on {link}")),
+        Op::RemoveStation(link, mac) => ("remove bridge row", format!("{mac} on {link}")),
+        Op::SetSysctl(netns, key, value) => ("set sysctl", format!("{key}={value} in {netns}")),
+        Op::SetTable(netns, _) => ("set nftables table", netns.to_string()),
+        Op::RemoveTable(netns) => ("remove nftables table", netns.to_string()),
+    }
+}
+
+/// Whether the step takes something away: it succeeds when that is gone already.
+pub(super) fn removes(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::RemoveNetns(_)
+            | Op::RemoveLink(_)
+            | Op::RemoveAddress(..)
+            | Op::RemoveRoute(..)
+            | Op::RemoveNeighbour(..)
+            | Op::RemoveTunnel(..)
+            | Op::RemoveFlood(..)
+            | Op::RemoveStation(..)
+            | Op::RemoveTable(_)
+    )
+}

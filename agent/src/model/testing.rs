@@ -1,0 +1,64 @@
+//! Examples for tests.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Driver, Endpoint, EndpointId, IfName, Mac, Member, Network, NetworkId, NodeId, Scope, Subnet, Timestamp,
+    Vni,
+};
+
+/// The node that tests take for this one.
+pub(crate) const ME: NodeId = NodeId(uuid::Uuid::from_u128(1));
+/// Another one.
+pub(crate) const OTHER: NodeId = NodeId(uuid::Uuid::from_u128(2));
+
+/// An overlay 10.0.0.0/24.
+pub(crate) fn network() -> Network {
+    Network {
+        id: NetworkId::from_bytes([0xab; 32]),
+        name: "ov_net1".parse().unwrap(),
+        driver: Driver::Overlay,
+        scope: Scope::Global,
+        vni: Some(Vni::new(256).unwrap()),
+        subnets: vec![Subnet {
+            prefix: "10.0.0.0/24".parse().unwrap(),
+            gateway: "10.0.0.1".parse().unwrap(),
+            ip_range: None,
+            aux_addresses: BTreeMap::new(),
+        }],
+        internal: false,
+        labels: BTreeMap::new(),
+        options: BTreeMap::new(),
+        mtu: None,
+        multicast: false,
+        created: Timestamp(1_000),
+    }
+}
+
+/// An endpoint of [`network`] by number: 10.0.0.<number>.
+pub(crate) fn endpoint(number: u8, node: NodeId) -> Endpoint {
+    let address: ipnet::IpNet = format!("10.0.0.{number}/24").parse().unwrap();
+    Endpoint {
+        id: EndpointId::from_bytes([number; 32]),
+        name: format!("c{number}").parse().unwrap(),
+        network: network().id,
+        sandbox: format!("c{number}").parse().unwrap(),
+        node,
+        mac: Mac::derived(address.addr()),
+        addresses: vec![address],
+        aliases: vec![],
+        ifname: IfName::literal("eth0"),
+        created: Timestamp(2_000),
+    }
+}
+
+/// A node's part in [`network`], with 10.0.0.<number> of its own.
+pub(crate) fn member(number: u8, node: NodeId) -> Member {
+    let address: ipnet::IpNet = format!("10.0.0.{number}/24").parse().unwrap();
+    Member { network: network().id, node, mac: Mac::derived(address.addr()), addresses: vec![address] }
+}
+
+/// A network and an endpoint of it on this node.
+pub(crate) fn network_with_endpoint() -> (Network, Endpoint) {
+    (network(), endpoint(2, ME))
+}

@@ -1,0 +1,246 @@
+//! What an overlay network wants of this host's kernel.
+//!
+//! Its namespace with br0 (gateway and node's own addresses), vxlan0 with a static row for each remote station, a veth
+//! for each local endpoint, and the host leg unless it is internal.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{
+    host::Features,
+    leg::{INNER, Leg, outer_name},
+    ownership::{Mark, NETNS_PREFIX, Unit},
+    ruleset::{Action, Chain, Hook, LinkMatch, Match, Rule, Table},
+    state::{Link, LinkKind, Netns, NetnsState, Port, Route, State, Vxlan},
+};
+use crate::model::{Endpoint, EndpointId, IfName, Mac, Member, Name, Network, NetworkId};
+
+/// Name of the bridge in a network's namespace.
+const BRIDGE: IfName = IfName::literal("br0");
+/// Name of the VXLAN device in a network's namespace.
+const TUNNEL: IfName = IfName::literal("vxlan0");
+/// Metric of our routes outside of sandboxes: IPv6's own default, so that the host's own routes win.
+const METRIC: u32 = 1024;
+/// Metric of the default route by way of a sandbox's eth0; eth1 has one more, and so on.
+const SANDBOX_METRIC: u32 = 100;
+
+/// Everything that the wanted state of an overlay network depends on.
+#[derive(Clone, Debug)]
+pub struct OverlayInput<'a> {
+    /// The network.
+    pub network: &'a Network,
+    /// This node's own part in it.
+    pub member: &'a Member,
+    /// How its VXLAN device is made.
+    pub vxlan: Vxlan,
+    /// MTU of its endpoints in bytes.
+    pub mtu: u32,
+    /// Its host leg; None for an internal network.
+    pub leg: Option<Leg>,
+    /// Subnets that the host itself gets a route to.
+    pub host_routes: Vec<IpNet>,
+    /// Endpoints here.
+    pub local: Vec<LocalEndpoint<'a>>,
+    /// What is behind other hosts: their endpoints, and those hosts themselves.
+    pub remote: Vec<Station>,
+    /// VTEPs of the other hosts, if broadcast and multicast are replicated.
+    pub floods: Vec<IpAddr>,
+    /// What this kernel has.
+    pub features: Features,
+}
+
+/// An endpoint of this host.
+#[derive(Clone, Debug)]
+pub struct LocalEndpoint<'a> {
+    /// The endpoint.
+    pub endpoint: &'a Endpoint,
+    /// Its sandbox's namespace, which exists.
+    pub sandbox: Netns,
+}
+
+/// A remote Ethernet station: an endpoint or a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Station {
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The node that it is behind.
+    pub vtep: IpAddr,
+}
+
+/// The namespace of a network.
+pub fn netns_of(network: NetworkId) -> Netns {
+    let name = format!("{NETNS_PREFIX}{}", network.prefix(10));
+    // Ten hex digits and the prefix are always a good name.
+    name.parse::<Name>().map_or(Netns::Path(name.into()), Netns::Named)
+}
+
+/// The end of an endpoint's veth in the network's namespace.
+pub fn port_of(endpoint: EndpointId) -> IfName {
+    format!("ep{}", endpoint.short()).parse().unwrap_or(BRIDGE)
+}
+
+/// The rows of one remote station alone, as a piece of the network's state.
+pub fn station_rows(network: &Network, link: &mut Link, station: &Station) {
+    debug_assert!(network.vni.is_some(), "an overlay has a VNI");
+    link.tunnels.insert(station.mac, station.vtep);
+    link.stations.insert(station.mac);
+    for address in &station.addresses {
+        link.neighbours.insert(*address, station.mac);
+    }
+}
+
+/// The wanted state of the whole network on this host.
+pub fn overlay(input: &OverlayInput<'_>) -> State {
+    let unit = Unit::Network(input.network.id);
+    let mut inside = NetnsState { mark: Some(Mark::new(unit, "netns")), ..NetnsState::default() };
+    inside.sysctls = sysctls(input);
+    inside.links.insert(BRIDGE, bridge(input, unit));
+    inside.links.insert(TUNNEL, tunnel(input, unit));
+    let mut state = State::default();
+    if let Some(leg) = input.leg {
+        let (inner, outer) = leg_ends(input, unit, leg);
+        inside.links.insert(INNER, inner);
+        inside.table = Some(table(input));
+        state.netns.entry(Netns::Host).or_default().links.insert(outer_name(input.network.id), outer);
+    }
+    for local in &input.local {
+        let (port, interface) = endpoint_ends(input, unit, local);
+        inside.links.insert(port_of(local.endpoint.id), port);
+        state.netns.entry(local.sandbox.clone()).or_default().links.insert(local.endpoint.ifname, interface);
+    }
+    state.netns.insert(netns_of(input.network.id), inside);
+    state
+}
+
+fn sysctls(input: &OverlayInput<'_>) -> BTreeMap<String, String> {
+    let mut sysctls = BTreeMap::new();
+    let mut set = |key: &str, value: &str| sysctls.insert(key.to_owned(), value.to_owned());
+    set("net/ipv4/ip_forward", "1");
+    // Subnets of one network reach each other through br0, in and out.
+    set("net/ipv4/conf/all/send_redirects", "0");
+    set("net/ipv4/conf/default/send_redirects", "0");
+    if input.features.bridge_netfilter {
+        for table in ["iptables", "ip6tables", "arptables"] {
+            set(&format!("net/bridge/bridge-nf-call-{table}"), "0");
+        }
+    }
+    if input.features.ipv6 {
+        if input.network.has_ipv6() {
+            set("net/ipv6/conf/all/forwarding", "1");
+            set("net/ipv6/conf/default/accept_dad", "0");
+        } else {
+            // No router solicitations and no duplicate-address probes in a network that has no IPv6.
+            set("net/ipv6/conf/default/disable_ipv6", "1");
+        }
+    }
+    sysctls
+}
+
+fn bridge(input: &OverlayInput<'_>, unit: Unit) -> Link {
+    let mut link = Link::new(LinkKind::Bridge, Mark::new(unit, "br0"), input.member.mac, input.mtu);
+    for subnet in &input.network.subnets {
+        link.addresses.insert(subnet.with_prefix(subnet.gateway));
+    }
+    link.addresses.extend(input.member.addresses.iter().map(|own| IpNet::from(own.addr())));
+    link
+}
+
+fn tunnel(input: &OverlayInput<'_>, unit: Unit) -> Link {
+    let mac = Mac::internal(0x45, &[&input.member.mac.octets()[..], b"vxlan0"].concat());
+    let mut link = Link::new(LinkKind::Vxlan(input.vxlan), Mark::new(unit, "vxlan0"), mac, input.mtu);
+    link.port = Some(port());
+    for station in &input.remote {
+        station_rows(input.network, &mut link, station);
+    }
+    link.floods.extend(&input.floods);
+    link
+}
+
+const fn port() -> Port {
+    Port { bridge: BRIDGE, learning: false, unicast_flood: false }
+}
+
+fn leg_ends(input: &OverlayInput<'_>, unit: Unit, leg: Leg) -> (Link, Link) {
+    let mark = Mark::new(unit, "leg");
+    let families = if input.network.has_ipv6() { 2 } else { 1 };
+    let mut inner = Link::new(LinkKind::Veth, mark.clone(), leg.mac(true), input.mtu);
+    let mut outer = Link::new(LinkKind::Veth, mark, leg.mac(false), input.mtu);
+    inner.addresses.extend(leg.inner().into_iter().take(families));
+    outer.addresses.extend(leg.outer().into_iter().take(families));
+    let route = |via: IpAddr| Route { via: Some(via), source: None, mtu: None, metric: METRIC };
+    for host in leg.outer().into_iter().take(families) {
+        inner.routes.insert(default_of(host.addr()), route(host.addr()));
+    }
+    for subnet in &input.host_routes {
+        let via = leg.inner().into_iter().find(|inner| inner.addr().is_ipv4() == subnet.addr().is_ipv4());
+        if let Some(via) = via {
+            outer.routes.insert(*subnet, route(via.addr()));
+        }
+    }
+    (inner, outer)
+}
+
+/// 0.0.0.0/0 or ::/0, of the address's family.
+fn default_of(address: IpAddr) -> IpNet {
+    match address {
+        IpAddr::V4(_) => IpNet::V4(ipnet::Ipv4Net::default()),
+        IpAddr::V6(_) => IpNet::V6(ipnet::Ipv6Net::default()),
+    }
+}
+
+fn endpoint_ends(input: &OverlayInput<'_>, unit: Unit, local: &LocalEndpoint<'_>) -> (Link, Link) {
+    let endpoint = local.endpoint;
+    let mark = Mark::new(unit, format!("ep-{}", endpoint.id.short()));
+    let mut outer = Link::new(
+        LinkKind::Veth,
+        mark.clone(),
+        Mac::internal(0x44, endpoint.id.to_string().as_bytes()),
+        input.mtu,
+    );
+    outer.port = Some(port());
+    outer.stations.insert(endpoint.mac);
+    let mut inner = Link::new(LinkKind::Veth, mark, endpoint.mac, input.mtu);
+    inner.addresses.extend(&endpoint.addresses);
+    if !input.network.internal {
+        let metric = SANDBOX_METRIC + interface_number(endpoint.ifname);
+        for subnet in &input.network.subnets {
+            if endpoint.addresses.iter().any(|address| subnet.prefix.contains(&address.addr())) {
+                let via = Some(subnet.gateway);
+                inner
+                    .routes
+                    .insert(default_of(subnet.gateway), Route { via, source: None, mtu: None, metric });
+            }
+        }
+    }
+    (outer, inner)
+}
+
+/// 3 of "eth3"; 0 where there is none.
+fn interface_number(name: IfName) -> u32 {
+    name.as_str().trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0).min(9_999)
+}
+
+fn table(input: &OverlayInput<'_>) -> Table {
+    let mut rules = Vec::new();
+    for subnet in &input.network.subnets {
+        rules.push(Rule {
+            matches: vec![Match::Source(subnet.prefix), Match::Out(LinkMatch::Is(INNER))],
+            action: Action::Masquerade,
+        });
+    }
+    // A host's packets come from its node's own address, which every other host knows the way to.
+    for own in &input.member.addresses {
+        rules.push(Rule {
+            matches: vec![
+                Match::In(LinkMatch::Is(INNER)),
+                Match::Out(LinkMatch::Is(BRIDGE)),
+                Match::Destination(own.trunc()),
+            ],
+            action: Action::SourceNat(own.addr()),
+        });
+    }
+    Table { chains: vec![Chain { hook: Hook::Postrouting, rules }] }
+}

@@ -1,0 +1,205 @@
+//! `plan()`: what is wanted of one unit, what was seen, the steps between them.
+//!
+//! Pure and total. It walks the union of the wanted and the seen, so that what is ours and no longer wanted goes; what
+//! does not carry the unit's mark is never part of a step. `link.rs` beside this has the fields of one link.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    link::diff_link,
+    op::{LinkRef, NewLink, Op},
+    ownership::{Mark, Unit},
+    state::{Link, LinkKind, Netns, State},
+};
+
+/// The steps that make `seen` like `wanted`, as far as `unit` goes, in an order in which no step needs what a later one
+/// makes. `seen` must hold at least every namespace in which the unit has, or should have, objects.
+pub fn plan(unit: Unit, wanted: &State, seen: &State) -> Vec<Op> {
+    let mut ops = Vec::new();
+    plan_netns(unit, wanted, seen, &mut ops);
+    let doomed = doomed_links(unit, wanted, seen);
+    // Both ends of a veth are named: the second one is gone by then, unless the pair was no pair any more.
+    ops.extend(doomed.iter().cloned().map(Op::RemoveLink));
+    for (netns, want) in &wanted.netns {
+        for (name, link) in &want.links {
+            let at = LinkRef { netns: netns.clone(), name: *name };
+            let survivor = survivor(unit, &at, seen, &doomed);
+            if survivor.is_none() {
+                create(&at, link, wanted, &mut ops);
+            }
+            let bridge_is_new = link.port.is_some_and(|port| {
+                let bridge = LinkRef { netns: netns.clone(), name: port.bridge };
+                survivor_any(&bridge, seen, &doomed).is_none()
+            });
+            diff_link(&at, link, survivor, bridge_is_new, &mut ops);
+        }
+    }
+    plan_settings(unit, wanted, seen, &mut ops);
+    ops.sort_by_key(rank);
+    ops
+}
+
+fn plan_netns(unit: Unit, wanted: &State, seen: &State, ops: &mut Vec<Op>) {
+    for (netns, want) in &wanted.netns {
+        let there = seen.netns.get(netns).and_then(|seen| seen.mark.as_ref());
+        if let Some(mark) = &want.mark
+            && there.is_none_or(|there| there.unit != unit)
+        {
+            ops.push(Op::AddNetns(netns.clone(), mark.clone()));
+        }
+    }
+    for netns in removed_netns(unit, wanted, seen) {
+        ops.push(Op::RemoveNetns(netns.clone()));
+    }
+}
+
+/// Namespaces that we made for the unit and that it does not want any more.
+fn removed_netns<'a>(unit: Unit, wanted: &State, seen: &'a State) -> impl Iterator<Item = &'a Netns> {
+    let kept: BTreeSet<Netns> =
+        wanted.netns.iter().filter(|(_, want)| want.mark.is_some()).map(|(netns, _)| netns.clone()).collect();
+    let ours = move |mark: &Option<Mark>| mark.as_ref().is_some_and(|mark| mark.unit == unit);
+    seen.netns
+        .iter()
+        .filter(move |(netns, seen)| ours(&seen.mark) && !kept.contains(netns))
+        .map(|(netns, _)| netns)
+}
+
+/// The unit's links that are seen and must go: not wanted, of another kind, or half of a broken or moved veth pair.
+fn doomed_links(unit: Unit, wanted: &State, seen: &State) -> BTreeSet<LinkRef> {
+    let mut doomed = BTreeSet::new();
+    for (at, link) in links(seen).filter(|(_, link)| owned(unit, link)) {
+        let keep = wanted_link(wanted, &at).is_some_and(|want| {
+            want.kind == link.kind && (want.kind != LinkKind::Veth || want.mark == link.mark)
+        });
+        if !keep {
+            doomed.insert(at);
+        }
+    }
+    // A veth lives and dies with its other end.
+    let wanted_pairs = pairs(wanted);
+    for (mark, ends) in pairs(seen).into_iter().filter(|(mark, _)| mark.unit == unit) {
+        if wanted_pairs.get(mark) != Some(&ends) {
+            doomed.extend(ends);
+        }
+    }
+    doomed
+}
+
+fn create(at: &LinkRef, link: &Link, wanted: &State, ops: &mut Vec<Op>) {
+    let Some(new) = new_link(at, link) else { return };
+    match &link.kind {
+        LinkKind::Bridge | LinkKind::Vxlan(_) => ops.push(Op::AddLink(new, link.kind.clone())),
+        LinkKind::Veth => {
+            // Said once for the pair, by the end that sorts first.
+            let ends = link.mark.as_ref().map(|mark| pair_ends(wanted, mark)).unwrap_or_default();
+            if let [(a, a_link), (b, b_link)] = ends.as_slice()
+                && a == at
+                && let (Some(a_new), Some(b_new)) = (new_link(a, a_link), new_link(b, b_link))
+            {
+                ops.push(Op::AddVeth(a_new, b_new));
+            }
+        }
+        LinkKind::Other(_) => {}
+    }
+}
+
+fn new_link(at: &LinkRef, link: &Link) -> Option<NewLink> {
+    Some(NewLink { at: at.clone(), mark: link.mark.clone()?, mac: link.mac?, mtu: link.mtu })
+}
+
+/// The seen link at this place if it is the unit's and stays.
+fn survivor<'a>(unit: Unit, at: &LinkRef, seen: &'a State, doomed: &BTreeSet<LinkRef>) -> Option<&'a Link> {
+    survivor_any(at, seen, doomed).filter(|link| owned(unit, link))
+}
+
+fn survivor_any<'a>(at: &LinkRef, seen: &'a State, doomed: &BTreeSet<LinkRef>) -> Option<&'a Link> {
+    (!doomed.contains(at)).then(|| wanted_link(seen, at)).flatten()
+}
+
+fn plan_settings(unit: Unit, wanted: &State, seen: &State, ops: &mut Vec<Op>) {
+    let nothing = super::state::NetnsState::default();
+    for (netns, want) in &wanted.netns {
+        let there = seen.netns.get(netns).unwrap_or(&nothing);
+        for (key, value) in &want.sysctls {
+            if there.sysctls.get(key) != Some(value) {
+                ops.push(Op::SetSysctl(netns.clone(), key.clone(), value.clone()));
+            }
+        }
+        if let Some(table) = &want.table
+            && there.table.as_ref() != Some(table)
+        {
+            ops.push(Op::SetTable(netns.clone(), table.clone()));
+        }
+    }
+    let gone: BTreeSet<&Netns> = removed_netns(unit, wanted, seen).collect();
+    for (netns, there) in &seen.netns {
+        // The table of a namespace belongs to whoever made the namespace; the host's belongs to the host's unit.
+        let ours = match &there.mark {
+            Some(mark) => mark.unit == unit,
+            None => unit == Unit::Host && *netns == Netns::Host,
+        };
+        let unwanted = wanted.netns.get(netns).is_none_or(|want| want.table.is_none());
+        if ours && unwanted && there.table.is_some() && !gone.contains(netns) {
+            ops.push(Op::RemoveTable(netns.clone()));
+        }
+    }
+}
+
+fn owned(unit: Unit, link: &Link) -> bool {
+    link.mark.as_ref().is_some_and(|mark| mark.unit == unit)
+}
+
+fn links(state: &State) -> impl Iterator<Item = (LinkRef, &Link)> {
+    state.netns.iter().flat_map(|(netns, state)| {
+        state.links.iter().map(|(name, link)| (LinkRef { netns: netns.clone(), name: *name }, link))
+    })
+}
+
+fn wanted_link<'a>(state: &'a State, at: &LinkRef) -> Option<&'a Link> {
+    state.netns.get(&at.netns)?.links.get(&at.name)
+}
+
+/// Where the ends of each veth pair are, by its mark.
+fn pairs(state: &State) -> BTreeMap<&Mark, Vec<LinkRef>> {
+    let mut pairs: BTreeMap<&Mark, Vec<LinkRef>> = BTreeMap::new();
+    for netns in &state.netns {
+        for (name, link) in &netns.1.links {
+            if link.kind == LinkKind::Veth
+                && let Some(mark) = &link.mark
+            {
+                pairs.entry(mark).or_default().push(LinkRef { netns: netns.0.clone(), name: *name });
+            }
+        }
+    }
+    pairs
+}
+
+fn pair_ends<'a>(state: &'a State, mark: &Mark) -> Vec<(LinkRef, &'a Link)> {
+    links(state).filter(|(_, link)| link.kind == LinkKind::Veth && link.mark.as_ref() == Some(mark)).collect()
+}
+
+/// Removals from the leaves inwards, then additions from the root outwards. Settings of a namespace come before its
+/// links, which inherit them; the rules before a link is up; rows after, since a link that goes up flushes some.
+fn rank(op: &Op) -> u8 {
+    match op {
+        Op::RemoveRoute(..) => 0,
+        Op::RemoveNeighbour(..) | Op::RemoveTunnel(..) | Op::RemoveFlood(..) | Op::RemoveStation(..) => 1,
+        Op::RemoveAddress(..) => 2,
+        Op::RemoveLink(_) => 3,
+        Op::RemoveTable(_) => 4,
+        Op::RemoveNetns(_) => 5,
+        Op::AddNetns(..) => 6,
+        Op::SetSysctl(..) => 7,
+        Op::SetTable(..) => 8,
+        Op::AddLink(_, LinkKind::Bridge | LinkKind::Veth | LinkKind::Other(_)) => 9,
+        Op::AddLink(_, LinkKind::Vxlan(_)) => 10,
+        Op::AddVeth(..) => 11,
+        Op::SetMac(..) => 12,
+        Op::SetMtu(..) => 13,
+        Op::SetPort(..) => 14,
+        Op::AddAddress(..) => 15,
+        Op::SetUp(..) => 16,
+        Op::SetNeighbour(..) | Op::SetTunnel(..) | Op::AddFlood(..) | Op::SetStation(..) => 17,
+        Op::SetRoute(..) => 18,
+    }
+}

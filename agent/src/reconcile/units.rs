@@ -1,0 +1,344 @@
+//! Looking at one unit: its wanted state, what is there, the steps, and applying them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Failures, Peers, Reconciler,
+    dirty::Row,
+    network::{self, Base, Env, Piece, Programmed},
+};
+use crate::{
+    kernel::{ApplyError, Kernel, KernelError},
+    model::{NetworkId, Sandbox},
+    plan::{
+        Features, HostInput, Leg, host,
+        op::Op,
+        ownership::{Mark, Unit},
+        plan,
+        state::{Look, LookAt, Netns, NetnsState, State},
+    },
+    store::{Commit, Key},
+};
+
+const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
+const BRIDGE_NETFILTER: &str = "net/bridge/bridge-nf-call-iptables";
+
+/// The steps for a unit, and what it will have been brought to when they are done.
+pub(super) struct Plan {
+    pub(super) ops: Vec<Op>,
+    programmed: Option<(Base, BTreeMap<Row, Piece>)>,
+    /// The host's own settings as they were.
+    originals: BTreeMap<String, String>,
+}
+
+impl<K: Kernel, P: Peers> Reconciler<K, P> {
+    /// Plan a unit against the kernel.
+    pub(super) async fn look(&mut self, unit: Unit) -> Result<Plan, String> {
+        match unit {
+            Unit::Host => self.look_at_host().await,
+            Unit::Sandbox(id) => {
+                let sandbox =
+                    self.world.read(|intent| intent.sandboxes().values().find(|it| it.id == id).cloned());
+                self.look_at_sandbox(unit, sandbox).await
+            }
+            Unit::Network(id) => self.look_at_network(id).await,
+        }
+    }
+
+    async fn look_at_host(&mut self) -> Result<Plan, String> {
+        let input = self.world.read(|intent| {
+            let here = intent.networks().filter(|(_, view)| super::is_here(view, self.world.me));
+            let legged = here.filter_map(|(_, view)| view.network()).filter(|network| !network.internal);
+            legged.fold(HostInput::default(), |input, network| HostInput {
+                legs: true,
+                ipv6: input.ipv6 || network.has_ipv6() && self.features.ipv6,
+            })
+        });
+        let wanted = host(input);
+        let sysctls = wanted.netns.values().flat_map(|state| state.sysctls.keys().cloned()).collect();
+        let at = LookAt { links: Some(BTreeSet::new()), sysctls, table: true };
+        let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+        let originals = seen.netns.get(&Netns::Host).map(|state| state.sysctls.clone()).unwrap_or_default();
+        Ok(Plan { ops: plan(Unit::Host, &wanted, &seen), programmed: None, originals })
+    }
+
+    async fn look_at_sandbox(&mut self, unit: Unit, sandbox: Option<Sandbox>) -> Result<Plan, String> {
+        let mut wanted = State::default();
+        let mut look = Look::default();
+        let at = |sysctls| LookAt { links: Some(BTreeSet::new()), sysctls, table: false };
+        if let Some(sandbox) = sandbox.filter(|sandbox| !sandbox.adopted) {
+            let mut state = NetnsState { mark: Some(Mark::new(unit, "netns")), ..NetnsState::default() };
+            if self.features.ipv6 {
+                state.sysctls.insert("net/ipv6/conf/default/accept_dad".into(), "0".into());
+            }
+            let netns = Netns::Named(sandbox.name);
+            look.netns.insert(netns.clone(), at(state.sysctls.keys().cloned().collect()));
+            wanted.netns.insert(netns, state);
+        }
+        let named = self.kernel.named_netns().await.map_err(|error| chain(&error))?;
+        let ours = named.into_iter().filter(|(_, mark)| mark.as_ref().is_some_and(|mark| mark.unit == unit));
+        for (name, _) in ours {
+            look.netns.entry(Netns::Named(name)).or_insert_with(|| at(BTreeSet::new()));
+        }
+        let seen = self.observe(look).await?;
+        Ok(Plan { ops: plan(unit, &wanted, &seen), programmed: None, originals: BTreeMap::new() })
+    }
+
+    async fn look_at_network(&mut self, id: NetworkId) -> Result<Plan, String> {
+        self.ensure_leg(id).await?;
+        let env = self.env(id, None).await?;
+        let (base, pieces) =
+            self.world.read(|intent| (network::base(intent, &env, id), network::pieces(intent, &env, id)));
+        let wanted = base.as_ref().map(|base| network::wanted(base, pieces.values())).unwrap_or_default();
+        let seen = self.observe(network::look(id, &wanted)).await?;
+        let ops = plan(Unit::Network(id), &wanted, &seen);
+        Ok(Plan { ops, programmed: base.map(|base| (base, pieces)), originals: BTreeMap::new() })
+    }
+
+    /// Apply a unit's steps and remember what it was brought to.
+    pub(super) async fn bring_about(&mut self, unit: Unit, plan: Plan) -> Failures {
+        if let Err(error) = self.keep_originals(&plan).await {
+            return vec![(None, error)];
+        }
+        let failures = self.apply(unit, plan.ops).await;
+        if let Unit::Network(id) = unit {
+            self.world.set_mtu(id, plan.programmed.as_ref().map(|(base, _)| base.mtu));
+            match plan.programmed.filter(|_| failures.is_empty()) {
+                Some((base, pieces)) => {
+                    self.programmed.insert(id, Programmed { base, pieces });
+                }
+                None => {
+                    self.programmed.remove(&id);
+                    if failures.is_empty() {
+                        self.release_leg(id).await;
+                    }
+                }
+            }
+        }
+        failures
+    }
+
+    /// Plan changed rows against what was programmed for them.
+    pub(super) async fn network_rows(&mut self, id: NetworkId, rows: BTreeSet<Row>) -> Failures {
+        let Some(programmed) = self.programmed.get(&id) else {
+            let here = self
+                .world
+                .read(|intent| intent.network(id).is_some_and(|view| super::is_here(view, self.world.me)));
+            return if here { self.full(Unit::Network(id)).await } else { Vec::new() };
+        };
+        let rows = self.world.read(|intent| network::spell_out(intent, id, rows, programmed));
+        let env = match self.env(id, Some(&rows)).await {
+            Ok(env) => env,
+            Err(error) => return vec![(None, error)],
+        };
+        let (base, new) = self.world.read(|intent| {
+            let new = rows.iter().map(|row| (*row, network::piece(intent, &env, id, *row)));
+            (network::base(intent, &env, id), new.collect::<Vec<_>>())
+        });
+        let Some(programmed) =
+            self.programmed.get_mut(&id).filter(|programmed| Some(&programmed.base) == base.as_ref())
+        else {
+            return self.full(Unit::Network(id)).await;
+        };
+        let before =
+            network::wanted(&programmed.base, rows.iter().filter_map(|row| programmed.pieces.get(row)));
+        let after = network::wanted(&programmed.base, new.iter().filter_map(|(_, piece)| piece.as_ref()));
+        let ops = plan(Unit::Network(id), &after, &before);
+        for (row, piece) in new {
+            match piece {
+                Some(piece) => programmed.pieces.insert(row, piece),
+                None => programmed.pieces.remove(&row),
+            };
+        }
+        let failures = self.apply(Unit::Network(id), ops).await;
+        if !failures.is_empty() {
+            // What is in the kernel is no longer known: the next look is a full one.
+            self.programmed.remove(&id);
+        }
+        failures
+    }
+
+    async fn apply(&self, unit: Unit, ops: Vec<Op>) -> Failures {
+        if ops.is_empty() {
+            return Vec::new();
+        }
+        tracing::debug!(?unit, steps = ops.len(), "apply");
+        match self.kernel.apply(ops).await {
+            Ok(()) => Vec::new(),
+            Err(ApplyError { failures, .. }) => {
+                failures.into_iter().map(|(op, error)| (Some(op), chain(&error))).collect()
+            }
+        }
+    }
+
+    async fn observe(&self, look: Look) -> Result<State, String> {
+        self.kernel.observe(look).await.map_err(|error| chain(&error))
+    }
+
+    /// What this host is to a network now. With `rows`, only the sandboxes of those are looked for.
+    async fn env(&mut self, id: NetworkId, rows: Option<&BTreeSet<Row>>) -> Result<Env, String> {
+        let me = self.world.me;
+        let (sandboxes, hidden) = self.world.read(|intent| {
+            let endpoints = intent.network(id).into_iter().flat_map(|view| view.endpoints_on(me));
+            let asked = endpoints.filter(|it| rows.is_none_or(|rows| rows.contains(&Row::Endpoint(it.id))));
+            let sandboxes: Vec<Sandbox> =
+                asked.filter_map(|it| intent.sandboxes().get(&it.sandbox).cloned()).collect();
+            let dead =
+                intent.nodes().keys().filter(|node| !intent.is_alive(**node) && self.peers.is_down(**node));
+            (sandboxes, dead.copied().filter(|node| *node != me).collect())
+        });
+        let mut present = BTreeMap::new();
+        for sandbox in sandboxes {
+            if let Some(netns) = self.present(&sandbox).await? {
+                present.insert(sandbox.name, netns);
+            }
+        }
+        let mut env = Env {
+            me,
+            vtep: self.settings.vtep,
+            vxlan_port: self.settings.vxlan_port,
+            underlay_mtu: self.underlay_mtu,
+            paths: BTreeMap::new(),
+            features: self.features,
+            hidden,
+            sandboxes: present,
+            legs: self.legs.clone(),
+        };
+        self.learn_paths(&env, id, rows.is_none()).await;
+        env.paths.clone_from(&self.paths);
+        Ok(env)
+    }
+
+    /// The namespace of a sandbox, if it is there.
+    async fn present(&self, sandbox: &Sandbox) -> Result<Option<Netns>, String> {
+        if !sandbox.adopted {
+            return Ok(Some(Netns::Named(sandbox.name.clone())));
+        }
+        let inode = self.kernel.netns_inode(sandbox.netns.clone()).await.map_err(|error| chain(&error))?;
+        Ok((inode == Some(sandbox.netns_inode)).then(|| Netns::Path(sandbox.netns.clone())))
+    }
+
+    /// The MTU of the paths to a network's other nodes: all anew, or those that are not known yet.
+    async fn learn_paths(&mut self, env: &Env, id: NetworkId, anew: bool) {
+        let vteps = self.world.read(|intent| network::peer_vteps(intent, env, id));
+        for vtep in vteps {
+            if !anew && self.paths.contains_key(&vtep) {
+                continue;
+            }
+            match self.kernel.path_mtu(vtep).await {
+                Ok(mtu) => {
+                    self.paths.insert(vtep, mtu);
+                }
+                Err(error) => tracing::debug!(%vtep, error = chain(&error), "no path"),
+            }
+        }
+    }
+
+    /// Learn what the host has: the underlay's MTU, the kernel's features.
+    pub(super) async fn refresh_host(&mut self) {
+        match self.kernel.facts().await {
+            Ok(facts) => {
+                let vtep = self.settings.vtep;
+                let carries =
+                    |link: &&crate::kernel::FactLink| link.addresses.iter().any(|it| it.addr() == vtep);
+                match facts.links.iter().find(carries) {
+                    Some(link) => self.underlay_mtu = link.mtu,
+                    None => tracing::warn!(%vtep, "no link of this host has the advertised address"),
+                }
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "cannot look at the host's links"),
+        }
+        let sysctls = [FORWARDING_V6, BRIDGE_NETFILTER].map(String::from).into();
+        let at = LookAt { links: Some(BTreeSet::new()), sysctls, table: false };
+        match self.observe(Look { netns: [(Netns::Host, at)].into() }).await {
+            Ok(seen) => {
+                let has =
+                    |key| seen.netns.get(&Netns::Host).is_some_and(|host| host.sysctls.contains_key(key));
+                self.features =
+                    Features { bridge_netfilter: has(BRIDGE_NETFILTER), ipv6: has(FORWARDING_V6) };
+            }
+            Err(error) => tracing::warn!(%error, "cannot look at the kernel's features"),
+        }
+    }
+
+    /// Every unit whose mark is on something in the kernel.
+    pub(super) async fn marked_units(&self) -> Result<BTreeSet<Unit>, String> {
+        marked_units(&*self.kernel).await.map_err(|error| chain(&error))
+    }
+
+    /// A network here that is not internal needs a leg: the lowest index that no other one has, kept in the local store.
+    async fn ensure_leg(&mut self, id: NetworkId) -> Result<(), String> {
+        let needs = self.world.read(|intent| {
+            let view = intent.network(id).filter(|view| super::is_here(view, self.world.me));
+            view.and_then(|view| view.network()).is_some_and(|network| !network.internal)
+        });
+        if !needs || self.legs.contains_key(&id) {
+            return Ok(());
+        }
+        let taken: BTreeSet<Leg> = self.legs.values().copied().collect();
+        let leg =
+            Leg::lowest_free(|leg| taken.contains(&leg)).ok_or("this host has 8192 networks already")?;
+        let commit = Commit::new().put(Key::Leg(id), leg.index().to_string());
+        self.local.commit(commit).await.map_err(|error| chain(&error))?;
+        self.legs.insert(id, leg);
+        Ok(())
+    }
+
+    async fn release_leg(&mut self, id: NetworkId) {
+        if self.legs.contains_key(&id) {
+            match self.local.commit(Commit::new().delete(Key::Leg(id))).await {
+                Ok(_) => {
+                    self.legs.remove(&id);
+                }
+                Err(error) => tracing::warn!(error = chain(&error), "cannot release a host leg"),
+            }
+        }
+    }
+
+    /// Before a setting of the host is changed for the first time, its value goes to the local store, for `cleanup`.
+    async fn keep_originals(&self, plan: &Plan) -> Result<(), String> {
+        for op in &plan.ops {
+            if let Op::SetSysctl(Netns::Host, key, _) = op
+                && let Some(original) = plan.originals.get(key)
+            {
+                let name = Key::Sysctl(key.replace('/', "."));
+                let known = self.local.get(&name).await.map_err(|error| chain(&error))?.1.is_some();
+                if !known {
+                    let commit = Commit::new().put(name, original.clone());
+                    self.local.commit(commit).await.map_err(|error| chain(&error))?;
+                }
+                tracing::info!(sysctl = %key.replace('/', "."), was = %original, "set for the networks of this host");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every unit whose mark is on a namespace, or on a link of the host.
+///
+/// # Errors
+/// The kernel could not be looked at.
+pub async fn marked_units<K: Kernel>(kernel: &K) -> Result<BTreeSet<Unit>, KernelError> {
+    let mut units: BTreeSet<Unit> =
+        kernel.named_netns().await?.into_iter().filter_map(|(_, mark)| Some(mark?.unit)).collect();
+    let at = LookAt { links: None, ..LookAt::default() };
+    let seen = kernel.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+    let links = seen.netns.values().flat_map(|state| state.links.values());
+    units.extend(links.filter_map(|link| Some(link.mark.as_ref()?.unit)));
+    Ok(units)
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

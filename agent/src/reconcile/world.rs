@@ -1,0 +1,222 @@
+//! What the tasks of the agent share: the intent, what to look at again, and what came of it.
+//!
+//! One writer each: the followers feed the intent, the standing loop records outcomes. Locks are held for moments and
+//! never across an await; whoever waits does so on a watch channel.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use tokio::sync::{Notify, broadcast, watch};
+
+use super::dirty::{Depth, Dirty};
+use crate::{
+    intent::{Changed, Fact, Intent, Source, Touched},
+    model::{Name, NetworkId, NodeId, SandboxId},
+    plan::{op::Op, ownership::Unit},
+};
+
+/// Revisions of the two stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revisions {
+    /// Of the cluster's.
+    pub global: i64,
+    /// Of this node's own.
+    pub local: i64,
+}
+
+impl Revisions {
+    /// Whether both are at least as far as `other`.
+    pub fn reach(self, other: Self) -> bool {
+        self.global >= other.global && self.local >= other.local
+    }
+}
+
+/// What came of the last look at a unit.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What the stores said then.
+    pub at: Revisions,
+    /// Steps that failed, with the reason; the unit is tried again. Empty: the kernel is as wanted.
+    pub failures: Vec<(Option<Op>, String)>,
+}
+
+/// The shared state.
+#[derive(Debug)]
+pub struct World {
+    /// This node.
+    pub me: NodeId,
+    intent: RwLock<Intent>,
+    revisions: watch::Sender<Option<Revisions>>,
+    dirty: Mutex<Dirty>,
+    wake: Notify,
+    outcomes: Mutex<BTreeMap<Unit, Outcome>>,
+    /// MTU of the endpoints of the networks here, in bytes.
+    mtus: Mutex<BTreeMap<NetworkId, u32>>,
+    rounds: watch::Sender<u64>,
+    changes: broadcast::Sender<Changed>,
+}
+
+impl World {
+    /// A world that has heard nothing yet.
+    pub fn new(me: NodeId) -> Self {
+        Self {
+            me,
+            intent: RwLock::default(),
+            revisions: watch::Sender::new(None),
+            dirty: Mutex::default(),
+            wake: Notify::new(),
+            outcomes: Mutex::default(),
+            mtus: Mutex::default(),
+            rounds: watch::Sender::new(0),
+            changes: broadcast::Sender::new(1024),
+        }
+    }
+
+    /// Read the intent. `read` must not block.
+    pub fn read<T>(&self, read: impl FnOnce(&Intent) -> T) -> T {
+        read(&self.intent.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Take in what a store says has changed at `revision`.
+    pub fn feed(&self, source: Source, revision: i64, facts: Vec<Fact>) {
+        self.take_in(&facts.iter().map(Fact::touched).collect(), |intent| {
+            intent.apply(source, revision, facts)
+        });
+    }
+
+    /// Take in a store's whole snapshot at `revision`. What it does not name is gone, but for `unreadable`.
+    pub fn feed_snapshot(
+        &self,
+        source: Source,
+        revision: i64,
+        facts: Vec<Fact>,
+        unreadable: &BTreeSet<Touched>,
+    ) {
+        let mut named: BTreeSet<Touched> = facts.iter().map(Fact::touched).collect();
+        self.read(|intent| named.extend(intent.sandboxes().keys().cloned().map(Touched::Sandbox)));
+        self.take_in(&named, |intent| intent.replace(source, revision, facts, unreadable));
+    }
+
+    fn take_in(&self, named: &BTreeSet<Touched>, change: impl FnOnce(&mut Intent) -> Vec<Changed>) {
+        let mut intent = self.intent.write().unwrap_or_else(PoisonError::into_inner);
+        let was_loaded = intent.loaded();
+        let before = sandbox_ids(&intent, named);
+        let changed = change(&mut intent);
+        let mut dirty = lock(&self.dirty);
+        for change in &changed {
+            dirty.mark(change, &intent, self.me);
+            if let Touched::Sandbox(name) = &change.touched
+                && let Some(id) = before.get(name)
+            {
+                dirty.add(Unit::Sandbox(*id), Depth::Full);
+            }
+        }
+        drop(dirty);
+        let loaded = intent.loaded();
+        let revisions = loaded.then(|| revisions(&intent));
+        drop(intent);
+        self.revisions.send_replace(revisions);
+        if was_loaded {
+            for change in changed {
+                // Nobody may be listening.
+                drop(self.changes.send(change));
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// Look at a unit again.
+    pub fn look_again(&self, unit: Unit, depth: Depth) {
+        lock(&self.dirty).add(unit, depth);
+        self.wake.notify_one();
+    }
+
+    /// Look again at everything of a node: its liveness is another.
+    pub fn look_at_node(&self, node: NodeId) {
+        self.read(|intent| lock(&self.dirty).node(node, intent));
+        self.wake.notify_one();
+    }
+
+    /// Changes of the intent from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Changed> {
+        self.changes.subscribe()
+    }
+
+    /// Wait until there may be something to look at.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Take what is to be looked at, with the revisions that it reflects. None while a store has not been read yet.
+    pub(super) fn take_dirty(&self) -> Option<(Dirty, Revisions)> {
+        let intent = self.intent.read().unwrap_or_else(PoisonError::into_inner);
+        if !intent.loaded() {
+            return None;
+        }
+        let dirty = std::mem::take(&mut *lock(&self.dirty));
+        Some((dirty, revisions(&intent)))
+    }
+
+    /// Say what came of a look.
+    pub(super) fn record(&self, unit: Unit, outcome: Outcome) {
+        lock(&self.outcomes).insert(unit, outcome);
+        self.rounds.send_modify(|round| *round = round.wrapping_add(1));
+    }
+
+    /// What came of the last look at a unit.
+    pub fn outcome(&self, unit: Unit) -> Option<Outcome> {
+        lock(&self.outcomes).get(&unit).cloned()
+    }
+
+    /// The MTU of a network's endpoints as it was last programmed here, in bytes.
+    pub fn mtu(&self, network: NetworkId) -> Option<u32> {
+        lock(&self.mtus).get(&network).copied()
+    }
+
+    pub(super) fn set_mtu(&self, network: NetworkId, mtu: Option<u32>) {
+        let mut mtus = lock(&self.mtus);
+        match mtu {
+            Some(mtu) => mtus.insert(network, mtu),
+            None => mtus.remove(&network),
+        };
+    }
+
+    /// Wait until both stores have been read and the intent reflects at least `revisions`.
+    pub async fn reached(&self, revisions: Revisions) {
+        let mut seen = self.revisions.subscribe();
+        // The sender lives as long as self: this cannot fail.
+        drop(seen.wait_for(|now| now.is_some_and(|now| now.reach(revisions))).await);
+    }
+
+    /// Wait until a unit has been looked at with at least `revisions`, and say what came of it.
+    pub async fn programmed(&self, unit: Unit, revisions: Revisions) -> Outcome {
+        let mut rounds = self.rounds.subscribe();
+        loop {
+            rounds.mark_unchanged();
+            if let Some(outcome) = self.outcome(unit).filter(|outcome| outcome.at.reach(revisions)) {
+                return outcome;
+            }
+            if rounds.changed().await.is_err() {
+                return Outcome::default();
+            }
+        }
+    }
+}
+
+fn revisions(intent: &Intent) -> Revisions {
+    let of = |source| intent.revision(source).unwrap_or_default();
+    Revisions { global: of(Source::Global), local: of(Source::Local) }
+}
+
+/// The ids of the sandboxes that may go, since afterwards only their names are known.
+fn sandbox_ids(intent: &Intent, named: &BTreeSet<Touched>) -> BTreeMap<Name, SandboxId> {
+    let concerned =
+        intent.sandboxes().iter().filter(|(name, _)| named.contains(&Touched::Sandbox((*name).clone())));
+    concerned.map(|(name, sandbox)| (name.clone(), sandbox.id)).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

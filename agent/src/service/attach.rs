@@ -1,0 +1,233 @@
+//! `network connect`: an endpoint, committed in one transaction, programmed here and confirmed by the other hosts.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
+
+use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES, draft};
+use crate::{
+    kernel::Kernel,
+    model::{Endpoint, IfName, Mac, Name, NodeId, Sandbox},
+    plan::{
+        ownership::Unit,
+        state::{Look, LookAt, Netns},
+    },
+    reconcile::world::{Outcome, Revisions},
+    store::{CommitError, Guard, Key, Refusal},
+};
+use draft::{Choice, Draft};
+
+/// An attachment as it was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct AttachSpec {
+    /// The network: name, id or start of the id.
+    pub network: String,
+    /// Chosen IPv4 address.
+    pub ip: Option<IpAddr>,
+    /// Chosen IPv6 address.
+    pub ip6: Option<IpAddr>,
+    /// Chosen MAC address.
+    pub mac: Option<Mac>,
+    /// Further names.
+    pub aliases: Vec<Name>,
+}
+
+/// An endpoint that works.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Names of live nodes of the network that did not confirm in time.
+    pub unconfirmed: Vec<String>,
+}
+
+impl<K: Kernel> Service<K> {
+    /// Connect a sandbox of this node to a network. Returns when this host and every live host of the network has
+    /// programmed the endpoint, or names those that did not confirm before the deadline.
+    ///
+    /// # Errors
+    /// Bad input, a taken address, no address left, the sandbox gone, the store away, the kernel's refusal. Nothing
+    /// half-done stays behind.
+    pub async fn connect(&self, sandbox: &str, spec: &AttachSpec) -> Result<Attached, ServiceError> {
+        self.ready()?;
+        let sandbox = self.world.read(|intent| intent.find_sandbox(sandbox).cloned())?;
+        self.check_present(&sandbox).await?;
+        let interfaces = self.interfaces(&sandbox).await?;
+        let (draft, revision) = self.commit_endpoint(&sandbox, spec, interfaces).await?;
+        let endpoint = draft.endpoint;
+        match self.await_endpoint(&endpoint, revision).await {
+            Ok(unconfirmed) => {
+                self.write_files(&sandbox.name).await;
+                tracing::info!(
+                    sandbox = %sandbox.name, network = %draft.network.name, endpoint = %endpoint.id.short(),
+                    addresses = ?endpoint.addresses, unconfirmed = unconfirmed.len(), "connected"
+                );
+                Ok(Attached { endpoint, unconfirmed })
+            }
+            Err(error) => {
+                if let Err(undo) = self.remove_endpoint(&endpoint).await {
+                    tracing::warn!(endpoint = %endpoint.id.short(), error = %undo, "cannot take back an endpoint");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Choose and commit, again while others take what was chosen.
+    async fn commit_endpoint(
+        &self,
+        sandbox: &Sandbox,
+        spec: &AttachSpec,
+        interfaces: BTreeSet<IfName>,
+    ) -> Result<(Draft, i64), ServiceError> {
+        let mut passed_over: BTreeSet<IpAddr> = BTreeSet::new();
+        for attempt in 0..TRIES {
+            let (draft, reserved) = self.world.read(|intent| {
+                let (network, _) = intent.find_network(&spec.network)?;
+                let mut passed_over = passed_over.clone();
+                passed_over.extend(self.reserved(network.id));
+                let me = self.world.me;
+                let choice =
+                    Choice { me, spec, sandbox, passed_over, interfaces: interfaces.clone(), attempt };
+                let draft = Draft::new(intent, &choice)?;
+                let reserved = self.reserve(draft.network.id, &draft.addresses());
+                Ok::<_, ServiceError>((draft, reserved))
+            })?;
+            let committed = self.global.commit(draft.commit()).await;
+            drop(reserved);
+            match committed {
+                Ok(revision) => return Ok((draft, revision)),
+                Err(CommitError::Refused(refusals)) => {
+                    let newest = refusals
+                        .iter()
+                        .filter_map(|refusal| Some(refusal.found.as_ref()?.mod_revision))
+                        .max();
+                    passed_over.extend(self.weigh(&draft, spec, refusals)?);
+                    // What refused us is known here soon; choosing before that would only be refused again.
+                    let seen = self.world.reached(Revisions { global: newest.unwrap_or_default(), local: 0 });
+                    drop(tokio::time::timeout(self.settings.attach_deadline, seen).await);
+                }
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::Busy(format!(
+            "network {} is so busy that no address could be had in {TRIES} tries: try again",
+            spec.network
+        )))
+    }
+
+    /// Which refusals can be mended by choosing again, and which cannot. The addresses that are taken come back.
+    fn weigh(
+        &self,
+        draft: &Draft,
+        spec: &AttachSpec,
+        refusals: Vec<Refusal>,
+    ) -> Result<Vec<IpAddr>, ServiceError> {
+        let mut taken = Vec::new();
+        for refusal in refusals {
+            match refusal.guard {
+                Guard::Absent(Key::Address(network, address)) => {
+                    if spec.ip == Some(address) || spec.ip6 == Some(address) {
+                        return Err(self.world.read(|intent| match intent.network(network) {
+                            Some(view) => draft::taken(&draft.network, view, address),
+                            None => ServiceError::Exists(format!("address {address} is taken")),
+                        }));
+                    }
+                    taken.push(address);
+                }
+                Guard::Absent(Key::EndpointName(_, name)) => {
+                    return Err(ServiceError::Exists(format!(
+                        "network {} has an endpoint named {name} already: names are unique in a network, so give the \
+                         sandbox another one",
+                        draft.network.name
+                    )));
+                }
+                Guard::Present(Key::Network(_)) => {
+                    return Err(ServiceError::InUse(format!(
+                        "network {} was removed at the same time",
+                        draft.network.name
+                    )));
+                }
+                // The node's first or last endpoint came or went at the same time: the next draft knows.
+                Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) => {}
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Wait for this host, which must succeed, and for the others, which have until the deadline.
+    async fn await_endpoint(&self, endpoint: &Endpoint, revision: i64) -> Result<Vec<String>, ServiceError> {
+        let at = Revisions { global: revision, local: 0 };
+        let heard = tokio::time::timeout(LOCAL_DEADLINE, self.world.reached(at)).await;
+        if heard.is_err() {
+            return Err(ServiceError::StoreAway(
+                "the store took the endpoint, but does not say so: it was taken back".into(),
+            ));
+        }
+        let others = self.live_members(endpoint);
+        let confirm = self.gossip.confirm(endpoint.network, revision, others, self.settings.attach_deadline);
+        let here =
+            tokio::time::timeout(LOCAL_DEADLINE, self.world.programmed(Unit::Network(endpoint.network), at));
+        let (missing, here) = tokio::join!(confirm, here);
+        let outcome =
+            here.map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
+        refuse_failures(&outcome)?;
+        let name = |node: &NodeId| {
+            let known = self.world.read(|intent| intent.nodes().get(node).map(|node| node.name.to_string()));
+            known.unwrap_or_else(|| node.to_string())
+        };
+        Ok(missing.iter().map(name).collect())
+    }
+
+    /// The other nodes of a network that gossip has alive, with their addresses there.
+    fn live_members(&self, endpoint: &Endpoint) -> Vec<(NodeId, SocketAddr)> {
+        let members = self.gossip.members().borrow().clone();
+        self.world.read(|intent| {
+            let nodes = intent.network(endpoint.network).map(|view| view.members().keys().copied());
+            let others = nodes.into_iter().flatten().filter(|node| *node != self.world.me);
+            let alive = others.filter_map(|node| {
+                let member = members.get(&node).filter(|member| member.state.is_active())?;
+                Some((node, member.address))
+            });
+            alive.collect()
+        })
+    }
+
+    /// The sandbox's namespace is there, and it is the one that was meant.
+    pub(super) async fn check_present(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
+        if self.is_present(sandbox).await? {
+            return Ok(());
+        }
+        let gone = match sandbox.process {
+            Some((pid, _)) => format!("process {pid}, which it was adopted from, has gone"),
+            None => format!("there is no network namespace at {} any more", sandbox.netns.display()),
+        };
+        Err(ServiceError::InUse(format!(
+            "sandbox {name} is gone: {gone}; remove it with ovctl sandbox rm {name}",
+            name = sandbox.name
+        )))
+    }
+
+    /// Interfaces of an adopted sandbox, which may have some that are not ours.
+    async fn interfaces(&self, sandbox: &Sandbox) -> Result<BTreeSet<IfName>, ServiceError> {
+        if !sandbox.adopted {
+            return Ok(BTreeSet::new());
+        }
+        let netns = Netns::Path(sandbox.netns.clone());
+        let look = Look { netns: [(netns.clone(), LookAt { links: None, ..LookAt::default() })].into() };
+        let mut seen = self.kernel.observe(look).await?;
+        Ok(seen.netns.remove(&netns).map(|state| state.links.into_keys().collect()).unwrap_or_default())
+    }
+}
+
+/// An endpoint whose network is not as wanted on this host does not work.
+fn refuse_failures(outcome: &Outcome) -> Result<(), ServiceError> {
+    match outcome.failures.first() {
+        None => Ok(()),
+        Some((Some(step), error)) => Err(ServiceError::Kernel(format!("this host cannot {step}: {error}"))),
+        Some((None, error)) => {
+            Err(ServiceError::Kernel(format!("this host's kernel cannot be looked at: {error}")))
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `network disconnect`, and taking back an endpoint.
+
+use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES};
+use crate::{
+    kernel::Kernel,
+    model::{Endpoint, Member, NodeId},
+    plan::ownership::Unit,
+    reconcile::world::Revisions,
+    store::{Commit, CommitError, Key},
+};
+
+impl<K: Kernel> Service<K> {
+    /// Disconnect a sandbox of this node from a network. With `force` an endpoint of any node, by the endpoint's name:
+    /// for what a dead node has left behind.
+    ///
+    /// # Errors
+    /// Unknown network or sandbox, not connected, the store away.
+    pub async fn disconnect(&self, network: &str, sandbox: &str, force: bool) -> Result<(), ServiceError> {
+        self.ready()?;
+        let endpoint = self.world.read(|intent| {
+            let (network, view) = intent.find_network(network)?;
+            let here = intent.find_sandbox(sandbox);
+            let name = here.as_ref().map_or(sandbox, |sandbox| sandbox.name.as_str());
+            let found = view.endpoints().values().find(|it| it.name.as_str() == name || it.id.to_string() == name);
+            match (found, here) {
+                (Some(endpoint), _) if endpoint.node == self.world.me || force => Ok(endpoint.clone()),
+                (Some(endpoint), _) => {
+                    let node = intent.nodes().get(&endpoint.node);
+                    let node = node.map_or_else(|| endpoint.node.to_string(), |node| node.name.to_string());
+                    Err(ServiceError::InUse(format!(
+                        "endpoint {} of network {} is on node {node}: disconnect it there, or use --force if that node \
+                         is gone for good",
+                        endpoint.name, network.name
+                    )))
+                }
+                (None, Ok(sandbox)) => Err(ServiceError::InUse(format!(
+                    "sandbox {} is not connected to network {}",
+                    sandbox.name, network.name
+                ))),
+                (None, Err(error)) => Err(error.into()),
+            }
+        })?;
+        self.remove_endpoint(&endpoint).await?;
+        self.write_files(&endpoint.sandbox).await;
+        Ok(())
+    }
+
+    /// Remove an endpoint's records in one transaction, with its node's own if it was the last there, and wait until
+    /// this host has followed.
+    pub(super) async fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), ServiceError> {
+        for _ in 0..TRIES {
+            let member_key = Key::Member(endpoint.network, endpoint.node);
+            let (looked, entry) = self.global.get(&member_key).await?;
+            // The intent must be as new as that look: whether others are left is decided on it, and held by the guard.
+            self.world.reached(Revisions { global: looked, local: 0 }).await;
+            let (others, member) = self.world.read(|intent| {
+                let view = intent.network(endpoint.network);
+                let on_node = view.into_iter().flat_map(|view| view.endpoints_on(endpoint.node));
+                let others = on_node.filter(|other| other.id != endpoint.id).count();
+                (others, view.and_then(|view| view.members().get(&endpoint.node).cloned()))
+            });
+            let mut commit = deletion(endpoint);
+            if let Some(entry) = entry {
+                commit = commit.unchanged(member_key.clone(), entry.mod_revision);
+                commit = match member.filter(|_| others == 0) {
+                    Some(member) => leave(commit, &member),
+                    None => commit.put(member_key, entry.value),
+                };
+            }
+            match self.global.commit(commit).await {
+                Ok(revision) => {
+                    self.follow_removal(endpoint, revision).await;
+                    return Ok(());
+                }
+                Err(CommitError::Refused(_)) => {
+                    let gone =
+                        self.global.get(&Key::Endpoint(endpoint.network, endpoint.id)).await?.1.is_none();
+                    if gone {
+                        return Ok(());
+                    }
+                }
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::Busy(format!(
+            "endpoint {} could not be removed in {TRIES} tries: try again",
+            endpoint.name
+        )))
+    }
+
+    async fn follow_removal(&self, endpoint: &Endpoint, revision: i64) {
+        if endpoint.node != self.world.me {
+            self.world.reached(Revisions { global: revision, local: 0 }).await;
+            return;
+        }
+        let at = Revisions { global: revision, local: 0 };
+        let done = self.world.programmed(Unit::Network(endpoint.network), at);
+        if tokio::time::timeout(LOCAL_DEADLINE, done).await.is_err() {
+            tracing::warn!(endpoint = %endpoint.id.short(), "removed from the store, but not yet from this host");
+        }
+    }
+
+    /// Remove all that a node has in every network.
+    pub(super) async fn remove_endpoints_of(&self, node: NodeId) -> Result<u32, ServiceError> {
+        let endpoints: Vec<Endpoint> = self.world.read(|intent| {
+            intent.networks().flat_map(|(_, view)| view.endpoints_on(node).cloned()).collect()
+        });
+        let mut removed = 0;
+        for endpoint in endpoints {
+            self.remove_endpoint(&endpoint).await?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+fn deletion(endpoint: &Endpoint) -> Commit {
+    let key = Key::Endpoint(endpoint.network, endpoint.id);
+    let mut commit = Commit::new()
+        .present(key.clone())
+        .delete(key)
+        .delete(Key::EndpointName(endpoint.network, endpoint.name.clone()));
+    for address in &endpoint.addresses {
+        commit = commit.delete(Key::Address(endpoint.network, address.addr()));
+    }
+    commit
+}
+
+fn leave(mut commit: Commit, member: &Member) -> Commit {
+    for address in &member.addresses {
+        commit = commit.delete(Key::Address(member.network, address.addr()));
+    }
+    commit.delete(Key::Member(member.network, member.node))
+}

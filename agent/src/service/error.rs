@@ -1,0 +1,82 @@
+//! Why a verb was refused: whole sentences for people, and a kind for programs.
+
+use crate::{
+    intent::LookupError,
+    kernel::KernelError,
+    model::Invalid,
+    reconcile::chain,
+    store::{CommitError, StoreError},
+};
+
+/// A refusal. Nothing half-done stays behind.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Input that cannot be.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// Nothing, or too much, has that name.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The name, address or number is taken.
+    #[error("{0}")]
+    Exists(String),
+    /// It is in use, or not in a state for this.
+    #[error("{0}")]
+    InUse(String),
+    /// No address or subnet is left.
+    #[error("{0}")]
+    Exhausted(String),
+    /// The store cannot be reached, or has not been read yet.
+    #[error("{0}")]
+    StoreAway(String),
+    /// Others changed the same thing again and again.
+    #[error("{0}")]
+    Busy(String),
+    /// The kernel refused.
+    #[error("{0}")]
+    Kernel(String),
+    /// The kernel has no driver for it.
+    #[error("{0}")]
+    Missing(String),
+    /// Anything that should not happen.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        let text = chain(&error);
+        match error {
+            StoreError::Away { .. } | StoreError::Unknown { .. } => Self::StoreAway(text),
+            StoreError::Auth { .. }
+            | StoreError::LeaseGone { .. }
+            | StoreError::Compacted { .. }
+            | StoreError::TooLarge { .. }
+            | StoreError::Refused { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Config { .. }
+            | StoreError::TlsFile { .. } => Self::Internal(text),
+        }
+    }
+}
+
+impl From<CommitError> for ServiceError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Refused(_) => Self::Busy(error.to_string()),
+            CommitError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<KernelError> for ServiceError {
+    fn from(error: KernelError) -> Self {
+        let text = chain(&error);
+        match error {
+            KernelError::Missing { .. } => Self::Missing(text),
+            KernelError::Os { .. } | KernelError::Privilege { .. } | KernelError::Program { .. } => {
+                Self::Kernel(text)
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The verbs: what people and plugins ask of the agent, over the store, the standing loop and the gossip.
+//!
+//! Every change is one transaction of a store; then the verb waits until the loop has brought it about. The fronts
+//! (`api`) only translate.
+
+mod attach;
+mod detach;
+mod draft;
+mod error;
+mod files;
+mod networks;
+mod nodes;
+mod processes;
+mod sandboxes;
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+pub use attach::{AttachSpec, Attached};
+pub use error::ServiceError;
+pub use networks::{NetworkSpec, NetworkUsage};
+pub use nodes::NodeState;
+pub use sandboxes::{Adopt, CreatedSandbox, SandboxSpec};
+
+use crate::{
+    gossip::Gossip,
+    ipam::Pool,
+    kernel::Kernel,
+    model::{NetworkId, Timestamp},
+    reconcile::{self, world::World},
+    store::Store,
+};
+
+/// How long a verb waits for this host's own kernel.
+const LOCAL_DEADLINE: Duration = Duration::from_secs(15);
+/// How often a transaction that met another one is tried again.
+const TRIES: u32 = 64;
+
+/// What the verbs are told at the start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where automatic subnets come from.
+    pub pools: Vec<Pool>,
+    /// How long an attach waits for the other hosts.
+    pub attach_deadline: Duration,
+    /// Where sandboxes' files go.
+    pub run_dir: PathBuf,
+    /// Where named namespaces are.
+    pub netns_dir: PathBuf,
+}
+
+/// The verbs' state.
+pub struct Service<K> {
+    pub(crate) world: Arc<World>,
+    pub(crate) global: Store,
+    pub(crate) local: Store,
+    pub(crate) kernel: Arc<K>,
+    pub(crate) gossip: Gossip,
+    pub(crate) loop_requests: mpsc::Sender<reconcile::Request>,
+    pub(crate) settings: Settings,
+    /// Addresses that attaches under way on this host have chosen, so that they do not choose the same.
+    choosing: Mutex<BTreeSet<(NetworkId, IpAddr)>>,
+}
+
+impl<K: Kernel> Service<K> {
+    /// The verbs over these parts.
+    pub fn new(
+        world: Arc<World>,
+        (global, local): (Store, Store),
+        (kernel, gossip): (Arc<K>, Gossip),
+        loop_requests: mpsc::Sender<reconcile::Request>,
+        settings: Settings,
+    ) -> Self {
+        Self { world, global, local, kernel, gossip, loop_requests, settings, choosing: Mutex::default() }
+    }
+
+    /// Refuse politely while a store has not been read yet: nothing can be said of what is not known.
+    ///
+    /// # Errors
+    /// [`ServiceError::StoreAway`].
+    pub(crate) fn ready(&self) -> Result<(), ServiceError> {
+        if self.world.read(crate::intent::Intent::loaded) {
+            return Ok(());
+        }
+        Err(ServiceError::StoreAway(
+            "the store has not been read yet since the agent started: is it running, and reachable from this host? \
+             (`ovctl version` tells where the agent looks for it)"
+                .into(),
+        ))
+    }
+
+    /// Keep others of this host from choosing these addresses until the guard goes.
+    fn reserve(&self, network: NetworkId, addresses: &[IpAddr]) -> Reserved<'_> {
+        let mut choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine: Vec<_> =
+            addresses.iter().map(|address| (network, *address)).filter(|key| choosing.insert(*key)).collect();
+        Reserved { choosing: &self.choosing, mine }
+    }
+
+    fn reserved(&self, network: NetworkId) -> BTreeSet<IpAddr> {
+        let choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
+        choosing.iter().filter(|(of, _)| *of == network).map(|(_, address)| *address).collect()
+    }
+}
+
+/// Addresses under way; free again when dropped.
+struct Reserved<'a> {
+    choosing: &'a Mutex<BTreeSet<(NetworkId, IpAddr)>>,
+    mine: Vec<(NetworkId, IpAddr)>,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let mut choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in &self.mine {
+            choosing.remove(key);
+        }
+    }
+}
+
+/// Now, by the wall clock.
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,321 @@
+//! `network create`, `rm`, `prune`, and what `inspect` counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+
+use super::{Service, ServiceError, TRIES, now};
+use crate::{
+    convert::{self, Record},
+    ipam::{self, SubnetRequest, Usage},
+    kernel::Kernel,
+    model::{AddressOwner, Driver, Invalid, Name, Network, NetworkId, Scope, Subnet, Vni},
+    plan::ownership::LEG_PREFIX,
+    reconcile::world::Revisions,
+    store::{Commit, CommitError, Guard, Key, KeyRange},
+};
+
+/// A network as it was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkSpec {
+    /// Its name.
+    pub name: String,
+    /// Its driver; empty: overlay.
+    pub driver: String,
+    /// Chosen subnets.
+    pub subnets: SubnetRequest,
+    /// Also an IPv6 subnet.
+    pub ipv6: bool,
+    /// No way to the host or the outside.
+    pub internal: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Options as given with `-o`.
+    pub options: BTreeMap<String, String>,
+    /// Take a chosen subnet although it overlaps a route of the host.
+    pub force: bool,
+}
+
+/// A subnet with what is used of it.
+pub type NetworkUsage = Vec<(IpNet, Usage)>;
+
+/// What is known of a network before its subnets and VNI are settled.
+struct Wanted {
+    network: Network,
+    chosen: Vec<Subnet>,
+    vni: Option<Vni>,
+    automatic: Vec<bool>,
+}
+
+impl<K: Kernel> Service<K> {
+    /// Make a network.
+    ///
+    /// # Errors
+    /// Bad input, a taken name or VNI, a subnet that overlaps a route of the host, no subnet left, the store away.
+    pub async fn create_network(&self, spec: NetworkSpec) -> Result<Network, ServiceError> {
+        let wanted = parse(spec)?;
+        self.ready()?;
+        let routes = self.host_routes().await?;
+        let force = convert::parse_options(&wanted.network.options)?.force;
+        for subnet in wanted.chosen.iter().filter(|_| !force) {
+            if let Some(route) = ipam::overlapping(subnet.prefix, &routes) {
+                let reason = format!(
+                    "it overlaps {route}, a route of this host: endpoints and host would not reach each other; choose \
+                     another subnet, leave it out for an automatic one, or add --force"
+                );
+                return Err(Invalid::new("subnet", subnet.prefix.to_string(), reason).into());
+            }
+        }
+        let mut passed_over = routes;
+        let mut passed_vnis = Vec::new();
+        for _ in 0..TRIES {
+            let network = self.settle(&wanted, &passed_over, &passed_vnis)?;
+            match self.global.commit(creation(&network, &wanted)).await {
+                Ok(revision) => {
+                    self.world.reached(Revisions { global: revision, local: 0 }).await;
+                    tracing::info!(network = %network.name, id = %network.id.short(), "network created");
+                    return Ok(network);
+                }
+                Err(CommitError::Refused(refusals)) => {
+                    for refusal in refusals {
+                        match refusal.guard {
+                            Guard::Absent(Key::Vni(vni)) if wanted.vni.is_none() => passed_vnis.push(vni),
+                            Guard::Absent(Key::Pool(prefix)) => passed_over.push(prefix),
+                            taken => return Err(self.taken(&taken, &network)),
+                        }
+                    }
+                }
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::Busy(format!(
+            "others created networks at the same time, {TRIES} times over: try again"
+        )))
+    }
+
+    /// Choose what was left open: subnets and VNI.
+    fn settle(&self, wanted: &Wanted, passed_over: &[IpNet], vnis: &[Vni]) -> Result<Network, ServiceError> {
+        let mut network = wanted.network.clone();
+        self.world.read(|intent| {
+            let others: Vec<&Network> = intent.networks().filter_map(|(_, view)| view.network()).collect();
+            let mut taken: Vec<IpNet> = passed_over.to_vec();
+            taken.extend(others.iter().flat_map(|other| other.subnets.iter().map(|subnet| subnet.prefix)));
+            taken.extend(wanted.chosen.iter().map(|subnet| subnet.prefix));
+            for v6 in &wanted.automatic {
+                let family = if *v6 { "IPv6" } else { "IPv4" };
+                let exhausted = || {
+                    ServiceError::Exhausted(format!(
+                        "no {family} subnet is free in the address pools: choose one with --subnet, or configure more \
+                         with --default-address-pool"
+                    ))
+                };
+                let prefix = ipam::pick_subnet(&self.settings.pools, &taken, *v6).ok_or_else(exhausted)?;
+                network.subnets.push(ipam::automatic(prefix).ok_or_else(exhausted)?);
+                taken.push(prefix);
+            }
+            let used: BTreeSet<Vni> = others.iter().filter_map(|other| other.vni).chain(vnis.iter().copied()).collect();
+            let mut automatic = (Vni::FIRST_AUTOMATIC..=Vni::MAX).filter_map(|number| Vni::new(number).ok());
+            network.vni = wanted.vni.or_else(|| automatic.find(|vni| !used.contains(vni)));
+            Ok(network)
+        })
+    }
+
+    /// The name or VNI is taken: say by whom.
+    fn taken(&self, guard: &Guard, network: &Network) -> ServiceError {
+        match guard {
+            Guard::Absent(Key::Vni(vni)) => {
+                let holder = self.world.read(|intent| {
+                    let mut all = intent.networks().filter_map(|(_, view)| view.network());
+                    all.find(|other| other.vni == Some(*vni)).map(|other| other.name.to_string())
+                });
+                let holder =
+                    holder.map_or_else(|| "another network".into(), |name| format!("network {name}"));
+                ServiceError::Exists(format!("VNI {vni} is taken by {holder}: choose another, or none"))
+            }
+            Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) => {
+                ServiceError::Exists(format!("a network named {} exists already", network.name))
+            }
+        }
+    }
+
+    /// The host's routes without our own.
+    async fn host_routes(&self) -> Result<Vec<IpNet>, ServiceError> {
+        let facts = self.kernel.facts().await?;
+        let foreign = facts.routes.into_iter().filter(|(_, link)| !link.as_str().starts_with(LEG_PREFIX));
+        Ok(foreign.map(|(prefix, _)| prefix).collect())
+    }
+
+    /// Remove a network that has no endpoints.
+    ///
+    /// # Errors
+    /// Unknown, in use (by whom), the store away.
+    pub async fn remove_network(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
+        self.ready()?;
+        for _ in 0..TRIES {
+            let (id, name) = self.world.read(|intent| {
+                let (network, view) = intent.find_network(text)?;
+                match self.users(network, view) {
+                    Some(users) => Err(ServiceError::InUse(users)),
+                    None => Ok((network.id, network.name.clone())),
+                }
+            })?;
+            let (revision, entry) = self.global.get(&Key::Network(id)).await?;
+            let Some(entry) = entry else { return Ok((id, name)) };
+            // A first endpoint on a node writes the network's record again, so nobody can slip in after this look.
+            let members = self.global.list(&KeyRange::members_of(id)).await?;
+            if !members.entries.is_empty() {
+                self.world.reached(Revisions { global: members.revision, local: 0 }).await;
+                continue;
+            }
+            let network = Network::from_bytes(&entry.value)?;
+            let mut commit = removal(&network, entry.mod_revision);
+            for subnet in &network.subnets {
+                // Reserved by this network, or, where this one's was chosen, perhaps by another with the same.
+                let pool = Key::Pool(subnet.prefix);
+                let holder = self.global.get(&pool).await?.1;
+                if holder.is_some_and(|entry| entry.value == id.to_string()) {
+                    commit = commit.delete(pool);
+                }
+            }
+            match self.global.commit(commit).await {
+                Ok(revision) => {
+                    self.world.reached(Revisions { global: revision, local: 0 }).await;
+                    tracing::info!(network = %name, id = %id.short(), "network removed");
+                    return Ok((id, name));
+                }
+                Err(CommitError::Refused(_)) => {
+                    self.world.reached(Revisions { global: revision, local: 0 }).await;
+                }
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::Busy(format!("network {text} is being connected to again and again: try again")))
+    }
+
+    /// Why a network cannot go: who is in it.
+    fn users(&self, network: &Network, view: &crate::intent::NetworkView) -> Option<String> {
+        let mut names: Vec<String> =
+            view.endpoints().values().map(|endpoint| endpoint.name.to_string()).collect();
+        if names.is_empty() {
+            return None;
+        }
+        names.sort();
+        let count = names.len();
+        let more = if count > 5 { format!(" and {} more", count - 5) } else { String::new() };
+        names.truncate(5);
+        Some(format!(
+            "network {} has {count} endpoint{}: {}{more}; disconnect {} first (ovctl network disconnect {} SANDBOX)",
+            network.name,
+            if count == 1 { "" } else { "s" },
+            names.join(", "),
+            if count == 1 { "it" } else { "them" },
+            network.name,
+        ))
+    }
+
+    /// Remove every network that has no endpoints.
+    ///
+    /// # Errors
+    /// The store away.
+    pub async fn prune_networks(&self) -> Result<Vec<Name>, ServiceError> {
+        self.ready()?;
+        let unused: Vec<NetworkId> = self.world.read(|intent| {
+            let unused = intent.networks().filter(|(_, view)| view.endpoints().is_empty());
+            unused.filter(|(_, view)| view.network().is_some()).map(|(id, _)| *id).collect()
+        });
+        let mut removed = Vec::new();
+        for id in unused {
+            match self.remove_network(&id.to_string()).await {
+                Ok((_, name)) => removed.push(name),
+                // Somebody took it meanwhile, or removed it too.
+                Err(ServiceError::InUse(_) | ServiceError::Lookup(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// What is used of each subnet of a network.
+    pub fn usage(&self, id: NetworkId) -> NetworkUsage {
+        self.world.read(|intent| {
+            let Some(view) = intent.network(id) else { return Vec::new() };
+            let subnets = view.network().map(|network| network.subnets.as_slice()).unwrap_or_default();
+            subnets.iter().map(|subnet| (subnet.prefix, ipam::usage(subnet, view.used()))).collect()
+        })
+    }
+}
+
+fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {
+    let name = Name::parse("network name", &spec.name)?;
+    let driver = if spec.driver.is_empty() { Driver::Overlay } else { spec.driver.parse()? };
+    let mut all = spec.options;
+    if spec.force {
+        all.insert("ovnet.force".into(), "true".into());
+    }
+    let options = convert::parse_options(&all)?;
+    convert::check_labels(&spec.labels)?;
+    let chosen = ipam::parse_subnets(&spec.subnets)?;
+    let has = |v6: bool| chosen.iter().any(|subnet| subnet.prefix.addr().is_ipv6() == v6);
+    let mut automatic = Vec::new();
+    if !has(false) && chosen.is_empty() {
+        automatic.push(false);
+    }
+    if spec.ipv6 && !has(true) {
+        automatic.push(true);
+    }
+    if has(true) || spec.ipv6 {
+        options.check_ipv6()?;
+    }
+    let network = Network {
+        id: NetworkId::from_bytes(rand::random()),
+        name,
+        driver,
+        scope: Scope::Global,
+        vni: options.vni,
+        subnets: chosen.clone(),
+        internal: spec.internal,
+        labels: spec.labels,
+        options: all,
+        mtu: options.mtu,
+        multicast: options.multicast,
+        created: now(),
+    };
+    Ok(Wanted { network, chosen, vni: options.vni, automatic })
+}
+
+/// One transaction: the network, its unique name and VNI, its reserved addresses.
+fn creation(network: &Network, wanted: &Wanted) -> Commit {
+    let id = network.id;
+    let mut commit = Commit::new()
+        .absent(Key::NetworkName(network.name.clone()))
+        .put(Key::Network(id), network.to_bytes())
+        .put(Key::NetworkName(network.name.clone()), id.to_string());
+    if let Some(vni) = network.vni {
+        commit = commit.absent(Key::Vni(vni)).put(Key::Vni(vni), id.to_string());
+    }
+    for subnet in &network.subnets {
+        let reserved = |what: &str| AddressOwner::Reserved(what.to_owned()).to_bytes();
+        commit = commit.put(Key::Address(id, subnet.gateway), reserved("gateway"));
+        for (name, address) in &subnet.aux_addresses {
+            commit = commit.put(Key::Address(id, *address), reserved(name));
+        }
+        // Automatic subnets are unique in the cluster; chosen ones may be equal.
+        if !wanted.chosen.contains(subnet) {
+            let pool = Key::Pool(subnet.prefix);
+            commit = commit.absent(pool.clone()).put(pool, id.to_string());
+        }
+    }
+    commit
+}
+
+fn removal(network: &Network, mod_revision: i64) -> Commit {
+    let mut commit = Commit::new()
+        .unchanged(Key::Network(network.id), mod_revision)
+        .delete(Key::Network(network.id))
+        .delete(Key::NetworkName(network.name.clone()))
+        .delete_range(KeyRange::addresses_of(network.id));
+    if let Some(vni) = network.vni {
+        commit = commit.delete(Key::Vni(vni));
+    }
+    commit
+}

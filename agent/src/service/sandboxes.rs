@@ -1,0 +1,252 @@
+//! `sandbox create`, `rm`: namespaces that we make, or adopt by pid or path.
+
+use std::path::PathBuf;
+
+use super::{AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now, processes};
+use crate::{
+    convert::Record,
+    kernel::Kernel,
+    model::{Endpoint, Invalid, Name, Sandbox, SandboxId},
+    plan::ownership::Unit,
+    reconcile::world::Revisions,
+    store::{Commit, CommitError, Key},
+};
+
+/// A namespace that is there already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Adopt {
+    /// Of this process.
+    Pid(u32),
+    /// At this path.
+    Path(PathBuf),
+}
+
+/// A sandbox as it was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct SandboxSpec {
+    /// Its name; empty: one is made up.
+    pub name: String,
+    /// Where its namespace comes from; None: it is made.
+    pub adopt: Option<Adopt>,
+    /// Networks to connect it to, all or none.
+    pub attachments: Vec<AttachSpec>,
+    /// The hostname of processes in it; empty: its name.
+    pub hostname: String,
+}
+
+/// A sandbox that is ready.
+#[derive(Clone, Debug)]
+pub struct CreatedSandbox {
+    /// The sandbox.
+    pub sandbox: Sandbox,
+    /// Its endpoints, in the order of the attachments.
+    pub endpoints: Vec<Endpoint>,
+    /// Names of live nodes that did not confirm in time.
+    pub unconfirmed: Vec<String>,
+}
+
+impl<K: Kernel> Service<K> {
+    /// Make a sandbox and connect it.
+    ///
+    /// # Errors
+    /// Bad input, a taken name, no such process or namespace, whatever [`Service::connect`] refuses. Nothing half-done
+    /// stays behind.
+    pub async fn create_sandbox(&self, spec: SandboxSpec) -> Result<CreatedSandbox, ServiceError> {
+        self.ready()?;
+        let sandbox = self.draft_sandbox(&spec).await?;
+        let commit = Commit::new()
+            .absent(Key::Sandbox(sandbox.name.clone()))
+            .put(Key::Sandbox(sandbox.name.clone()), sandbox.to_bytes());
+        let revision = match self.local.commit(commit).await {
+            Ok(revision) => revision,
+            Err(CommitError::Refused(_)) => return Err(exists(&sandbox.name)),
+            Err(CommitError::Store(error)) => return Err(error.into()),
+        };
+        match self.furnish(&sandbox, &spec, revision).await {
+            Ok(created) => {
+                tracing::info!(sandbox = %sandbox.name, adopted = sandbox.adopted, "sandbox created");
+                Ok(created)
+            }
+            Err(error) => {
+                if let Err(undo) = self.dismantle(&sandbox).await {
+                    tracing::warn!(sandbox = %sandbox.name, error = %undo, "cannot take back a sandbox");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn draft_sandbox(&self, spec: &SandboxSpec) -> Result<Sandbox, ServiceError> {
+        let id = SandboxId::from_bytes(rand::random());
+        let name = match spec.name.as_str() {
+            "" => Name::parse("sandbox name", &format!("sb-{}", id.prefix(8)))?,
+            text => Name::parse("sandbox name", text)?,
+        };
+        let hostname = match spec.hostname.as_str() {
+            "" => name.to_string(),
+            text => Name::parse("hostname", text)?.to_string(),
+        };
+        if self.world.read(|intent| intent.sandboxes().contains_key(&name)) {
+            return Err(exists(&name));
+        }
+        // Wrong attachments are found before anything is made.
+        for attachment in &spec.attachments {
+            self.world.read(|intent| intent.find_network(&attachment.network).map(drop))?;
+        }
+        let (netns, process, netns_inode) = match &spec.adopt {
+            None => {
+                self.refuse_foreign_netns(&name).await?;
+                (self.settings.netns_dir.join(name.as_str()), None, 0)
+            }
+            Some(adopt) => self.adopted_netns(adopt).await?,
+        };
+        let adopted = spec.adopt.is_some();
+        Ok(Sandbox { id, name, netns, adopted, process, netns_inode, hostname, created: now() })
+    }
+
+    async fn refuse_foreign_netns(&self, name: &Name) -> Result<(), ServiceError> {
+        let named = self.kernel.named_netns().await?;
+        if named.iter().any(|(there, _)| there == name) {
+            let path = self.settings.netns_dir.join(name.as_str());
+            return Err(ServiceError::Exists(format!(
+                "a network namespace named {name} exists already, and is not ours: choose another name, or adopt it with \
+                 --netns {}",
+                path.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The namespace to be adopted: its path, the process if it is by pid, its inode.
+    async fn adopted_netns(&self, adopt: &Adopt) -> Result<(PathBuf, Option<(u32, u64)>, u64), ServiceError> {
+        let (path, process, input) = match adopt {
+            Adopt::Pid(pid) => {
+                let wrong = |reason: &str| Invalid::new("pid", pid.to_string(), reason);
+                let start = processes::start_time(*pid).ok_or_else(|| wrong("there is no such process"))?;
+                (PathBuf::from(format!("/proc/{pid}/ns/net")), Some((*pid, start)), pid.to_string())
+            }
+            Adopt::Path(path) => (path.clone(), None, path.display().to_string()),
+        };
+        let what = if process.is_some() { "pid" } else { "network namespace" };
+        let inode = self.kernel.netns_inode(path.clone()).await?;
+        let inode = inode.ok_or_else(|| Invalid::new(what, &input, "there is no network namespace there"))?;
+        if self.kernel.netns_inode("/proc/self/ns/net".into()).await? == Some(inode) {
+            let reason = "that is the host's own network namespace: start the process in one of its own (unshare --net)";
+            return Err(Invalid::new(what, input, reason).into());
+        }
+        let holder = self.world.read(|intent| {
+            let mut all = intent.sandboxes().values();
+            all.find(|other| other.adopted && other.netns_inode == inode).map(|other| other.name.clone())
+        });
+        if let Some(holder) = holder {
+            return Err(ServiceError::Exists(format!(
+                "the network namespace of {what} {input} is sandbox {holder} already"
+            )));
+        }
+        Ok((path, process, inode))
+    }
+
+    /// Wait for the namespace, write the files, connect.
+    async fn furnish(
+        &self,
+        sandbox: &Sandbox,
+        spec: &SandboxSpec,
+        revision: i64,
+    ) -> Result<CreatedSandbox, ServiceError> {
+        let at = Revisions { global: 0, local: revision };
+        let programmed =
+            tokio::time::timeout(LOCAL_DEADLINE, self.world.programmed(Unit::Sandbox(sandbox.id), at));
+        let outcome = programmed
+            .await
+            .map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
+        if let Some((step, error)) = outcome.failures.first() {
+            let step = step.as_ref().map_or_else(|| "look at it".into(), ToString::to_string);
+            return Err(ServiceError::Kernel(format!(
+                "cannot make sandbox {}: {step}: {error}",
+                sandbox.name
+            )));
+        }
+        self.write_files(&sandbox.name).await;
+        let mut created =
+            CreatedSandbox { sandbox: sandbox.clone(), endpoints: Vec::new(), unconfirmed: Vec::new() };
+        for attachment in &spec.attachments {
+            let Attached { endpoint, unconfirmed } = self.connect(sandbox.name.as_str(), attachment).await?;
+            created.endpoints.push(endpoint);
+            for node in unconfirmed {
+                if !created.unconfirmed.contains(&node) {
+                    created.unconfirmed.push(node);
+                }
+            }
+        }
+        Ok(created)
+    }
+
+    /// Remove a sandbox: disconnect it, and remove its namespace if we made it.
+    ///
+    /// # Errors
+    /// Unknown; processes still run in it (unless forced); the store away.
+    pub async fn remove_sandbox(&self, text: &str, force: bool) -> Result<Name, ServiceError> {
+        self.ready()?;
+        let sandbox = self.world.read(|intent| intent.find_sandbox(text).cloned())?;
+        if !force && !sandbox.adopted {
+            let running = processes::in_netns(&sandbox.netns);
+            if let Some(first) = running.first() {
+                return Err(ServiceError::InUse(format!(
+                    "{} process{} still run{} in sandbox {} (pid {first}{}): stop {} first, or use --force",
+                    running.len(),
+                    if running.len() == 1 { "" } else { "es" },
+                    if running.len() == 1 { "s" } else { "" },
+                    sandbox.name,
+                    if running.len() == 1 { "" } else { ", …" },
+                    if running.len() == 1 { "it" } else { "them" },
+                )));
+            }
+        }
+        self.dismantle(&sandbox).await?;
+        tracing::info!(sandbox = %sandbox.name, "sandbox removed");
+        Ok(sandbox.name)
+    }
+
+    async fn dismantle(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
+        for endpoint in self.endpoints_of(&sandbox.name) {
+            self.remove_endpoint(&endpoint).await?;
+        }
+        let commit = Commit::new().delete(Key::Sandbox(sandbox.name.clone()));
+        let revision = self.local.commit(commit).await?;
+        let at = Revisions { global: 0, local: revision };
+        let gone = self.world.programmed(Unit::Sandbox(sandbox.id), at);
+        if tokio::time::timeout(LOCAL_DEADLINE, gone).await.is_err() {
+            tracing::warn!(sandbox = %sandbox.name, "removed from the store, but not yet from this host");
+        }
+        self.remove_files(&sandbox.name).await;
+        Ok(())
+    }
+
+    /// A sandbox's endpoints in all networks, by interface.
+    pub fn endpoints_of(&self, sandbox: &Name) -> Vec<Endpoint> {
+        let mut endpoints: Vec<Endpoint> = self.world.read(|intent| {
+            let mine = intent.networks().flat_map(|(_, view)| view.endpoints_on(self.world.me));
+            mine.filter(|endpoint| endpoint.sandbox == *sandbox).cloned().collect()
+        });
+        endpoints.sort_by_key(|endpoint| endpoint.ifname);
+        endpoints
+    }
+
+    /// Whether a sandbox's namespace, and the process it was adopted from, are still there.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub async fn is_present(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
+        if let Some((pid, start)) = sandbox.process
+            && processes::start_time(pid) != Some(start)
+        {
+            return Ok(false);
+        }
+        let inode = self.kernel.netns_inode(sandbox.netns.clone()).await?;
+        Ok(inode.is_some_and(|inode| !sandbox.adopted || inode == sandbox.netns_inode))
+    }
+}
+
+fn exists(name: &Name) -> ServiceError {
+    ServiceError::Exists(format!("a sandbox named {name} exists already on this node"))
+}

@@ -1,0 +1,229 @@
+//! The store as the rest of the agent sees it: what is there.
+//! Changing it is `transact`'s, getting there `reach`'s, keeping up with it `follow`'s.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+};
+
+use etcd_client::{Client, CompactionOptions, ResponseHeader};
+
+use super::{Embedded, Entry, EtcdConfig, Key, KeyRange, Listing, StoreError, endpoint::Endpoint, wire};
+
+/// Entries of one page of a list.
+const PAGE: i64 = 1000;
+/// Entries of a list: a thousand networks with a thousand endpoints each.
+const ENTRIES_MAX: usize = 1_000_000;
+/// Largest answer, in bytes.
+pub(super) const ANSWER_MAX: usize = 64 << 20;
+/// How often a list starts again because its revision was compacted away meanwhile.
+const LIST_TRIES: u32 = 3;
+
+/// A store, cheap to clone. Needs no store to be up when it is made.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) endpoints: Vec<Endpoint>,
+    /// All of them, for errors.
+    names: String,
+    /// The one to ask first.
+    pub(super) preferred: AtomicUsize,
+    /// The latest revision that any answer carried.
+    pub(super) latest: AtomicI64,
+}
+
+/// Which history a revision belongs to: a store that was restored, or is another one, shows here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct History {
+    pub(super) cluster: u64,
+    pub(super) term: u64,
+    pub(super) revision: i64,
+}
+
+impl From<&ResponseHeader> for History {
+    fn from(header: &ResponseHeader) -> Self {
+        Self { cluster: header.cluster_id(), term: header.raft_term(), revision: header.revision() }
+    }
+}
+
+/// A store that answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Its version.
+    pub version: String,
+    /// Its latest revision.
+    pub revision: i64,
+    /// Size of its database, in bytes.
+    pub db_size: i64,
+    /// Its cluster's identifier.
+    pub cluster: u64,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.shared.names).finish()
+    }
+}
+
+impl Store {
+    /// An etcd. Connects when first used.
+    ///
+    /// # Errors
+    /// An endpoint that is none, a TLS file that cannot be read or used.
+    pub fn etcd(config: &EtcdConfig) -> Result<Self, StoreError> {
+        Ok(Self::of(Endpoint::etcd(config)?, config.endpoints.join(",")))
+    }
+
+    /// The embedded server of this process, without a socket.
+    pub fn embedded(server: &Embedded) -> Self {
+        Self::of(vec![Endpoint::embedded(server)], "this node".into())
+    }
+
+    fn of(endpoints: Vec<Endpoint>, names: String) -> Self {
+        let (preferred, latest) = (AtomicUsize::new(0), AtomicI64::new(0));
+        Self { shared: Arc::new(Shared { endpoints, names, preferred, latest }) }
+    }
+
+    /// Everything in `range`, at one revision.
+    ///
+    /// # Errors
+    /// No answer, a refusal, or more than a million entries.
+    pub async fn list(&self, range: &KeyRange) -> Result<Listing, StoreError> {
+        self.list_with_history(range).await.map(|(listing, _)| listing)
+    }
+
+    pub(super) async fn list_with_history(&self, range: &KeyRange) -> Result<(Listing, History), StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.list_once(range).await {
+                Err(StoreError::Compacted { .. }) if tries < LIST_TRIES => tries += 1,
+                done => return done,
+            }
+        }
+    }
+
+    async fn list_once(&self, range: &KeyRange) -> Result<(Listing, History), StoreError> {
+        const OPERATION: &str = "list keys";
+        let mut history: Option<History> = None;
+        let mut entries = Vec::new();
+        let mut from = range.start.clone();
+        loop {
+            let mut options = wire::ranged(range).with_limit(PAGE);
+            if let Some(history) = history {
+                options = options.with_revision(history.revision);
+            }
+            let (key, options) = (&from, &options);
+            let mut page = self
+                .read(OPERATION, |client| async move {
+                    let mut kv = client.kv_client().max_decoding_message_size(ANSWER_MAX);
+                    kv.get(key.as_str(), Some(options.clone())).await
+                })
+                .await?;
+            let seen = self.history(OPERATION, page.header())?;
+            let history = *history.get_or_insert(seen);
+            let more = page.more();
+            // The next page starts right after the last key, text or not.
+            let last = page.kvs().last().map(|kv| kv.key().to_vec());
+            entries.append(&mut wire::entries(&mut page));
+            if entries.len() > ENTRIES_MAX {
+                let what = format!("there are more than {ENTRIES_MAX} keys");
+                return Err(StoreError::TooLarge { operation: OPERATION, what });
+            }
+            match last.map(String::from_utf8) {
+                Some(Ok(last)) if more => from = last + "\0",
+                Some(Err(_foreign)) if more => {
+                    return Err(self.corrupt(OPERATION, "a key is not text; delete it with etcdctl".into()));
+                }
+                Some(_) | None => return Ok((Listing { revision: history.revision, entries }, history)),
+            }
+        }
+    }
+
+    /// What `key` has, and the revision at which that was so.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub async fn get(&self, key: &Key) -> Result<(i64, Option<Entry>), StoreError> {
+        const OPERATION: &str = "read a key";
+        let name = &key.to_string();
+        let mut found = self
+            .read(OPERATION, |client| async move { client.kv_client().get(name.as_str(), None).await })
+            .await?;
+        let revision = self.history(OPERATION, found.header())?.revision;
+        Ok((revision, wire::entries(&mut found).into_iter().next()))
+    }
+
+    /// Whether the store answers, and who it is.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub async fn status(&self) -> Result<Health, StoreError> {
+        const OPERATION: &str = "tell its state";
+        let status =
+            self.read(OPERATION, |client| async move { client.maintenance_client().status().await }).await?;
+        let history = self.history(OPERATION, status.header())?;
+        Ok(Health {
+            version: status.version().to_owned(),
+            revision: history.revision,
+            db_size: status.db_size(),
+            cluster: history.cluster,
+        })
+    }
+
+    /// Forgets what was before `revision`. Followers that are further behind start again from a list.
+    ///
+    /// # Errors
+    /// No answer, or a refusal: [`StoreError::Compacted`] if that was done already.
+    pub async fn compact(&self, revision: i64) -> Result<(), StoreError> {
+        const OPERATION: &str = "compact its history";
+        let options = CompactionOptions::new().with_physical();
+        let compact = |client: Client| {
+            let options = options.clone();
+            async move { client.kv_client().compact(revision, Some(options)).await }
+        };
+        self.read(OPERATION, compact).await.map(drop)
+    }
+
+    /// The latest revision and history of the store.
+    pub(super) async fn head(&self, range: &KeyRange) -> Result<History, StoreError> {
+        const OPERATION: &str = "read its revision";
+        let found = self
+            .read(OPERATION, |client| async move {
+                let options = wire::ranged(range).with_limit(1).with_keys_only();
+                client.kv_client().get(range.start.as_str(), Some(options)).await
+            })
+            .await?;
+        self.history(OPERATION, found.header())
+    }
+
+    /// Notes a store that began anew: its revisions are to be counted from here.
+    pub(super) fn restart_from(&self, revision: i64) {
+        self.shared.latest.store(revision, Ordering::Relaxed);
+    }
+
+    pub(super) fn names(&self) -> String {
+        self.shared.names.clone()
+    }
+
+    pub(super) fn corrupt(&self, operation: &'static str, what: String) -> StoreError {
+        StoreError::Corrupt { operation, endpoints: self.names(), what }
+    }
+
+    pub(super) fn history(
+        &self,
+        operation: &'static str,
+        header: Option<&ResponseHeader>,
+    ) -> Result<History, StoreError> {
+        let Some(header) = header else {
+            return Err(self.corrupt(operation, "the answer has no header".into()));
+        };
+        self.shared.latest.fetch_max(header.revision(), Ordering::Relaxed);
+        Ok(header.into())
+    }
+}

@@ -1,0 +1,256 @@
+//! Where the store is: one client per endpoint, and what its failures mean.
+//!
+//! Each endpoint has a connection of its own, made when first used, so that a dead one costs a refused connection and
+//! never stands in the way of a live one; etcd-client's own balancer keeps dead endpoints in rotation.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use etcd_client::{Certificate, Channel, Client, ConnectOptions, Identity, TlsOptions};
+use tokio::sync::OnceCell;
+use tonic::Code;
+
+use super::{Cause, Embedded, StoreError};
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pings on a connection, idle or not, and how long their answer may take: a hung server is noticed after both.
+const PING: Duration = Duration::from_secs(2);
+/// Largest TLS file, in bytes.
+const PEM_MAX: usize = 1 << 20;
+
+/// Where an etcd is, and how to be let in.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct EtcdConfig {
+    /// `host:port` of its members; any one of them will do.
+    pub endpoints: Vec<String>,
+    /// With TLS, and with which files.
+    pub tls: Option<TlsPaths>,
+    /// User and password.
+    pub user: Option<(String, String)>,
+}
+
+impl fmt::Debug for EtcdConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = self.user.as_ref().map(|(user, _secret)| user);
+        let mut out = f.debug_struct("EtcdConfig");
+        out.field("endpoints", &self.endpoints).field("tls", &self.tls).field("user", &user).finish()
+    }
+}
+
+/// PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsPaths {
+    /// The authority that signed the servers' certificates.
+    pub ca: Option<PathBuf>,
+    /// Our certificate, if the servers ask for one.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
+/// One way to the store.
+pub(super) struct Endpoint {
+    origin: Origin,
+    client: OnceCell<Client>,
+}
+
+enum Origin {
+    Etcd { endpoint: Box<tonic::transport::Endpoint>, user: Option<(String, String)> },
+    Embedded(Embedded),
+}
+
+impl Endpoint {
+    /// The endpoints of an etcd; nothing is connected yet.
+    pub(super) fn etcd(config: &EtcdConfig) -> Result<Vec<Self>, StoreError> {
+        if config.endpoints.is_empty() {
+            return Err(StoreError::Config { what: "it names no endpoint; expected host:port".into() });
+        }
+        let tls = config.tls.as_ref().map(read_tls).transpose()?;
+        let make = |address: &String| {
+            let endpoint = Box::new(remote(address, tls.clone())?);
+            Ok(Self { origin: Origin::Etcd { endpoint, user: config.user.clone() }, client: OnceCell::new() })
+        };
+        config.endpoints.iter().map(make).collect()
+    }
+
+    /// The embedded server, called as a function: no socket, no HTTP.
+    pub(super) fn embedded(server: &Embedded) -> Self {
+        Self { origin: Origin::Embedded(server.clone()), client: OnceCell::new() }
+    }
+
+    /// The client of this endpoint. With a user, the first call logs in.
+    pub(super) async fn client(&self) -> Result<Client, etcd_client::Error> {
+        let connect = async || match &self.origin {
+            Origin::Embedded(server) => Client::from_channel(Channel::Custom(server.channel()), None).await,
+            Origin::Etcd { endpoint, user } => {
+                // A member that has lost its leader says so instead of going quiet.
+                let mut options =
+                    ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
+                if let Some((user, password)) = user {
+                    options = options.with_user(user, password);
+                }
+                Client::from_channel(Channel::Tonic(endpoint.connect_lazy()), Some(options)).await
+            }
+        };
+        self.client.get_or_try_init(connect).await.cloned()
+    }
+}
+
+fn remote(address: &str, tls: Option<TlsOptions>) -> Result<tonic::transport::Endpoint, StoreError> {
+    let wrong =
+        |why: &str| StoreError::Config { what: format!("endpoint {address:?}: {why}; expected host:port") };
+    let port = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    if port.is_none_or(|(host, port)| host.is_empty() || port == 0) || address.contains('/') {
+        return Err(wrong("it is not a host with a port"));
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("{scheme}://{address}"))
+        .map_err(|error| wrong(&error.to_string()))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    match tls {
+        None => Ok(endpoint),
+        Some(tls) => endpoint.tls_config(tls).map_err(|error| StoreError::Config {
+            what: format!("the TLS files do not fit together: {}", super::error::chain(&error)),
+        }),
+    }
+}
+
+fn read_tls(paths: &TlsPaths) -> Result<TlsOptions, StoreError> {
+    let Some(ca) = &paths.ca else {
+        return Err(StoreError::Config {
+            what: "TLS without a CA file: name the authority that signed the store's certificate".into(),
+        });
+    };
+    let options = TlsOptions::new().ca_certificate(Certificate::from_pem(read_pem("CA", ca)?));
+    match (&paths.cert, &paths.key) {
+        (None, None) => Ok(options),
+        (Some(cert), Some(key)) => {
+            Ok(options.identity(Identity::from_pem(read_pem("certificate", cert)?, read_pem("key", key)?)))
+        }
+        (Some(_), None) | (None, Some(_)) => Err(StoreError::Config {
+            what: "a client certificate and its key belong together: give both, or none".into(),
+        }),
+    }
+}
+
+fn read_pem(role: &'static str, file: &PathBuf) -> Result<Vec<u8>, StoreError> {
+    let text =
+        std::fs::read(file).map_err(|source| StoreError::TlsFile { role, file: file.clone(), source })?;
+    if text.len() > PEM_MAX || !text.windows(11).any(|part| part == b"-----BEGIN ") {
+        return Err(StoreError::Config {
+            what: format!("{role} file {}: it is not a PEM file", file.display()),
+        });
+    }
+    Ok(text)
+}
+
+/// What a failure means for a request.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It never left: another endpoint may be asked without a second thought.
+    NotSent(Cause),
+    /// It may have arrived, and may still be carried out.
+    Lost(Cause),
+    /// The server answered no.
+    No(No),
+}
+
+/// The ways to say no.
+#[derive(Debug)]
+pub(super) enum No {
+    Auth(Cause),
+    LeaseGone,
+    Compacted,
+    TooLarge(String),
+    Other(Cause),
+}
+
+impl Fault {
+    /// The failure of something that had to come first, and changes nothing: logging in.
+    pub(super) fn before_sending(self) -> Self {
+        match self {
+            Self::Lost(cause) | Self::NotSent(cause) => Self::NotSent(cause),
+            Self::No(no) => Self::No(no),
+        }
+    }
+
+    /// The failure in our terms for the caller, of a request that changes nothing.
+    pub(super) fn into_error(self, operation: &'static str, endpoints: String) -> StoreError {
+        match self {
+            Self::NotSent(source) | Self::Lost(source) => StoreError::Away { operation, endpoints, source },
+            Self::No(No::Auth(source)) => StoreError::Auth { operation, endpoints, source },
+            Self::No(No::LeaseGone) => StoreError::LeaseGone { operation, endpoints },
+            Self::No(No::Compacted) => StoreError::Compacted { operation, endpoints },
+            Self::No(No::TooLarge(what)) => StoreError::TooLarge { operation, what },
+            Self::No(No::Other(source)) => StoreError::Refused { operation, endpoints, source },
+        }
+    }
+}
+
+impl From<etcd_client::Error> for Fault {
+    fn from(error: etcd_client::Error) -> Self {
+        use etcd_client::Error as E;
+        match error {
+            E::GRpcStatus(status) => status.into(),
+            E::LeaseKeepAliveError(text) if text.contains("not found") => Self::No(No::LeaseGone),
+            E::IoError(_) | E::TransportError(_) | E::WatchError(_) | E::LeaseKeepAliveError(_) => {
+                Self::Lost(error.into())
+            }
+            E::InvalidArgs(_)
+            | E::InvalidUri(_)
+            | E::Utf8Error(_)
+            | E::ElectError(_)
+            | E::InvalidMetadataValue(_)
+            | E::EndpointError(_)
+            | E::EndpointsNotManaged
+            | E::Internal(_) => Self::No(No::Other(error.into())),
+        }
+    }
+}
+
+impl From<tonic::Status> for Fault {
+    fn from(status: tonic::Status) -> Self {
+        let text = status.message().to_owned();
+        let says = |part: &str| text.contains(part);
+        match status.code() {
+            _ if never_connected(&status) => Self::NotSent(status.into()),
+            Code::Unauthenticated | Code::PermissionDenied => Self::No(No::Auth(status.into())),
+            // etcd answers these with InvalidArgument or FailedPrecondition.
+            _ if says("authentication") || says("user name is empty") => Self::No(No::Auth(status.into())),
+            Code::NotFound if says("lease not found") => Self::No(No::LeaseGone),
+            Code::OutOfRange if says("compacted") => Self::No(No::Compacted),
+            _ if says("too large") => Self::No(No::TooLarge(text)),
+            Code::Unavailable
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Unknown
+            | Code::Internal
+            | Code::Aborted => Self::Lost(status.into()),
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::DataLoss => Self::No(No::Other(status.into())),
+        }
+    }
+}
+
+/// Whether the request failed because no connection came about.
+fn never_connected(status: &tonic::Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

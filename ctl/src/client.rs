@@ -1,0 +1,108 @@
+//! The connection to the agent.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use ovnet_proto::v1::agent_client::AgentClient;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+use crate::failure::{Failure, chain};
+
+/// A client of the agent.
+pub(crate) type Agent = AgentClient<Channel>;
+
+/// Where the agent listens unless told otherwise.
+pub(crate) const DEFAULT_HOST: &str = "unix:///run/ovnet/api.sock";
+/// How long the agent may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long the agent may take to answer a call; an attachment waits for other nodes and for the store.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Largest answer: room for 100,000 endpoints.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// The address of an agent: `unix:///path` or a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostAddress {
+    socket: PathBuf,
+}
+
+impl HostAddress {
+    /// The path of the socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl FromStr for HostAddress {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = if text.is_empty() { DEFAULT_HOST } else { text };
+        let path = text.strip_prefix("unix://").unwrap_or(text);
+        if !path.starts_with('/') {
+            return Err(format!(
+                "expected {DEFAULT_HOST} or another absolute path of a unix socket; agents listen on nothing else"
+            ));
+        }
+        Ok(Self { socket: path.into() })
+    }
+}
+
+/// Connects to the agent at `host`.
+///
+/// # Errors
+/// [`Failure::Unreachable`], with the path, what is wrong and what to do.
+pub(crate) async fn connect(host: &HostAddress) -> Result<Agent, Failure> {
+    let path = host.socket();
+    let stream = match tokio::time::timeout(CONNECT, UnixStream::connect(path)).await {
+        Ok(connected) => connected.map_err(|cause| unreachable(path, &cause))?,
+        Err(_elapsed) => return Err(unreachable(path, &io::ErrorKind::TimedOut.into())),
+    };
+    // One connection serves one command: when it breaks, the command ends rather than asks twice.
+    let mut stream = Some(TokioIo::new(stream));
+    let connector = service_fn(move |_uri: Uri| {
+        let next = stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset));
+        std::future::ready(next)
+    });
+    let endpoint = Endpoint::from_static("http://ovagent").timeout(ANSWER);
+    let channel = endpoint.connect_with_connector(connector).await.map_err(|cause| {
+        Failure::Unreachable(format!("no answer from the agent at {}: {}", path.display(), chain(&cause)))
+    })?;
+    Ok(AgentClient::new(channel).max_decoding_message_size(MAX_ANSWER))
+}
+
+fn unreachable(path: &Path, cause: &io::Error) -> Failure {
+    let hints = [
+        (io::ErrorKind::NotFound, "is ovagent running? systemctl status ovagent"),
+        (io::ErrorKind::ConnectionRefused, "ovagent has ended; systemctl status ovagent"),
+        (io::ErrorKind::PermissionDenied, "run as root, or join the group that owns the socket"),
+        (io::ErrorKind::TimedOut, "ovagent does not accept connections; systemctl status ovagent"),
+    ];
+    let hint = hints.iter().find(|(kind, _hint)| *kind == cause.kind()).map_or(
+        "give the socket of a running agent with --host unix:///path or OVCTL_HOST",
+        |(_kind, hint)| *hint,
+    );
+    Failure::Unreachable(format!("cannot reach the agent at {}: {cause}: {hint}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_unix_url_or_an_absolute_path() {
+        let socket = |text: &str| text.parse::<HostAddress>().map(|host| host.socket);
+        assert_eq!(socket("unix:///run/a.sock"), Ok("/run/a.sock".into()));
+        assert_eq!(socket("/run/a.sock"), Ok("/run/a.sock".into()));
+        assert_eq!(socket(""), Ok("/run/ovnet/api.sock".into()));
+        for bad in ["tcp://10.0.0.1:1", "run/a.sock", "unix://run/a.sock"] {
+            assert!(socket(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `ovctl enter-sandbox`: joins a sandbox's network namespace, sees to hostname, hosts, resolv.conf and /sys in mount and UTS
+//! namespaces of its own, and becomes the command.
+
+use std::{
+    ffi::OsString,
+    fs::{File, OpenOptions},
+    io,
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use clap::Args;
+use nix::{
+    fcntl::OFlag,
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+    sys::statvfs::{FsFlags, statvfs},
+    unistd::{sethostname, setsid},
+};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use super::{
+    report::{Address, NotStarted},
+    user::Identity,
+};
+use crate::{
+    failure::{Exit, Failure},
+    output::say,
+};
+
+/// The sandbox cannot be entered.
+const CANNOT_ENTER: u8 = 125;
+/// The command is there and cannot be executed.
+const NOT_EXECUTABLE: u8 = 126;
+/// There is no such command.
+const NOT_FOUND: u8 = 127;
+/// What each sandbox has of its own in /etc, if the host has it.
+const FILES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
+
+/// `enter-sandbox`
+#[derive(Args, Debug)]
+pub(crate) struct Enter {
+    /// The network namespace
+    #[arg(long, value_name = "PATH")]
+    netns: PathBuf,
+    /// Directory with hosts, resolv.conf and hostname
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
+    /// The hostname
+    #[arg(long)]
+    hostname: Option<String>,
+    /// The working directory
+    #[arg(long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+    /// Whom to run the command as
+    #[arg(long)]
+    user: Option<String>,
+    /// Leave the terminal
+    #[arg(long)]
+    detach: bool,
+    /// Where to tell what is wrong, if not on standard error
+    #[arg(long, value_name = "PID:DESCRIPTOR")]
+    report: Option<Address>,
+    /// The command
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Enter {
+    /// Becomes the command: comes back only if that fails.
+    ///
+    /// # Errors
+    /// Whatever could not be done, if there is no pipe to tell it through.
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
+        let mut pipe = match self.report.map(Address::open).transpose() {
+            Ok(pipe) => pipe,
+            Err(cause) => {
+                return Err(Failure::local("open the pipe to the ovctl that started this one")(cause));
+            }
+        };
+        let failed = self.enter();
+        if pipe.as_mut().is_some_and(|pipe| failed.send(pipe).is_ok()) {
+            return Ok(Exit(failed.status));
+        }
+        Err(Failure::NotStarted { status: failed.status, message: failed.message })
+    }
+
+    fn enter(&self) -> NotStarted {
+        match self.prepare() {
+            Ok(mut command) => {
+                let cause = command.exec();
+                let name = Path::new(command.get_program());
+                if !exists(name) {
+                    let message = format!("cannot run {}: command not found", name.display());
+                    return NotStarted { status: NOT_FOUND, message };
+                }
+                NotStarted {
+                    status: NOT_EXECUTABLE,
+                    message: format!("cannot run {}: {cause}", name.display()),
+                }
+            }
+            Err(message) => NotStarted { status: CANNOT_ENTER, message },
+        }
+    }
+
+    /// All but the last step.
+    fn prepare(&self) -> Result<Command, String> {
+        // While the host's /etc is still in sight.
+        let identity = self.user.as_deref().map(Identity::resolve).transpose()?;
+        if self.detach {
+            setsid().map_err(because("leave the terminal"))?;
+        }
+        let netns = File::open(&self.netns)
+            .map_err(because(format!("open the network namespace {}", self.netns.display())))?;
+        setns(&netns, CloneFlags::CLONE_NEWNET)
+            .map_err(because(format!("enter the network namespace {}", self.netns.display())))?;
+        drop(netns);
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS)
+            .map_err(because("make mount and UTS namespaces"))?;
+        // What the host mounts from now on shows up here, and nothing that we mount shows up there.
+        attach(None, Path::new("/"), None, MsFlags::MS_REC | MsFlags::MS_SLAVE)
+            .map_err(because("make the mounts below / one-way"))?;
+        self.bind_files()?;
+        if let Err(cause) = remount_sys() {
+            say(&format!("warning: /sys shows the host's interfaces, not the sandbox's: {cause}"));
+        }
+        if let Some(hostname) = self.hostname.as_deref().filter(|name| !name.is_empty()) {
+            sethostname(hostname).map_err(because(format!("set the hostname {hostname:?}")))?;
+        }
+        let mut words = self.command.iter();
+        let mut command = Command::new(words.next().ok_or("no command was given")?);
+        command.args(words);
+        if let Some(identity) = identity {
+            identity.assume().map_err(because("become the user"))?;
+            command.env("HOME", &identity.home);
+        }
+        if let Some(dir) = &self.workdir {
+            std::env::set_current_dir(dir)
+                .map_err(because(format!("change into the directory {}", dir.display())))?;
+        }
+        Ok(command)
+    }
+
+    fn bind_files(&self) -> Result<(), String> {
+        let Some(dir) = &self.files else { return Ok(()) };
+        for file in FILES {
+            let (own, place) = (dir.join(file), Path::new("/etc").join(file));
+            if own.exists() && place.exists() {
+                attach(Some(&own), &place, None, MsFlags::MS_BIND).map_err(because(format!(
+                    "mount {} over {}",
+                    own.display(),
+                    place.display()
+                )))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether there is such a command: a path, or a name in one of PATH's directories. The kernel's own answer blurs
+/// that: a directory of PATH that one may not search makes it "permission denied".
+fn exists(command: &Path) -> bool {
+    if command.components().count() > 1 || command.is_absolute() {
+        return command.exists();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(command).exists())
+}
+
+/// The text of an error for what was tried.
+fn because<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> String {
+    let what = what.into();
+    move |cause| format!("cannot {what}: {}", cause.into())
+}
+
+fn attach(source: Option<&Path>, target: &Path, kind: Option<&str>, flags: MsFlags) -> nix::Result<()> {
+    mount(source, target, kind, flags, None::<&str>)
+}
+
+/// Mounts sysfs anew, which shows the interfaces of the namespace that mounts it, with the host's cgroups in their
+/// place again.
+fn remount_sys() -> Result<(), String> {
+    let (sys, cgroup) = (Path::new("/sys"), Path::new("/sys/fs/cgroup"));
+    if !sys.join("class/net").exists() {
+        return Ok(());
+    }
+    // A read-only /sys stays so.
+    let read_only = statvfs(sys).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY));
+    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    flags.set(MsFlags::MS_RDONLY, read_only);
+    let path_only = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
+    let cgroups = OpenOptions::new().read(true).custom_flags(path_only).open(cgroup).ok();
+    attach(Some(Path::new("sysfs")), sys, Some("sysfs"), flags).map_err(because("mount sysfs"))?;
+    if let Some(cgroups) = cgroups {
+        let hidden = PathBuf::from(format!("/proc/self/fd/{}", cgroups.as_raw_fd()));
+        attach(Some(&hidden), cgroup, None, MsFlags::MS_BIND | MsFlags::MS_REC)
+            .map_err(because("keep /sys/fs/cgroup"))?;
+    }
+    Ok(())
+}

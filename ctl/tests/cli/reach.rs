@@ -1,0 +1,126 @@
+//! What ovctl does when the agent is away, refuses, or ends, and with bad usage.
+
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    process::{Command, Stdio},
+};
+
+use ovnet_proto::v1 as pb;
+
+use crate::{
+    agent::AWAY,
+    fake::{Fake, Told, World, ovctl, program},
+};
+
+#[test]
+fn an_agent_that_is_not_there_is_told_with_its_path_and_status_3() {
+    let told =
+        Told::of(ovctl().args(["--host", "unix:///nowhere/api.sock", "network", "ls"]).output().unwrap());
+    assert_eq!(told.out, "");
+    let error = told.failed(3);
+    assert!(error.starts_with("ovctl: cannot reach the agent at /nowhere/api.sock: No such file"), "{error}");
+    assert!(error.ends_with("is ovagent running? systemctl status ovagent\n"), "{error}");
+}
+
+#[test]
+fn an_agent_that_has_ended_is_told_with_status_3() {
+    let mut fake = Fake::start(World::default());
+    fake.kill();
+    let error = fake.ask("network ls", &[]).failed(3);
+    assert!(error.contains("Connection refused") && error.contains("ovagent has ended"), "{error}");
+}
+
+#[test]
+fn a_store_that_is_away_is_a_refusal_of_the_agent() {
+    let mut world = World::default();
+    world.refusals.insert("ListNetworks", AWAY);
+    let fake = Fake::start(world);
+    assert_eq!(fake.ask("network ls", &[]).failed(1), format!("ovctl: {}\n", AWAY.1));
+}
+
+#[test]
+fn an_agent_that_ends_during_a_call_is_told_with_status_3() {
+    let mut fake = Fake::start(World { events: vec![pb::Event::default()], ..World::default() });
+    let mut child =
+        fake.command().arg("events").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    fake.kill();
+    let error = Told::of(child.wait_with_output().unwrap()).failed(3);
+    assert!(error.starts_with("ovctl: the connection to the agent broke"), "{error}");
+}
+
+#[test]
+fn bad_usage_has_status_2_and_a_hint() {
+    let error = Told::of(ovctl().args(["network", "lst"]).output().unwrap()).failed(2);
+    assert!(error.contains("similar") && error.contains("'ls'"), "{error}");
+    let error =
+        Told::of(ovctl().args(["--host", "tcp://10.0.0.1:1", "network", "ls"]).output().unwrap()).failed(2);
+    assert!(error.contains("unix:///run/ovnet/api.sock"), "{error}");
+    let error = Told::of(ovctl().args(["network", "ls", "--format", "{{.Name"]).output().unwrap()).failed(2);
+    assert!(error.contains("expected }}"), "{error}");
+}
+
+#[test]
+fn the_host_may_be_a_bare_path() {
+    let fake = Fake::start(World::default());
+    let socket = fake.dir().join("api.sock");
+    Told::of(ovctl().arg("-H").arg(socket).args(["network", "ls", "-q"]).output().unwrap()).done();
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let entry =
+        pb::StoreEntry { key: "k".into(), json: format!("\"{}\"", "x".repeat(4096)), ..Default::default() };
+    let fake = Fake::start(World { store: vec![entry; 200], ..World::default() });
+    let mut child =
+        fake.command().args(["store", "dump"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut reader = child.stdout.take().unwrap();
+    reader.read_exact(&mut [0; 8]).unwrap();
+    drop(reader);
+    let told = Told::of(child.wait_with_output().unwrap());
+    assert_eq!((told.status, told.err.as_str()), (Some(0), ""));
+}
+
+/// ovctl for somebody without rights: as nobody if we are root, else as ourselves.
+fn powerless(dir: &std::path::Path) -> Command {
+    if !nix::unistd::geteuid().is_root() {
+        return ovctl();
+    }
+    // The build may lie where nobody may look. Another process copies it: a file that is open for writing in this one
+    // is so for a moment in each process that another test starts, and cannot be executed then.
+    let copy = dir.join("ovctl");
+    assert!(Command::new("cp").arg(program()).arg(&copy).status().unwrap().success());
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(copy);
+    command.uid(65534).gid(65534).env_remove("OVCTL_HOST");
+    command
+}
+
+#[test]
+fn a_socket_that_one_may_not_open_is_told_with_status_3() {
+    let fake = Fake::start(World::default());
+    let place = tempfile::tempdir().unwrap();
+    let closed = if nix::unistd::geteuid().is_root() { 0o700 } else { 0 };
+    fs::set_permissions(fake.dir(), fs::Permissions::from_mode(closed)).unwrap();
+    let output = powerless(place.path()).args(["-H", &fake.host(), "network", "ls"]).output();
+    fs::set_permissions(fake.dir(), fs::Permissions::from_mode(0o700)).unwrap();
+    let error = Told::of(output.unwrap()).failed(3);
+    assert!(
+        error.contains("Permission denied") && error.contains("run as root, or join the group"),
+        "{error}"
+    );
+}
+
+#[test]
+fn run_and_exec_without_privilege_create_nothing() {
+    let fake = Fake::start(World::default());
+    let place = tempfile::tempdir().unwrap();
+    for words in [["run", "--", "true"], ["exec", "box", "true"]] {
+        let output = powerless(place.path()).args(["-H", &fake.host()]).args(words).output();
+        let error = Told::of(output.unwrap()).failed(1);
+        assert!(error.contains("CAP_SYS_ADMIN") && error.contains("run it as root"), "{error}");
+    }
+    assert!(fake.calls().is_empty());
+}
