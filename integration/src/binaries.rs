@@ -52,14 +52,14 @@ pub fn build() -> Result<()> {
     let profile = profile_dir()?;
     let target = profile.parent().context("the target directory")?;
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "-p", "ovagent", "-p", "ovctl", "--bins", "--target-dir"]).arg(target);
+    command.args(["build", "--quiet", "--workspace", "--bins", "--target-dir"]).arg(target);
     if profile.ends_with("release") {
         command.arg("--release");
     }
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     let status = command.status().context("run cargo build")?;
     if !status.success() {
-        bail!("cargo build -p ovagent -p ovctl ended with {status}");
+        bail!("cargo build --workspace --bins ended with {status}");
     }
     Ok(())
 }

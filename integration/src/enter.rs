@@ -108,7 +108,12 @@ fn init() -> Result<()> {
 fn again(stage: &str) -> Result<Command> {
     let program = env::current_exe().context("find this program")?;
     let mut command = Command::new(program);
-    command.args(env::args_os().skip(1)).env(STAGE, stage);
+    // ip, nft, bridge and sysctl are in directories that not every user has in PATH.
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    if stage == "init" {
+        path.push(":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin");
+    }
+    command.args(env::args_os().skip(1)).env(STAGE, stage).env("PATH", path);
     Ok(command)
 }
 

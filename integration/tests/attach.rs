@@ -171,7 +171,7 @@ fn taken(lab: &Lab) -> Result<()> {
 
 fn names(lab: &Lab) -> Result<()> {
     let create = ["network", "create", "--subnet", "10.9.0.0/24", "same"];
-    let outcomes = together(lab, |host| Ok(host.ovctl(&create)?))?;
+    let outcomes = together(lab, |host| host.ovctl(&create))?;
     let won = outcomes.iter().filter(|done| done.status.success()).count();
     ensure!(won == 1, "{won} networks of one name: {outcomes:?}");
     for lost in outcomes.iter().filter(|done| !done.status.success()) {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -160,7 +160,7 @@ impl Host {
                 Err(error) => Ok(Poll::Pending(format!("{error:#}"))),
             }
         });
-        ready.with_context(|| format!("the end of its log:\n{}", self.log_tail()))
+        ready.map_err(|error| anyhow!("{error:#}; the end of its log:\n{}", self.log_tail()))
     }
 
     /// Wait until this host's agent sees `count` nodes alive.
