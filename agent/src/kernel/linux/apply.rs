@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use nix::errno::Errno;
 
 use super::{
-    birth, link_row::parse, links, named, namespace::Namespace, nft, refusal::Refusal, routes, rows,
-    socket::Request, sysctl,
+    batch::Request, birth, link_row::parse, links, named, namespace::Namespace, nft, refusal::Refusal,
+    routes, rows, sysctl,
 };
 use crate::{
     kernel::{
@@ -62,11 +62,11 @@ pub(super) fn apply(dir: &Path, ops: Vec<Op>) -> Result<(), ApplyError> {
             None => vec![],
         };
         for (op, outcome) in run.into_iter().zip(outcomes) {
-            if let Err(failure) = outcome {
-                if let Some(error) = failure.into_error(op) {
-                    broken.note(op);
-                    failures.push((op.clone(), error));
-                }
+            if let Err(failure) = outcome
+                && let Some(error) = failure.into_error(op)
+            {
+                broken.note(op);
+                failures.push((op.clone(), error));
             }
         }
     }
@@ -116,11 +116,14 @@ impl Failure {
 
 /// The driver that a new link needs.
 fn driver(op: &Op) -> Option<(&'static str, &'static str)> {
-    match op {
-        Op::AddLink(_, LinkKind::Bridge) => Some(("bridges", "CONFIG_BRIDGE (modprobe bridge)")),
-        Op::AddLink(_, LinkKind::Vxlan(_)) => Some(("vxlan devices", "CONFIG_VXLAN (modprobe vxlan)")),
-        Op::AddVeth(..) => Some(("veth pairs", "CONFIG_VETH (modprobe veth)")),
-        _ => None,
+    if matches!(op, Op::AddVeth(..)) {
+        return Some(("veth pairs", "CONFIG_VETH (modprobe veth)"));
+    }
+    let Op::AddLink(_, kind) = op else { return None };
+    match kind {
+        LinkKind::Bridge => Some(("bridges", "CONFIG_BRIDGE (modprobe bridge)")),
+        LinkKind::Vxlan(_) => Some(("vxlan devices", "CONFIG_VXLAN (modprobe vxlan)")),
+        LinkKind::Veth | LinkKind::Other(_) => None,
     }
 }
 
@@ -140,9 +143,9 @@ type Outcome = Result<(), Failure>;
 fn set_sysctls(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Outcome> {
     let values: Vec<(&str, &str)> = run
         .iter()
-        .filter_map(|op| match op {
-            Op::SetSysctl(_, key, value) => Some((key.as_str(), value.as_str())),
-            _ => None,
+        .filter_map(|op| {
+            let Op::SetSysctl(_, key, value) = op else { return None };
+            Some((key.as_str(), value.as_str()))
         })
         .collect();
     let outcomes = session.namespace(netns).and_then(|namespace| sysctl::write_all(namespace, &values));

@@ -14,7 +14,7 @@ use netlink_packet_route::{
     },
 };
 
-use super::{refusal::Refusal, socket::Request};
+use super::{batch::Request, refusal::Refusal};
 use crate::{
     model::{IfName, Mac},
     plan::{

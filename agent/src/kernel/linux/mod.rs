@@ -5,6 +5,7 @@
 
 mod apply;
 mod attributes;
+mod batch;
 mod birth;
 mod facts;
 mod hanging;
