@@ -246,3 +246,29 @@ pub(super) async fn pair_rate() -> Outcome {
     eprintln!("medians: a sandbox with its endpoint {adding:?}, a look at both ends {looking:?}");
     told(adding.as_millis() < 100 && looking.as_millis() < 20, || format!("{adding:?} {looking:?}"))
 }
+
+/// Fifty endpoints go in the time of a few, and what is not ours stays.
+pub(super) async fn many_removals() -> Outcome {
+    let kernel = LinuxKernel::new(NETNS_DIR);
+    let netns = named("ovk-many");
+    let pair = |number: u8| {
+        (new(&netns, &format!("ep{number}"), number), new(&netns, &format!("pe{number}"), number))
+    };
+    let mut ops = vec![Op::AddNetns(netns.clone(), mark("netns"))];
+    ops.extend((1..=50).map(pair).map(|(a, b)| Op::AddVeth(a, b)));
+    apply(&kernel, ops).await?;
+    sh("ip netns exec ovk-many ip link add theirs type veth peer name others")?;
+    let start = Instant::now();
+    let theirs = Op::RemoveLink(new(&netns, "theirs", 1).at);
+    let mut ops: Vec<Op> =
+        (1..=50).map(pair).flat_map(|(a, b)| [Op::RemoveLink(a.at), Op::RemoveLink(b.at)]).collect();
+    ops.insert(7, theirs.clone());
+    let outcome = kernel.apply(ops).await;
+    let took = start.elapsed();
+    let left = sh("ip netns exec ovk-many ip -br link")?;
+    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
+    eprintln!("50 pairs removed in {took:?}");
+    told(!left.contains("ep") && !left.contains("pe") && left.contains("theirs"), || left)?;
+    let failures = outcome.err().map(|error| error.failures).unwrap_or_default();
+    told(failures.len() == 1 && failures[0].0 == theirs, || format!("{failures:?}"))
+}

@@ -41,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         Trial::test("a_vni_that_somebody_uses_is_told", || run(devices::vni_in_use())),
         Trial::test("an_ipv6_address_is_usable_at_once", || run(devices::no_delay())),
         Trial::test("an_endpoint_is_made_quickly", || run(devices::pair_rate())),
+        Trial::test("many_links_go_at_the_price_of_one", || run(devices::many_removals())),
         Trial::test("ten_thousand_rows_are_quick", || run(devices::rates())),
     ]);
     // One after the other: they share the host's namespace.

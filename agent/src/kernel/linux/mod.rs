@@ -16,6 +16,7 @@ mod named;
 mod namespace;
 mod nft;
 mod refusal;
+mod removal;
 mod routes;
 mod rows;
 mod socket;
