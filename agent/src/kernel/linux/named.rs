@@ -23,6 +23,7 @@ use super::{
     links, look,
     namespace::{Namespace, open_file},
     refusal::Refusal,
+    removal,
     socket::Rtnl,
 };
 use crate::{
@@ -180,7 +181,6 @@ fn remove_links(namespace: &mut Namespace) -> Result<(), Refusal> {
             && matches!(row.link.kind, LinkKind::Vxlan(_) | LinkKind::Veth)
     };
     let rows = look::dump(namespace)?;
-    let removals = rows.iter().filter(|row| ours(row)).map(|row| links::remove(row.index)).collect();
-    let failed = |refusal: &Refusal| !refusal.is_absence();
-    namespace.rtnl.submit(removals).into_iter().flatten().find(failed).map_or(Ok(()), Err)
+    let indexes: Vec<u32> = rows.iter().filter(|row| ours(row)).map(|row| row.index).collect();
+    removal::remove(namespace, &indexes).into_iter().collect()
 }
