@@ -1,5 +1,7 @@
 //! What every store must do, checked on each kind of them: reads, changes, leases. `store_follow.rs` has following.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod store_support;
 
 use std::{sync::atomic::Ordering, time::Duration};

@@ -1,5 +1,7 @@
 //! Following a store through everything that can happen to it, on each kind of store.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod store_support;
 
 use std::{collections::BTreeMap, time::Duration};
