@@ -53,6 +53,7 @@ contract!([served etcd][
     following_stops_when_told
     a_killed_store_that_comes_back_is_followed_on
     a_hung_store_is_noticed_and_followed_on
+    an_idle_follower_stays_connected
     another_store_in_its_place_is_taken_over_as_a_snapshot
     a_held_key_survives_an_outage_longer_than_its_lease
 ]);
@@ -251,6 +252,16 @@ async fn a_hung_store_is_noticed_and_followed_on(subject: Subject) {
     following.connected().await;
     write(subject.store.clone(), 1, 0..1).await;
     gather(&mut following, 2, &mut BTreeMap::new()).await;
+}
+
+async fn an_idle_follower_stays_connected(subject: Subject) {
+    let mut following = Following::new(&subject.store, KeyRange::followed());
+    following.snapshot().await;
+    following.connected().await;
+    // A server that is pinged too often closes the connection after some 8 s.
+    let lost = following.status.wait_for(|status| *status != StoreStatus::Connected);
+    let lost = tokio::time::timeout(Duration::from_secs(14), lost).await;
+    assert!(lost.is_err(), "{:?}", lost.unwrap().unwrap().clone());
 }
 
 async fn another_store_in_its_place_is_taken_over_as_a_snapshot(subject: Subject) {
