@@ -128,7 +128,11 @@ pub(super) fn tidy(dir: &Path) -> Result<(), Refusal> {
             Ok(()) | Err(Errno::EINVAL) => {}
             Err(error) => return Err(Refusal::new(error, "cannot unmount it")),
         }
-        fs::remove_dir(dir)?;
+        match fs::remove_dir(dir) {
+            // Another mount namespace has it mounted: it is not ours alone.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            removed => removed?,
+        }
     }
     Ok(())
 }
