@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use super::{identity, lock, stores};
 use crate::{
     config::{Config, StoreConfig},
+    convert::Record,
     kernel::{Kernel, LinuxKernel},
-    model::NodeId,
+    model::{AddressOwner, Endpoint, NodeId},
     plan::{
         netns_of,
         op::Op,
@@ -20,7 +21,7 @@ use crate::{
         state::{Look, LookAt, Netns, State},
     },
     reconcile::marked_units,
-    store::{Commit, Embedded, Key, KeyRange, Store},
+    store::{Commit, Embedded, Entry, Key, KeyRange, Store},
 };
 
 /// How long the cluster's store is waited for.
@@ -111,23 +112,16 @@ async fn forget(config: &Config) {
 
 async fn forget_node(store: &Store, id: NodeId) -> Result<()> {
     let all = store.list(&KeyRange::everything()).await?;
+    let endpoint =
+        |entry: &Entry| Endpoint::from_bytes(&entry.value).ok().filter(|endpoint| endpoint.node == id);
+    let is_endpoint = |entry: &&Entry| matches!(entry.key.parse(), Ok(Key::Endpoint(..)));
+    let endpoints: Vec<Endpoint> = all.entries.iter().filter(is_endpoint).filter_map(endpoint).collect();
     let mut commit = Commit::new().delete(Key::Node(id)).delete(Key::Alive(id));
     let mut pending = 2;
     for entry in &all.entries {
         let Ok(key) = entry.key.parse::<Key>() else { continue };
-        if !belongs(&key, &entry.value, id) {
+        if !belongs(&key, &entry.value, id, &endpoints) {
             continue;
-        }
-        if let Key::Endpoint(network, endpoint) = &key {
-            for other in &all.entries {
-                if let Ok(Key::EndpointName(of, name)) = other.key.parse::<Key>()
-                    && of == *network
-                    && other.value == endpoint.to_string()
-                {
-                    commit = commit.delete(Key::EndpointName(of, name));
-                    pending += 1;
-                }
-            }
         }
         commit = commit.delete(key);
         pending += 1;
@@ -142,21 +136,22 @@ async fn forget_node(store: &Store, id: NodeId) -> Result<()> {
     Ok(())
 }
 
-fn belongs(key: &Key, value: &[u8], id: NodeId) -> bool {
-    use crate::{
-        convert::Record,
-        model::{AddressOwner, Endpoint},
-    };
+/// Whether a record is this node's, or one of its endpoints'.
+fn belongs(key: &Key, value: &[u8], id: NodeId, endpoints: &[Endpoint]) -> bool {
     match key {
-        Key::Endpoint(..) => Endpoint::from_bytes(value).is_ok_and(|endpoint| endpoint.node == id),
-        Key::Member(_, node) => *node == id,
-        Key::Address(..) => {
-            AddressOwner::from_bytes(value).is_ok_and(|owner| owner == AddressOwner::Node(id))
+        Key::Endpoint(_, endpoint) => endpoints.iter().any(|own| own.id == *endpoint),
+        Key::EndpointName(network, name) => {
+            endpoints.iter().any(|own| own.network == *network && own.name == *name)
         }
+        Key::Member(_, node) => *node == id,
+        Key::Address(..) => match AddressOwner::from_bytes(value) {
+            Ok(AddressOwner::Endpoint(owner)) => endpoints.iter().any(|own| own.id == owner),
+            Ok(AddressOwner::Node(owner)) => owner == id,
+            Ok(AddressOwner::Reserved(_)) | Err(_) => false,
+        },
         Key::Network(_)
         | Key::NetworkName(_)
         | Key::Vni(_)
-        | Key::EndpointName(..)
         | Key::Node(_)
         | Key::Alive(_)
         | Key::Pool(_)
