@@ -6,15 +6,24 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result};
-use tokio::net::UnixListener;
+use anyhow::{Context, Result, bail};
+use tokio::net::{UnixListener, UnixStream};
 
-/// Listen at `run_dir/api.sock`, for root, and for `group` if given. The state directory's lock is held, so a socket that
-/// is there is a dead agent's.
-pub(super) fn listen(run_dir: &Path, group: Option<&str>) -> Result<UnixListener> {
+/// Listen at `run_dir/api.sock`, for root, and for `group` if given. A socket that nobody listens at is a dead agent's;
+/// one that answers is that of an agent with another state directory.
+pub(super) async fn listen(run_dir: &Path, group: Option<&str>) -> Result<UnixListener> {
     fs::create_dir_all(run_dir)
         .with_context(|| format!("cannot make the run directory {}", run_dir.display()))?;
     let path = run_dir.join("api.sock");
+    if let Ok(answer) = UnixStream::connect(&path).await {
+        let pid = answer.peer_cred().ok().and_then(|holder| holder.pid());
+        bail!(
+            "the run directory {} is in use by another ovagent{}: stop that one, or give this one a directory of its own \
+             with --run-dir",
+            run_dir.display(),
+            pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+        );
+    }
     match fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot remove the old socket {}", path.display()));
@@ -34,4 +43,23 @@ pub(super) fn listen(run_dir: &Path, group: Option<&str>) -> Result<UnixListener
             .with_context(|| format!("cannot give {} to {name}", path.display()))?;
     }
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_of_a_running_agent_is_left_alone_and_that_of_a_dead_one_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = listen(dir.path(), None).await.unwrap();
+        let refusal = listen(dir.path(), None).await.unwrap_err().to_string();
+        assert!(refusal.contains("in use by another ovagent (pid "), "{refusal}");
+        assert!(
+            UnixStream::connect(dir.path().join("api.sock")).await.is_ok(),
+            "the first one still listens"
+        );
+        drop(first);
+        listen(dir.path(), None).await.unwrap();
+    }
 }
