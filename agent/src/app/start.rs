@@ -65,7 +65,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
     };
     let stores = stores::open(&config).await?;
     let socket = bind_gossip(vtep, config.gossip_port).await?;
-    let api = server::listen(&config.run_dir, config.api_group.as_deref())?;
+    let api = server::listen(&config.run_dir, config.api_group.as_deref()).await?;
     let mut tasks = Tasks::new();
     let gossip = start_gossip(&mut tasks, socket, &node);
     let parts = Parts { config, kernel, stores, gossip, node };
@@ -189,8 +189,9 @@ fn follow_both(tasks: &mut Tasks, world: &Arc<World>, stores: &Stores) -> watch:
     seen
 }
 
-/// Say in the log when the store goes and comes.
+/// Say in the log when the store goes and comes, once each: while it is away, every try fails in words of its own.
 async fn tell_store(mut status: watch::Receiver<StoreStatus>, stop: tokio_util::sync::CancellationToken) {
+    let mut away = false;
     loop {
         // The newest value stays in the channel when this is cut short.
         let changed = tokio::select! {
@@ -203,8 +204,13 @@ async fn tell_store(mut status: watch::Receiver<StoreStatus>, stop: tokio_util::
         }
         match &*status.borrow_and_update() {
             StoreStatus::Starting => {}
-            StoreStatus::Connected => tracing::info!("the store is there"),
+            StoreStatus::Connected => {
+                away = false;
+                tracing::info!("the store is there");
+            }
+            StoreStatus::Away { error, .. } if away => tracing::debug!(%error, "the store is still away"),
             StoreStatus::Away { error, .. } => {
+                away = true;
                 tracing::warn!(%error, "the store is away: networks go on as they are, changes must wait");
             }
         }
