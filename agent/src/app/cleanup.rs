@@ -20,7 +20,7 @@ use crate::{
         plan,
         state::{Look, LookAt, Netns, State},
     },
-    reconcile::marked_units,
+    reconcile::{chain, marked_units},
     store::{Commit, Embedded, Entry, Key, KeyRange, Store},
 };
 
@@ -41,9 +41,15 @@ pub(super) async fn run(config: Config) -> Result<()> {
     }
     let path = config.state_dir.join("store.redb");
     if path.exists() {
-        let embedded =
-            Embedded::open(Some(&path)).with_context(|| format!("cannot open {}", path.display()))?;
-        steps += restore(&kernel, &Store::embedded(&embedded)).await?;
+        match Embedded::open(Some(&path)) {
+            Ok(embedded) => steps += restore(&kernel, &Store::embedded(&embedded)).await?,
+            // It goes all the same: a damaged one is a reason to clean up.
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "the embedded store cannot be read: settings that the agent changed stay as they are (sysctl \
+                 net.ipv4.ip_forward, net.ipv6.conf.all.forwarding, …)"
+            ),
+        }
     }
     forget(&config).await;
     kernel.tidy().await.context("cannot tidy the netns directory")?;

@@ -17,6 +17,9 @@ pub(super) struct Lock {
 
 /// Take the state directory, making it if need be.
 pub(super) fn take(state_dir: &Path) -> Result<Lock> {
+    if state_dir.exists() && !state_dir.is_dir() {
+        bail!("the state directory {} is no directory: name another with --state-dir", state_dir.display());
+    }
     fs::create_dir_all(state_dir)
         .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
     let path = state_dir.join("lock");

@@ -21,7 +21,8 @@ pub(super) struct Stores {
 /// Open both. A cluster's store that is away is no error: it is waited for.
 pub(super) async fn open(config: &Config) -> Result<Stores> {
     let path = config.state_dir.join("store.redb");
-    let embedded = Embedded::open(Some(&path)).with_context(|| format!("cannot open {}", path.display()))?;
+    let embedded = Embedded::open(Some(&path))
+        .context("no embedded store (if its file is damaged, ovagent cleanup lets this node start anew)")?;
     let local = Store::embedded(&embedded);
     let (global, listener) = match &config.store {
         StoreConfig::Local => (local.clone(), None),
