@@ -1,7 +1,7 @@
 //! The configuration file: flat TOML whose keys are the settings' names.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read},
     path::Path,
@@ -48,13 +48,21 @@ pub(super) fn parse(
 ) -> BTreeMap<&'static str, Vec<Text>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+    let mut unreadable = BTreeSet::new();
     for error in &errors {
         let at = line(error.span().map_or(0, |span| span.start));
+        // What the parser makes of the rest of such a line helps nobody.
+        if !unreadable.insert(at) {
+            continue;
+        }
         mistakes.push(mistake("", path, at, (None, error.message().into())));
     }
     let mut texts = BTreeMap::new();
     for (name, value) in table.get_ref() {
         let at = line(name.span().start);
+        if unreadable.contains(&at) {
+            continue;
+        }
         let Some(key) = key::ALL.iter().find(|key| key.name == name.get_ref()) else {
             mistakes.push(mistake(name.get_ref(), path, at, (None, unknown(name.get_ref()))));
             continue;

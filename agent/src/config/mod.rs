@@ -101,12 +101,17 @@ fn assemble(verb: Verb, settings: &mut settings::Settings) -> Config {
     }
     // After a mistake here what depends on the store is not to be blamed as well.
     let store = settings.required(key::STORE, StoreConfig::Etcd(Vec::new()), str::parse);
+    let advertise = settings.optional(key::ADVERTISE, str::parse).unwrap_or(Advertise::Auto);
+    if matches!(advertise, Advertise::Address(own) if own.is_loopback()) && store != StoreConfig::Local {
+        let reason = format!("the other hosts of --store {store} cannot reach a loopback address");
+        settings.mistake(key::ADVERTISE, &reason);
+    }
     Config {
         verb,
         node_name: settings.optional(key::NODE_NAME, |text| {
             Name::parse("node name", text).map_err(|invalid| invalid.reason)
         }),
-        advertise: settings.optional(key::ADVERTISE, str::parse).unwrap_or(Advertise::Auto),
+        advertise,
         store_tls: store::tls(settings, &store),
         store_login: store::login(settings, &store),
         store,

@@ -90,8 +90,12 @@ impl Settings {
         Some(parts.map(|part| Text { text: part.into(), source: source.clone() }).collect())
     }
 
-    /// All mistakes, if there are any.
-    pub(super) fn mistakes(self) -> Result<(), ConfigErrors> {
+    /// All mistakes, if there are any: those of the file last, in its order.
+    pub(super) fn mistakes(mut self) -> Result<(), ConfigErrors> {
+        self.mistakes.sort_by_key(|mistake| match mistake.source_of {
+            Source::File(_, line) => line,
+            Source::Flag | Source::Variable(_) | Source::Default => 0,
+        });
         if self.mistakes.is_empty() { Ok(()) } else { Err(ConfigErrors(self.mistakes)) }
     }
 

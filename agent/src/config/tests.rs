@@ -56,6 +56,35 @@ fn a_flag_goes_before_the_variable_and_the_variable_before_the_file() {
 }
 
 #[test]
+fn an_address_that_the_others_cannot_reach_is_refused_where_there_are_others() {
+    let (_dir, empty) = file("");
+    let load = |advertise: &str, store: &str| {
+        load_with(&["--config", &empty, "--advertise", advertise, "--store", store], &[])
+    };
+    assert!(load("127.0.0.1", "local").is_ok(), "one host needs no others");
+    for store in ["serve", "etcd://192.0.2.1:2379"] {
+        for advertise in ["127.0.0.1", "::1"] {
+            let error = load(advertise, store).unwrap_err().to_string();
+            assert!(error.contains("cannot reach a loopback address"), "{error}");
+        }
+    }
+    let error = load("300.1.1.1", "local").unwrap_err().to_string();
+    assert!(error.contains("it is no IPv4 address"), "{error}");
+}
+
+#[test]
+fn mistakes_in_a_file_are_told_in_its_order_and_once_for_a_line_that_cannot_be_read() {
+    let (_dir, path) = file("lease-ttl = 1\nnode-nam = \"x\"\ngossip-port = 0\n");
+    let error = load_with(&["--config", &path, "--vxlan-port", "x"], &[]).unwrap_err().to_string();
+    let at = |text: &str| error.find(text).unwrap_or_else(|| panic!("{text}: {error}"));
+    let order = ["--vxlan-port", ":1: lease-ttl", ":2: node-nam", ":3: gossip-port"].map(at);
+    assert!(order.is_sorted(), "{error}");
+    let (_dir, path) = file("gossip-port = 1\njoin = [1 = \"x\n");
+    let error = load_with(&["--config", &path], &[]).unwrap_err().to_string();
+    assert_eq!(error.matches(":2: ").count(), 1, "{error}");
+}
+
+#[test]
 fn every_setting_can_be_given_by_flag_variable_and_file() {
     for key in key::ALL {
         let value = match key.name {
