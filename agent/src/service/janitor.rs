@@ -1,6 +1,7 @@
-//! Sandboxes that were adopted from a process go when the process has gone: nobody is left to remove them.
+//! Sandboxes that were adopted from a process go when the process has gone: nobody is left to remove them. So do
+//! endpoints of this node without a sandbox, which a lost answer of the store, or a crash, can leave.
 //!
-//! One adopted by path stays and shows as gone: the path was given by somebody who may put a namespace there again.
+//! A sandbox adopted by path stays and shows as gone: somebody may put a namespace there again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Service, ServiceError, processes};
 use crate::{
+    intent::Intent,
     kernel::Kernel,
-    model::{Sandbox, SandboxId},
+    model::{Endpoint, EndpointId, NodeId, Sandbox, SandboxId},
     reconcile::world::Revisions,
+    store::Key,
 };
 
 /// Time between two looks.
@@ -34,12 +37,16 @@ impl<K: Kernel> Service<K> {
             () = stop.cancelled() => return,
             () = self.world.reached(Revisions::default()) => {}
         }
-        let mut failed = Failed::default();
+        let (mut failed, mut strays) = (Failed::default(), BTreeSet::new());
         loop {
             // A removal that is cut short goes on after the next start: the sandbox's record is the last to go.
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.remove_orphans(&mut failed) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                seen = self.remove_strays(&strays) => strays = seen,
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -66,6 +73,43 @@ impl<K: Kernel> Service<K> {
             }
         }
     }
+
+    /// Remove this node's endpoints that had no sandbox at the last look either. Those that are left come back.
+    async fn remove_strays(&self, before: &BTreeSet<EndpointId>) -> BTreeSet<EndpointId> {
+        let strays = self.world.read(|intent| strays(intent, self.world.me));
+        let mut left = BTreeSet::new();
+        for endpoint in strays {
+            let (id, sandbox) = (endpoint.id, &endpoint.sandbox);
+            if before.contains(&id) {
+                match self.remove_stray(&endpoint).await {
+                    Ok(true) => {
+                        tracing::info!(endpoint = %id.short(), %sandbox, "endpoint removed: it has no sandbox");
+                        continue;
+                    }
+                    Ok(false) => {}
+                    // The store is away, which is told elsewhere, or somebody else is at it.
+                    Err(error) => tracing::debug!(endpoint = %id.short(), %error, "cannot remove a stray"),
+                }
+            }
+            left.insert(id);
+        }
+        left
+    }
+
+    /// Remove an endpoint, unless its sandbox has a record after all: one that cannot be read is not one that is gone.
+    async fn remove_stray(&self, endpoint: &Endpoint) -> Result<bool, ServiceError> {
+        if self.local.get(&Key::Sandbox(endpoint.sandbox.clone())).await?.1.is_some() {
+            return Ok(false);
+        }
+        self.remove_endpoint(endpoint).await?;
+        Ok(true)
+    }
+}
+
+/// The endpoints of a node whose sandbox it does not have.
+fn strays(intent: &Intent, me: NodeId) -> Vec<Endpoint> {
+    let mine = intent.networks().flat_map(|(_, view)| view.endpoints_on(me));
+    mine.filter(|endpoint| !intent.sandboxes().contains_key(&endpoint.sandbox)).cloned().collect()
 }
 
 /// Whether a sandbox was adopted from a process that is no more. What cannot be told is no reason to remove anything.
@@ -102,7 +146,10 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::model::{Name, Timestamp};
+    use crate::{
+        intent::{Fact, Source},
+        model::{Name, Timestamp, testing},
+    };
 
     fn adopted(process: Option<(u32, u64)>) -> Sandbox {
         Sandbox {
@@ -133,6 +180,20 @@ mod tests {
     #[test]
     fn a_sandbox_adopted_by_path_is_never_an_orphan() {
         assert!(!is_orphan(&adopted(None)));
+    }
+
+    #[test]
+    fn a_stray_is_an_endpoint_of_this_node_without_a_sandbox() {
+        let (network, stray) = testing::network_with_endpoint();
+        let kept = testing::endpoint(3, testing::ME);
+        let foreign = testing::endpoint(4, NodeId(uuid::Uuid::from_u128(2)));
+        let fact = |endpoint: &Endpoint| Fact::Endpoint(network.id, endpoint.id, Some(endpoint.clone()));
+        let facts = vec![fact(&stray), fact(&kept), fact(&foreign)];
+        let sandbox = Sandbox { name: kept.sandbox.clone(), ..adopted(None) };
+        let mut intent = Intent::default();
+        intent.apply(Source::Global, 1, facts);
+        intent.apply(Source::Local, 1, vec![Fact::Sandbox(kept.sandbox.clone(), Some(sandbox))]);
+        assert_eq!(super::strays(&intent, testing::ME), [stray]);
     }
 
     #[tokio::test(start_paused = true)]
