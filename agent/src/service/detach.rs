@@ -42,6 +42,7 @@ impl<K: Kernel> Service<K> {
         })?;
         self.remove_endpoint(&endpoint).await?;
         self.write_files(&endpoint.sandbox).await;
+        tracing::info!(sandbox = %endpoint.sandbox, network, endpoint = %endpoint.id.short(), force, "disconnected");
         Ok(())
     }
 

@@ -139,9 +139,10 @@ impl<K: Kernel> Service<K> {
                     holder.map_or_else(|| "another network".into(), |name| format!("network {name}"));
                 ServiceError::Exists(format!("VNI {vni} is taken by {holder}: choose another, or none"))
             }
-            Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) => {
-                ServiceError::Exists(format!("a network named {} exists already", network.name))
-            }
+            Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) => ServiceError::Exists(format!(
+                "a network named {} exists already: choose another name",
+                network.name
+            )),
         }
     }
 

@@ -255,5 +255,5 @@ impl<K: Kernel> Service<K> {
 }
 
 fn exists(name: &Name) -> ServiceError {
-    ServiceError::Exists(format!("a sandbox named {name} exists already on this node"))
+    ServiceError::Exists(format!("a sandbox named {name} exists already on this node: choose another name"))
 }
