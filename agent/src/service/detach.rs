@@ -51,9 +51,17 @@ impl<K: Kernel> Service<K> {
     pub(super) async fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), ServiceError> {
         for _ in 0..TRIES {
             let member_key = Key::Member(endpoint.network, endpoint.node);
-            let (looked, entry) = self.global.get(&member_key).await?;
-            // The intent must be as new as that look: whether others are left is decided on it, and held by the guard.
-            self.world.reached(Revisions { global: looked, local: 0 }).await;
+            let (_, entry) = self.global.get(&member_key).await?;
+            // The intent must be as new as that record, which every endpoint of the node writes: whether others are left
+            // is decided on it, and held by the guard.
+            if let Some(entry) = &entry
+                && !self.knows(entry.mod_revision).await
+            {
+                return Err(ServiceError::StoreAway(format!(
+                    "the store answers, but does not say what has changed in it: endpoint {} stays; try again",
+                    endpoint.name
+                )));
+            }
             let (others, member) = self.world.read(|intent| {
                 let view = intent.network(endpoint.network);
                 let on_node = view.into_iter().flat_map(|view| view.endpoints_on(endpoint.node));
@@ -91,7 +99,7 @@ impl<K: Kernel> Service<K> {
 
     async fn follow_removal(&self, endpoint: &Endpoint, revision: i64) {
         if endpoint.node != self.world.me {
-            self.world.reached(Revisions { global: revision, local: 0 }).await;
+            self.knows(revision).await;
             return;
         }
         let at = Revisions { global: revision, local: 0 };

@@ -104,6 +104,15 @@ impl<K: Kernel> Service<K> {
         ))
     }
 
+    /// Wait until this agent knows what the store had at `revision`; false: it did not come to know in time.
+    ///
+    /// `revision` must be that of a key which is followed. The store's own revision will not do: it counts keys that
+    /// nobody follows, and those of others in the same etcd, so the followed ones may never get there.
+    pub(crate) async fn knows(&self, revision: i64) -> bool {
+        let known = self.world.reached(Revisions { global: revision, local: 0 });
+        tokio::time::timeout(LOCAL_DEADLINE, known).await.is_ok()
+    }
+
     /// Keep others of this host from choosing these addresses until the guard goes.
     fn reserve(&self, network: NetworkId, addresses: &[IpAddr]) -> Reserved<'_> {
         let mut choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);

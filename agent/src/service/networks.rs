@@ -11,7 +11,6 @@ use crate::{
     kernel::{Facts, Kernel},
     model::{AddressOwner, Driver, Invalid, Name, Network, NetworkId, Scope, Subnet, Vni},
     plan::ownership::LEG_PREFIX,
-    reconcile::world::Revisions,
     store::{Commit, CommitError, Guard, Key, KeyRange},
 };
 
@@ -79,7 +78,7 @@ impl<K: Kernel> Service<K> {
             let network = self.settle(&wanted, &passed_over, &passed_vnis)?;
             match self.global.commit(creation(&network, &wanted)).await {
                 Ok(revision) => {
-                    self.world.reached(Revisions { global: revision, local: 0 }).await;
+                    self.knows(revision).await;
                     tracing::info!(network = %network.name, id = %network.id.short(), "network created");
                     return Ok(network);
                 }
@@ -160,12 +159,13 @@ impl<K: Kernel> Service<K> {
                     None => Ok((network.id, network.name.clone())),
                 }
             })?;
-            let (revision, entry) = self.global.get(&Key::Network(id)).await?;
+            let (_, entry) = self.global.get(&Key::Network(id)).await?;
             let Some(entry) = entry else { return Ok((id, name)) };
             // A first endpoint on a node writes the network's record again, so nobody can slip in after this look.
             let members = self.global.list(&KeyRange::members_of(id)).await?;
             if !members.entries.is_empty() {
-                self.world.reached(Revisions { global: members.revision, local: 0 }).await;
+                let newest = members.entries.iter().map(|entry| entry.mod_revision).max();
+                self.knows(newest.unwrap_or_default()).await;
                 continue;
             }
             let network = Network::from_bytes(&entry.value)?;
@@ -180,13 +180,12 @@ impl<K: Kernel> Service<K> {
             }
             match self.global.commit(commit).await {
                 Ok(revision) => {
-                    self.world.reached(Revisions { global: revision, local: 0 }).await;
+                    self.knows(revision).await;
                     tracing::info!(network = %name, id = %id.short(), "network removed");
                     return Ok((id, name));
                 }
-                Err(CommitError::Refused(_)) => {
-                    self.world.reached(Revisions { global: revision, local: 0 }).await;
-                }
+                // Its record was written meanwhile: somebody connects to it. The next look sees who.
+                Err(CommitError::Refused(_)) => {}
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
         }
