@@ -13,7 +13,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use super::{
     identity,
     liveness::{self, Dead, GossipPeers},
-    lock, port, register, server,
+    lock, register, server,
     stores::{self, Stores},
     tasks::Tasks,
 };
@@ -30,7 +30,7 @@ use crate::{
         feed::feed,
         world::{Revisions, World},
     },
-    service::{self, Service},
+    service::{self, Service, port},
     store::{Key, KeyRange, StoreStatus, follow, hold},
 };
 

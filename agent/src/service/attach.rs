@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES, draft};
+use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES, draft, port};
 use crate::{
     kernel::Kernel,
     model::{Endpoint, IfName, Mac, Name, NodeId, Sandbox},
     plan::{
+        op::Op,
         ownership::Unit,
         state::{Look, LookAt, Netns},
     },
@@ -194,7 +195,7 @@ impl<K: Kernel> Service<K> {
         let (missing, here) = tokio::join!(confirm, here);
         let outcome =
             here.map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
-        refuse_failures(&outcome)?;
+        self.refuse_failures(&outcome)?;
         let name = |node: &NodeId| {
             let known = self.world.read(|intent| intent.nodes().get(node).map(|node| node.name.to_string()));
             known.unwrap_or_else(|| node.to_string())
@@ -241,15 +242,44 @@ impl<K: Kernel> Service<K> {
         let mut seen = self.kernel.observe(look).await?;
         Ok(seen.netns.remove(&netns).map(|state| state.links.into_keys().collect()).unwrap_or_default())
     }
+
+    /// An endpoint whose network is not as wanted on this host does not work.
+    fn refuse_failures(&self, outcome: &Outcome) -> Result<(), ServiceError> {
+        let Some((step, error)) = outcome.failures.first() else { return Ok(()) };
+        let Some(step) = step else {
+            return Err(ServiceError::Kernel(format!("this host's kernel cannot be looked at: {error}")));
+        };
+        let port = self.world.read(|intent| intent.nodes().get(&self.world.me).map(|node| node.vxlan_port));
+        Err(ServiceError::Kernel(match port.filter(|_| wants_port(step) && error.contains(&in_use())) {
+            Some(port) => format!(
+                "cannot open VXLAN: {} (the same on every node)",
+                port::in_use("udp", port, "--vxlan-port")
+            ),
+            None => format!("this host cannot {step}: {error}"),
+        }))
+    }
 }
 
-/// An endpoint whose network is not as wanted on this host does not work.
-fn refuse_failures(outcome: &Outcome) -> Result<(), ServiceError> {
-    match outcome.failures.first() {
-        None => Ok(()),
-        Some((Some(step), error)) => Err(ServiceError::Kernel(format!("this host cannot {step}: {error}"))),
-        Some((None, error)) => {
-            Err(ServiceError::Kernel(format!("this host's kernel cannot be looked at: {error}")))
-        }
+/// Setting a VXLAN device up opens its UDP port in the namespace that it was made in (vxlan_open in the kernel's
+/// drivers/net/vxlan/vxlan_core.c).
+fn wants_port(step: &Op) -> bool {
+    matches!(step, Op::SetUp(link, true) if link.name == IfName::literal("vxlan0"))
+}
+
+/// The kernel's words for it.
+fn in_use() -> String {
+    std::io::Error::from_raw_os_error(nix::errno::Errno::EADDRINUSE as i32).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::op::LinkRef;
+
+    #[test]
+    fn only_the_vxlan_device_wants_the_port() {
+        let up = |name| Op::SetUp(LinkRef { netns: Netns::Host, name: IfName::literal(name) }, true);
+        assert!(wants_port(&up("vxlan0")) && !wants_port(&up("br0")));
+        assert!(in_use().contains("in use"), "{}", in_use());
     }
 }

@@ -11,6 +11,7 @@ mod files;
 mod janitor;
 mod networks;
 mod nodes;
+pub(crate) mod port;
 mod processes;
 mod sandboxes;
 

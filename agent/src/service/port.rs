@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs};
 
 /// "dnsmasq (pid 77)" for the process of this network namespace with a socket on this port; None where it cannot be told.
-pub(super) fn holder(protocol: &str, port: u16) -> Option<String> {
+pub(crate) fn holder(protocol: &str, port: u16) -> Option<String> {
     let inodes: BTreeSet<String> = [protocol.to_owned(), format!("{protocol}6")]
         .iter()
         .filter_map(|table| fs::read_to_string(format!("/proc/net/{table}")).ok())
@@ -38,7 +38,7 @@ fn inode(line: &str, port: u16) -> Option<String> {
 }
 
 /// The sentence for an address that is in use: who has it, and the flag that chooses another.
-pub(super) fn in_use(protocol: &str, port: u16, flag: &str) -> String {
+pub(crate) fn in_use(protocol: &str, port: u16, flag: &str) -> String {
     let holder = holder(protocol, port).unwrap_or_else(|| "another process".into());
     format!(
         "{} port {port} is in use by {holder}: stop it, or choose another port with {flag}",
