@@ -6,7 +6,7 @@ use std::{
 };
 
 use etcd_client::proto::{PbEvent, PbRangeRequest, PbRangeResponse, PbResponseHeader};
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, backends::InMemoryBackend};
+use redb::{DatabaseError, ReadTransaction, ReadableTable, WriteTransaction};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -16,13 +16,11 @@ use super::{
     EmbeddedError, Limits,
     batch::Batch,
     fault::Fault,
+    file::StoreFile,
     leases::{LEASES_MAX, Leases, TTL_MAX},
     record::{FORMAT, KV, LEASES, LOG, META, decode},
     view::View,
 };
-
-/// Pages of the file that are kept in memory, in bytes.
-const CACHE: usize = 1 << 20;
 
 /// A page of the file, in bytes.
 const PAGE: u64 = 4096;
@@ -48,7 +46,7 @@ pub(super) struct Identity {
 
 /// The database and what is derived from it.
 pub(super) struct Engine {
-    db: Database,
+    file: StoreFile,
     limits: Limits,
     identity: Identity,
     /// Held through each write, from its begin until its news are out.
@@ -67,25 +65,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Engine {
     pub(super) fn open(path: Option<&Path>, limits: Limits) -> Result<Self, EmbeddedError> {
         let named = path.unwrap_or_else(|| Path::new("(memory)")).to_owned();
-        let mut builder = Builder::new();
-        builder.set_cache_size(CACHE);
-        let opened = match path {
-            Some(path) => builder.create(path),
-            None => builder.create_with_backend(InMemoryBackend::new()),
-        };
-        let db = opened.map_err(|error| {
+        let file = StoreFile::open(path).map_err(|error| {
             let path = named.clone();
             if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
                 return EmbeddedError::InUse(path);
             }
             EmbeddedError::Open { path, source: Box::new(error.into()) }
         })?;
-        Self::load(db, limits)
+        Self::load(file, limits)
             .map_err(|fault| EmbeddedError::Open { path: named, source: Box::new(fault.into_storage()) })
     }
 
-    fn load(db: Database, limits: Limits) -> Result<Self, Fault> {
-        let txn = db.begin_write()?;
+    fn load(file: StoreFile, limits: Limits) -> Result<Self, Fault> {
+        let txn = file.begin_write()?;
         let (head, identity, leases) = {
             let mut meta = txn.open_table(META)?;
             let number = |name: &str| Ok::<_, Fault>(meta.get(name)?.map(|number| number.value()));
@@ -95,11 +87,6 @@ impl Engine {
                     format!("it has format {format}, this agent knows {FORMAT}: it is from another version");
                 return Err(Fault::Storage(Box::new(redb::Error::Corrupted(text))));
             }
-            let head = Head {
-                revision: number("revision")?.unwrap_or(1),
-                compacted: number("compacted")?.unwrap_or(0),
-                log_bytes: number("log_bytes")?.unwrap_or(0),
-            };
             let cluster = number("cluster")?.unwrap_or_else(|| rand::random_range(1..=i64::MAX));
             let term = number("term")?.unwrap_or(0) + 1;
             for (name, number) in [("format", FORMAT), ("cluster", cluster), ("term", term)] {
@@ -107,11 +94,12 @@ impl Engine {
             }
             txn.open_table(LOG)?;
             let identity = Identity { cluster: cluster.unsigned_abs(), term: term.unsigned_abs() };
-            (head, identity, load_leases(&txn)?)
+            drop(meta);
+            (load_head(&txn)?, identity, load_leases(&txn)?)
         };
         txn.commit()?;
         Ok(Self {
-            db,
+            file,
             limits,
             identity,
             writer: Mutex::new(head),
@@ -137,7 +125,16 @@ impl Engine {
         work: impl FnOnce(&mut Batch<'_>) -> Result<T, Fault>,
     ) -> Result<(T, i64), Fault> {
         let mut head = lock(&self.writer);
-        let txn = self.db.begin_write()?;
+        let outcome = self.write_once(&mut head, work);
+        self.file.ended(outcome)
+    }
+
+    fn write_once<T>(
+        &self,
+        head: &mut Head,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T, Fault>,
+    ) -> Result<(T, i64), Fault> {
+        let txn = self.begin_write(head)?;
         let mut batch = Batch::open(&txn, *head)?;
         let value = work(&mut batch)?;
         let Some(outcome) = batch.finish(self.limits)? else {
@@ -152,6 +149,19 @@ impl Engine {
         drop(leases);
         self.revision.send_replace(head.revision);
         Ok((value, head.revision))
+    }
+
+    /// Begins a write. Where the file had to be opened anew, what its last commit left is read first: that one may have
+    /// been made although it seemed to fail.
+    fn begin_write(&self, head: &mut Head) -> Result<WriteTransaction, Fault> {
+        let txn = self.file.begin_write()?;
+        if self.file.was_closed() {
+            *self.leases() = load_leases(&txn)?;
+            self.lease_added.notify_one();
+            *head = load_head(&txn)?;
+            self.revision.send_replace(head.revision);
+        }
+        Ok(txn)
     }
 
     /// Answers a range request and says at which revision it looked.
@@ -171,8 +181,8 @@ impl Engine {
 
     /// Bytes in use in the database.
     pub(super) fn size(&self) -> Result<i64, Fault> {
-        let _head = lock(&self.writer);
-        let txn = self.db.begin_write()?;
+        let mut head = lock(&self.writer);
+        let txn = self.begin_write(&mut head)?;
         let bytes = txn.stats()?.allocated_pages() * PAGE;
         txn.abort()?;
         Ok(i64::try_from(bytes).unwrap_or(i64::MAX))
@@ -188,7 +198,19 @@ impl Engine {
             >,
         ) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let txn = self.db.begin_read()?;
+        self.file.ended(self.file.begin_read().and_then(|txn| Self::read_once(&txn, work)))
+    }
+
+    fn read_once<T>(
+        txn: &ReadTransaction,
+        work: impl FnOnce(
+            &View<
+                '_,
+                redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+                redb::ReadOnlyTable<(i64, u32), &'static [u8]>,
+            >,
+        ) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let meta = txn.open_table(META)?;
         let number = |name: &str| Ok::<_, Fault>(meta.get(name)?.map(|number| number.value()));
         let (revision, compacted) = (number("revision")?.unwrap_or(1), number("compacted")?.unwrap_or(0));
@@ -202,7 +224,7 @@ impl Engine {
             return Err(Fault::LeaseTooLong);
         }
         let ttl = ttl.max(1);
-        let _head = lock(&self.writer);
+        let mut head = lock(&self.writer);
         let id = {
             let leases = self.leases();
             if leases.len() >= LEASES_MAX {
@@ -218,9 +240,11 @@ impl Engine {
             }
             id
         };
-        let txn = self.db.begin_write()?;
-        txn.open_table(LEASES)?.insert(id, ttl)?;
-        txn.commit()?;
+        let granted = self.begin_write(&mut head).and_then(|txn| {
+            txn.open_table(LEASES)?.insert(id, ttl)?;
+            Ok(txn.commit()?)
+        });
+        self.file.ended(granted)?;
         self.leases().insert(id, ttl, now);
         self.lease_added.notify_one();
         Ok((id, ttl))
@@ -271,8 +295,19 @@ impl Engine {
     }
 }
 
+/// The numbers of the file.
+fn load_head(txn: &WriteTransaction) -> Result<Head, Fault> {
+    let meta = txn.open_table(META)?;
+    let number = |name: &str| Ok::<_, Fault>(meta.get(name)?.map(|number| number.value()));
+    Ok(Head {
+        revision: number("revision")?.unwrap_or(1),
+        compacted: number("compacted")?.unwrap_or(0),
+        log_bytes: number("log_bytes")?.unwrap_or(0),
+    })
+}
+
 /// The leases of the file, with the keys bound to them.
-fn load_leases(txn: &redb::WriteTransaction) -> Result<Leases, Fault> {
+fn load_leases(txn: &WriteTransaction) -> Result<Leases, Fault> {
     let (mut leases, now) = (Leases::default(), Instant::now());
     for row in txn.open_table(LEASES)?.iter()? {
         let (id, ttl) = row?;

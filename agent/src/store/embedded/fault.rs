@@ -42,6 +42,11 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// The file could not be read or written.
+    pub(super) fn is_io(&self) -> bool {
+        matches!(self, Self::Storage(error) if matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo))
+    }
+
     /// For an error about the file itself.
     pub(super) fn into_storage(self) -> redb::Error {
         if let Self::Storage(error) = self { *error } else { redb::Error::Corrupted(self.to_string()) }

@@ -9,6 +9,7 @@
 mod batch;
 mod engine;
 mod fault;
+mod file;
 mod kv;
 mod lease;
 mod leases;
