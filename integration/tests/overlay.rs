@@ -24,12 +24,12 @@ fn main() -> Result<()> {
     ])
 }
 
-/// A sandbox of the network's name on every host, with address `10.9.0.<first + host>`.
+/// A sandbox on every host, with address `10.9.0.<first + host>`.
 fn populate(lab: &Lab, network: &str, first: usize) -> Result<Vec<String>> {
     let mut addresses = Vec::new();
     for (number, host) in lab.hosts.iter().enumerate() {
         let address = format!("10.9.0.{}", first + number);
-        host.create_sandbox(network, &[&format!("{network}:ip={address}")])?;
+        host.create_sandbox(&host.own(network), &[&format!("{network}:ip={address}")])?;
         addresses.push(address);
     }
     Ok(addresses)
@@ -42,7 +42,7 @@ fn isolated(lab: &Lab) -> Result<()> {
     let blue = populate(lab, "blue", 20)?;
     for host in &lab.hosts {
         for (network, own, other) in [("red", &red, &blue), ("blue", &blue, &red)] {
-            let mut prober = host.prober(From::Sandbox(network))?;
+            let mut prober = host.prober(From::Sandbox(&host.own(network)))?;
             for to in own {
                 let answer = prober.probe(to.parse()?, Duration::from_secs(1))?;
                 ensure!(answer.is_some(), "{network} on {} does not reach {to} of its network", host.name);
@@ -178,7 +178,7 @@ fn multicast(lab: &Lab) -> Result<()> {
         let remote = remote.split('/').next().unwrap_or(remote).to_string();
         // All nodes on the link answer.
         let ping = ["ping", "-n", "-6", "-i", "0.2", "-W", "1", "-c", "3", "ff02::1%eth0"];
-        let answers = lab.host(1)?.ns_exec(&format!("{network}-a"), &ping)?.stdout;
+        let answers = lab.host(1)?.ns_exec(&format!("{network}-a"), &ping)?.to_string();
         ensure!(
             answers.contains(&remote) == crosses,
             "{network}: {remote} is{} to answer:\n{answers}",

@@ -117,7 +117,7 @@ fn bad_attachments(lab: &Lab) -> Result<()> {
     }
     refused(host, &["network", "disconnect", "net", "box"], &["box", "net"])?;
     // The interface name is taken by somebody else's link.
-    host.ns_exec_ok("box", &["ip", "link", "add", "eth0", "type", "dummy"])?;
+    host.ns_exec_ok("box", &["ip", "link", "add", "eth0", "type", "bridge"])?;
     let done = host.ovctl(&["network", "connect", "net", "box"])?;
     if done.status.success() {
         let endpoint = host.endpoint("net", "box")?;
@@ -128,7 +128,7 @@ fn bad_attachments(lab: &Lab) -> Result<()> {
         says(&done, &["eth0"])?;
     }
     ensure!(
-        host.ns_exec_ok("box", &["ip", "-d", "link", "show", "eth0"])?.stdout.contains("dummy"),
+        host.ns_exec_ok("box", &["ip", "-d", "link", "show", "eth0"])?.stdout.contains("bridge"),
         "it is gone"
     );
     ensure!(traces(host)? == before, "a refusal leaves a trace:\n{before:#?}\n{:#?}", traces(host)?);
