@@ -63,6 +63,9 @@ enum Asking {
     Store(cmd::store::Command),
     /// Print the versions of ovctl and of the agent
     Version(cmd::version::Version),
+    /// What is left of run -d --rm: wait for the command's end and remove the sandbox
+    #[command(name = "attend-sandbox", hide = true)]
+    Attend(cmd::attend::Attend),
 }
 
 /// What ovctl does alone.
@@ -134,6 +137,7 @@ impl Asking {
             Self::Events(events) => events.run(cx).await,
             Self::Store(store) => store.run(cx).await,
             Self::Version(version) => version.run(cx).await,
+            Self::Attend(attend) => attend.run(cx).await,
         }
     }
 }

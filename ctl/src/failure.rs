@@ -109,6 +109,13 @@ impl From<Status> for Failure {
                 chain(cause)
             ));
         }
+        // The agent cancels nothing: this is the client's own deadline.
+        if status.code() == Code::Cancelled {
+            return Self::Unreachable(
+                "the agent gave no answer in time; it may still do what was asked: look with ovctl before asking again"
+                    .into(),
+            );
+        }
         if status.message().is_empty() {
             let unknown = status.code() == Code::Unimplemented;
             let hint =
@@ -145,5 +152,25 @@ impl Tally {
     /// The status for all names.
     pub(crate) fn exit(&self) -> Exit {
         if self.refused { Exit::REFUSED } else { Exit::DONE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agents_refusals_and_our_deadline_differ_in_status() {
+        let refused = Failure::from(Status::unavailable("the store is away"));
+        assert_eq!((refused.exit(), refused.to_string().as_str()), (Exit::REFUSED, "the store is away"));
+        assert_eq!(Failure::from(Status::cancelled("Timeout expired")).exit(), Exit(3));
+        let old = Failure::from(Status::unimplemented(""));
+        assert!(old.to_string().ends_with("compare with ovctl version"), "{old}");
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_causes() {
+        let failure = Failure::local("open x")(io::ErrorKind::NotFound.into());
+        assert_eq!(chain(&failure), "cannot open x: entity not found");
     }
 }

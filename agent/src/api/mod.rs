@@ -96,7 +96,7 @@ impl<K: Kernel> Agent for Api<K> {
         &self,
         _request: Request<v1::ListNetworksRequest>,
     ) -> Reply<v1::ListNetworksResponse> {
-        let ready = self.service.ready();
+        let ready = self.service.ready().await;
         reply(ready, |()| v1::ListNetworksResponse { networks: view::networks(&self.service) })
     }
 
@@ -104,7 +104,7 @@ impl<K: Kernel> Agent for Api<K> {
         &self,
         request: Request<v1::InspectNetworkRequest>,
     ) -> Reply<v1::InspectNetworkResponse> {
-        reply(view::network(&self.service, &request.into_inner().network), |detail| detail)
+        reply(view::network(&self.service, &request.into_inner().network).await, |detail| detail)
     }
 
     async fn remove_network(
@@ -186,7 +186,7 @@ impl<K: Kernel> Agent for Api<K> {
         &self,
         request: Request<v1::ListEndpointsRequest>,
     ) -> Reply<v1::ListEndpointsResponse> {
-        let listed = view::endpoints(&self.service, &request.into_inner().network);
+        let listed = view::endpoints(&self.service, &request.into_inner().network).await;
         reply(listed, |endpoints| v1::ListEndpointsResponse { endpoints })
     }
 
@@ -194,17 +194,17 @@ impl<K: Kernel> Agent for Api<K> {
         &self,
         request: Request<v1::InspectEndpointRequest>,
     ) -> Reply<v1::EndpointDetail> {
-        reply(view::endpoint(&self.service, &request.into_inner().endpoint), |detail| detail)
+        reply(view::endpoint(&self.service, &request.into_inner().endpoint).await, |detail| detail)
     }
 
     async fn list_nodes(&self, _request: Request<v1::ListNodesRequest>) -> Reply<v1::ListNodesResponse> {
-        reply(self.service.nodes(), |nodes| v1::ListNodesResponse {
+        reply(self.service.nodes().await, |nodes| v1::ListNodesResponse {
             nodes: nodes.into_iter().map(|node| view::node(&self.service, node)).collect(),
         })
     }
 
     async fn inspect_node(&self, request: Request<v1::InspectNodeRequest>) -> Reply<v1::NodeDetail> {
-        reply(self.service.node(&request.into_inner().node), |node| view::node(&self.service, node))
+        reply(self.service.node(&request.into_inner().node).await, |node| view::node(&self.service, node))
     }
 
     async fn remove_node(&self, request: Request<v1::RemoveNodeRequest>) -> Reply<v1::RemoveNodeResponse> {
@@ -252,7 +252,7 @@ impl<K: Kernel> Agent for Api<K> {
 
 impl<K: Kernel> Api<K> {
     async fn differences(&self, network: &str) -> Result<Vec<v1::DiffLine>, ServiceError> {
-        self.service.ready()?;
+        self.service.ready().await?;
         let only = match network {
             "" => None,
             text => {

@@ -21,11 +21,11 @@ pub(super) fn networks<K: Kernel>(service: &Service<K>) -> Vec<v1::Network> {
 }
 
 /// One network with its endpoints, its nodes, and what is used of it.
-pub(super) fn network<K: Kernel>(
+pub(super) async fn network<K: Kernel>(
     service: &Service<K>,
     text: &str,
 ) -> Result<v1::InspectNetworkResponse, ServiceError> {
-    service.ready()?;
+    service.ready().await?;
     let id = service.world.read(|intent| intent.find_network(text).map(|(network, _)| network.id))?;
     let usage = service.usage(id).into_iter().map(|(prefix, usage)| v1::SubnetUsage {
         prefix: prefix.to_string(),
@@ -74,11 +74,11 @@ fn host_routes<K: Kernel>(
 }
 
 /// The endpoints of one network, or of all.
-pub(super) fn endpoints<K: Kernel>(
+pub(super) async fn endpoints<K: Kernel>(
     service: &Service<K>,
     network: &str,
 ) -> Result<Vec<v1::EndpointDetail>, ServiceError> {
-    service.ready()?;
+    service.ready().await?;
     service.world.read(|intent| {
         let only = match network {
             "" => None,
@@ -91,11 +91,11 @@ pub(super) fn endpoints<K: Kernel>(
 }
 
 /// One endpoint.
-pub(super) fn endpoint<K: Kernel>(
+pub(super) async fn endpoint<K: Kernel>(
     service: &Service<K>,
     text: &str,
 ) -> Result<v1::EndpointDetail, ServiceError> {
-    service.ready()?;
+    service.ready().await?;
     service.world.read(|intent| Ok(detail(intent, intent.find_endpoint(text)?)))
 }
 
@@ -111,7 +111,7 @@ fn detail(intent: &Intent, endpoint: &Endpoint) -> v1::EndpointDetail {
 pub(super) async fn sandboxes<K: Kernel>(
     service: &Service<K>,
 ) -> Result<Vec<v1::SandboxDetail>, ServiceError> {
-    service.ready()?;
+    service.ready().await?;
     let sandboxes: Vec<Sandbox> = service.world.read(|intent| intent.sandboxes().values().cloned().collect());
     let mut details = Vec::with_capacity(sandboxes.len());
     for sandbox in sandboxes {
@@ -125,7 +125,7 @@ pub(super) async fn sandbox<K: Kernel>(
     service: &Service<K>,
     text: &str,
 ) -> Result<v1::SandboxDetail, ServiceError> {
-    service.ready()?;
+    service.ready().await?;
     let sandbox = service.world.read(|intent| intent.find_sandbox(text).cloned())?;
     sandbox_detail(service, &sandbox).await
 }

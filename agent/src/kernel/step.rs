@@ -28,9 +28,10 @@ impl Broken {
         if self.netns.is_empty() && self.links.is_empty() {
             return false;
         }
-        let bridge = match op {
-            Op::SetPort(link, Some(port)) => Some(LinkRef { netns: link.netns.clone(), name: port.bridge }),
-            _ => None,
+        let bridge = if let Op::SetPort(link, Some(port)) = op {
+            Some(LinkRef { netns: link.netns.clone(), name: port.bridge })
+        } else {
+            None
         };
         let made = made_links(op);
         let link = link(op).into_iter().chain(&bridge);
@@ -42,10 +43,12 @@ impl Broken {
 
 /// The links that the step makes.
 fn made_links(op: &Op) -> Vec<&LinkRef> {
-    match op {
-        Op::AddLink(new, _) => vec![&new.at],
-        Op::AddVeth(a, b) => vec![&a.at, &b.at],
-        _ => vec![],
+    if let Op::AddLink(new, _) = op {
+        vec![&new.at]
+    } else if let Op::AddVeth(a, b) = op {
+        vec![&a.at, &b.at]
+    } else {
+        Vec::new()
     }
 }
 
@@ -81,9 +84,10 @@ pub(super) fn link(op: &Op) -> Option<&LinkRef> {
 
 /// The namespace that the step changes as a whole.
 fn netns(op: &Op) -> Option<&Netns> {
-    match op {
-        Op::SetSysctl(netns, ..) | Op::SetTable(netns, _) | Op::RemoveTable(netns) => Some(netns),
-        _ => None,
+    if let Op::SetSysctl(netns, ..) | Op::SetTable(netns, _) | Op::RemoveTable(netns) = op {
+        Some(netns)
+    } else {
+        None
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES, draft};
@@ -17,6 +18,9 @@ use crate::{
     store::{CommitError, Guard, Key, Refusal},
 };
 use draft::{Choice, Draft};
+
+/// How long to let other attaches of this host come to an end before choosing again.
+const CHOOSING: Duration = Duration::from_millis(20);
 
 /// An attachment as it was asked for.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +54,7 @@ impl<K: Kernel> Service<K> {
     /// Bad input, a taken address, no address left, the sandbox gone, the store away, the kernel's refusal. Nothing
     /// half-done stays behind.
     pub async fn connect(&self, sandbox: &str, spec: &AttachSpec) -> Result<Attached, ServiceError> {
-        self.ready()?;
+        self.ready().await?;
         let sandbox = self.world.read(|intent| intent.find_sandbox(sandbox).cloned())?;
         self.check_present(&sandbox).await?;
         let interfaces = self.interfaces(&sandbox).await?;
@@ -83,7 +87,7 @@ impl<K: Kernel> Service<K> {
     ) -> Result<(Draft, i64), ServiceError> {
         let mut passed_over: BTreeSet<IpAddr> = BTreeSet::new();
         for attempt in 0..TRIES {
-            let (draft, reserved) = self.world.read(|intent| {
+            let drafted = self.world.read(|intent| {
                 let (network, _) = intent.find_network(&spec.network)?;
                 let mut passed_over = passed_over.clone();
                 passed_over.extend(self.reserved(network.id));
@@ -93,7 +97,15 @@ impl<K: Kernel> Service<K> {
                 let draft = Draft::new(intent, &choice)?;
                 let reserved = self.reserve(draft.network.id, &draft.addresses());
                 Ok::<_, ServiceError>((draft, reserved))
-            })?;
+            });
+            let (draft, reserved) = match drafted {
+                // What others of this host are about to take they may yet leave.
+                Err(ServiceError::Exhausted(_)) if attempt + 1 < TRIES && self.others_choose(spec) => {
+                    tokio::time::sleep(CHOOSING).await;
+                    continue;
+                }
+                drafted => drafted?,
+            };
             let committed = self.global.commit(draft.commit()).await;
             drop(reserved);
             match committed {
@@ -106,7 +118,9 @@ impl<K: Kernel> Service<K> {
                     passed_over.extend(self.weigh(&draft, spec, refusals)?);
                     // What refused us is known here soon; choosing before that would only be refused again.
                     let seen = self.world.reached(Revisions { global: newest.unwrap_or_default(), local: 0 });
-                    drop(tokio::time::timeout(self.settings.attach_deadline, seen).await);
+                    if tokio::time::timeout(LOCAL_DEADLINE, seen).await.is_ok() {
+                        passed_over.clear();
+                    }
                 }
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
@@ -115,6 +129,14 @@ impl<K: Kernel> Service<K> {
             "network {} is so busy that no address could be had in {TRIES} tries: try again",
             spec.network
         )))
+    }
+
+    /// Whether other attaches of this host to the same network are under way.
+    fn others_choose(&self, spec: &AttachSpec) -> bool {
+        self.world.read(|intent| {
+            let network = intent.find_network(&spec.network);
+            network.is_ok_and(|(network, _)| !self.reserved(network.id).is_empty())
+        })
     }
 
     /// Which refusals can be mended by choosing again, and which cannot. The addresses that are taken come back.

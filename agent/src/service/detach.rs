@@ -16,7 +16,7 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// Unknown network or sandbox, not connected, the store away.
     pub async fn disconnect(&self, network: &str, sandbox: &str, force: bool) -> Result<(), ServiceError> {
-        self.ready()?;
+        self.ready().await?;
         let endpoint = self.world.read(|intent| {
             let (network, view) = intent.find_network(network)?;
             let here = intent.find_sandbox(sandbox);

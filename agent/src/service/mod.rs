@@ -34,12 +34,17 @@ use crate::{
     ipam::Pool,
     kernel::Kernel,
     model::{NetworkId, Timestamp},
-    reconcile::{self, world::World},
+    reconcile::{
+        self,
+        world::{Revisions, World},
+    },
     store::Store,
 };
 
 /// How long a verb waits for this host's own kernel.
 const LOCAL_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a verb waits for the stores to be read after a start.
+const READ_DEADLINE: Duration = Duration::from_secs(3);
 /// How often a transaction that met another one is tried again.
 const TRIES: u32 = 64;
 
@@ -81,12 +86,14 @@ impl<K: Kernel> Service<K> {
         Self { world, global, local, kernel, gossip, loop_requests, settings, choosing: Mutex::default() }
     }
 
-    /// Refuse politely while a store has not been read yet: nothing can be said of what is not known.
+    /// Wait a moment for the stores to be read after a start, then refuse politely: nothing can be said of what is not
+    /// known.
     ///
     /// # Errors
     /// [`ServiceError::StoreAway`].
-    pub(crate) fn ready(&self) -> Result<(), ServiceError> {
-        if self.world.read(crate::intent::Intent::loaded) {
+    pub(crate) async fn ready(&self) -> Result<(), ServiceError> {
+        let read = self.world.reached(Revisions::default());
+        if tokio::time::timeout(READ_DEADLINE, read).await.is_ok() {
             return Ok(());
         }
         Err(ServiceError::StoreAway(

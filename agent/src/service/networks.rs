@@ -8,7 +8,7 @@ use super::{Service, ServiceError, TRIES, now};
 use crate::{
     convert::{self, Record},
     ipam::{self, SubnetRequest, Usage},
-    kernel::Kernel,
+    kernel::{Facts, Kernel},
     model::{AddressOwner, Driver, Invalid, Name, Network, NetworkId, Scope, Subnet, Vni},
     plan::ownership::LEG_PREFIX,
     reconcile::world::Revisions,
@@ -54,13 +54,20 @@ impl<K: Kernel> Service<K> {
     /// Bad input, a taken name or VNI, a subnet that overlaps a route of the host, no subnet left, the store away.
     pub async fn create_network(&self, spec: NetworkSpec) -> Result<Network, ServiceError> {
         let wanted = parse(spec)?;
-        self.ready()?;
-        let routes = self.host_routes().await?;
+        self.ready().await?;
+        let facts = self.kernel.facts().await?;
+        let routes = foreign_routes(&facts);
         let force = convert::parse_options(&wanted.network.options)?.force;
         for subnet in wanted.chosen.iter().filter(|_| !force) {
             if let Some(route) = ipam::overlapping(subnet.prefix, &routes) {
+                let link = facts
+                    .routes
+                    .iter()
+                    .find(|(prefix, _)| *prefix == route)
+                    .map(|(_, link)| link.to_string());
+                let link = link.unwrap_or_default();
                 let reason = format!(
-                    "it overlaps {route}, a route of this host: endpoints and host would not reach each other; choose \
+                    "it overlaps {route}, a route of this host (dev {link}): endpoints and host would not reach each other; choose \
                      another subnet, leave it out for an automatic one, or add --force"
                 );
                 return Err(Invalid::new("subnet", subnet.prefix.to_string(), reason).into());
@@ -138,19 +145,12 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    /// The host's routes without our own.
-    async fn host_routes(&self) -> Result<Vec<IpNet>, ServiceError> {
-        let facts = self.kernel.facts().await?;
-        let foreign = facts.routes.into_iter().filter(|(_, link)| !link.as_str().starts_with(LEG_PREFIX));
-        Ok(foreign.map(|(prefix, _)| prefix).collect())
-    }
-
     /// Remove a network that has no endpoints.
     ///
     /// # Errors
     /// Unknown, in use (by whom), the store away.
     pub async fn remove_network(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
-        self.ready()?;
+        self.ready().await?;
         for _ in 0..TRIES {
             let (id, name) = self.world.read(|intent| {
                 let (network, view) = intent.find_network(text)?;
@@ -218,7 +218,7 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// The store away.
     pub async fn prune_networks(&self) -> Result<Vec<Name>, ServiceError> {
-        self.ready()?;
+        self.ready().await?;
         let unused: Vec<NetworkId> = self.world.read(|intent| {
             let unused = intent.networks().filter(|(_, view)| view.endpoints().is_empty());
             unused.filter(|(_, view)| view.network().is_some()).map(|(id, _)| *id).collect()
@@ -243,6 +243,12 @@ impl<K: Kernel> Service<K> {
             subnets.iter().map(|subnet| (subnet.prefix, ipam::usage(subnet, view.used()))).collect()
         })
     }
+}
+
+/// The host's routes without our own.
+fn foreign_routes(facts: &Facts) -> Vec<IpNet> {
+    let foreign = facts.routes.iter().filter(|(_, link)| !link.as_str().starts_with(LEG_PREFIX));
+    foreign.map(|(prefix, _)| *prefix).collect()
 }
 
 fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {

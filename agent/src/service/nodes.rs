@@ -29,8 +29,8 @@ impl<K: Kernel> Service<K> {
     ///
     /// # Errors
     /// The store has not been read yet.
-    pub fn nodes(&self) -> Result<Vec<NodeState>, ServiceError> {
-        self.ready()?;
+    pub async fn nodes(&self) -> Result<Vec<NodeState>, ServiceError> {
+        self.ready().await?;
         let ids: Vec<NodeId> = self.world.read(|intent| intent.nodes().keys().copied().collect());
         Ok(ids.into_iter().filter_map(|id| self.node_state(id)).collect())
     }
@@ -39,8 +39,8 @@ impl<K: Kernel> Service<K> {
     ///
     /// # Errors
     /// Unknown or ambiguous.
-    pub fn node(&self, text: &str) -> Result<NodeState, ServiceError> {
-        self.ready()?;
+    pub async fn node(&self, text: &str) -> Result<NodeState, ServiceError> {
+        self.ready().await?;
         let id = self.world.read(|intent| intent.find_node(text, self.world.me).map(|node| node.id))?;
         self.node_state(id)
             .ok_or_else(|| ServiceError::Busy(format!("node {text} was removed at the same time")))
@@ -66,7 +66,7 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// Unknown; this node itself; still alive (unless forced); the store away.
     pub async fn remove_node(&self, text: &str, force: bool) -> Result<(NodeId, u32), ServiceError> {
-        let state = self.node(text)?;
+        let state = self.node(text).await?;
         let (id, name) = (state.node.id, state.node.name);
         if state.is_self {
             return Err(ServiceError::InUse(format!(

@@ -52,7 +52,7 @@ impl<K: Kernel> Service<K> {
     /// Bad input, a taken name, no such process or namespace, whatever [`Service::connect`] refuses. Nothing half-done
     /// stays behind.
     pub async fn create_sandbox(&self, spec: SandboxSpec) -> Result<CreatedSandbox, ServiceError> {
-        self.ready()?;
+        self.ready().await?;
         let sandbox = self.draft_sandbox(&spec).await?;
         let commit = Commit::new()
             .absent(Key::Sandbox(sandbox.name.clone()))
@@ -186,7 +186,7 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// Unknown; processes still run in it (unless forced); the store away.
     pub async fn remove_sandbox(&self, text: &str, force: bool) -> Result<Name, ServiceError> {
-        self.ready()?;
+        self.ready().await?;
         let sandbox = self.world.read(|intent| intent.find_sandbox(text).cloned())?;
         if !force && !sandbox.adopted {
             let running = processes::in_netns(&sandbox.netns);

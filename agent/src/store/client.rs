@@ -112,7 +112,7 @@ impl Store {
         const OPERATION: &str = "list keys";
         let mut history: Option<History> = None;
         let mut entries = Vec::new();
-        let mut from = range.start.clone();
+        let mut from = range.start.clone().into_bytes();
         loop {
             let mut options = wire::ranged(range).with_limit(PAGE);
             if let Some(history) = history {
@@ -122,7 +122,7 @@ impl Store {
             let mut page = self
                 .read(OPERATION, |client| async move {
                     let mut kv = client.kv_client().max_decoding_message_size(ANSWER_MAX);
-                    kv.get(key.as_str(), Some(options.clone())).await
+                    kv.get(key.clone(), Some(options.clone())).await
                 })
                 .await?;
             let seen = self.history(OPERATION, page.header())?;
@@ -135,10 +135,10 @@ impl Store {
                 let what = format!("there are more than {ENTRIES_MAX} keys");
                 return Err(StoreError::TooLarge { operation: OPERATION, what });
             }
-            match last.map(String::from_utf8) {
-                Some(Ok(last)) if more => from = last + "\0",
-                Some(Err(_foreign)) if more => {
-                    return Err(self.corrupt(OPERATION, "a key is not text; delete it with etcdctl".into()));
+            match last {
+                Some(last) if more => {
+                    from = last;
+                    from.push(0);
                 }
                 Some(_) | None => return Ok((Listing { revision: history.revision, entries }, history)),
             }
@@ -164,7 +164,7 @@ impl Store {
     /// # Errors
     /// No answer, or a refusal.
     pub async fn status(&self) -> Result<Health, StoreError> {
-        const OPERATION: &str = "tell its state";
+        const OPERATION: &str = "read its state";
         let status =
             self.read(OPERATION, |client| async move { client.maintenance_client().status().await }).await?;
         let history = self.history(OPERATION, status.header())?;

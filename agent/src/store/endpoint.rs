@@ -13,8 +13,11 @@ use super::{Cause, Embedded, StoreError};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Pings on a connection, idle or not, and how long their answer may take: a hung server is noticed after both.
-const PING: Duration = Duration::from_secs(2);
+/// How often a connection with an open stream is pinged. etcd closes one that is pinged more often than every 5 s
+/// (`--grpc-keepalive-min-time`), or at all when it has no stream.
+const PING: Duration = Duration::from_secs(6);
+/// How long the answer to a ping may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Largest TLS file, in bytes.
 const PEM_MAX: usize = 1 << 20;
 
@@ -108,8 +111,8 @@ fn remote(address: &str, tls: Option<TlsOptions>) -> Result<tonic::transport::En
         .map_err(|error| wrong(&error.to_string()))?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
-        .keep_alive_while_idle(true)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(false)
         .tcp_nodelay(true);
     match tls {
         None => Ok(endpoint),
@@ -215,12 +218,13 @@ impl From<etcd_client::Error> for Fault {
 impl From<tonic::Status> for Fault {
     fn from(status: tonic::Status) -> Self {
         let text = status.message().to_owned();
+        let cause = words(&status);
         let says = |part: &str| text.contains(part);
         match status.code() {
-            _ if never_connected(&status) => Self::NotSent(status.into()),
-            Code::Unauthenticated | Code::PermissionDenied => Self::No(No::Auth(status.into())),
+            _ if never_connected(&status) => Self::NotSent(cause),
+            Code::Unauthenticated | Code::PermissionDenied => Self::No(No::Auth(cause)),
             // etcd answers these with InvalidArgument or FailedPrecondition.
-            _ if says("authentication") || says("user name is empty") => Self::No(No::Auth(status.into())),
+            _ if says("authentication") || says("user name is empty") => Self::No(No::Auth(cause)),
             Code::NotFound if says("lease not found") => Self::No(No::LeaseGone),
             Code::OutOfRange if says("compacted") => Self::No(No::Compacted),
             _ if says("too large") => Self::No(No::TooLarge(text)),
@@ -229,7 +233,7 @@ impl From<tonic::Status> for Fault {
             | Code::DeadlineExceeded
             | Code::Unknown
             | Code::Internal
-            | Code::Aborted => Self::Lost(status.into()),
+            | Code::Aborted => Self::Lost(cause),
             Code::Ok
             | Code::InvalidArgument
             | Code::NotFound
@@ -238,9 +242,22 @@ impl From<tonic::Status> for Fault {
             | Code::FailedPrecondition
             | Code::OutOfRange
             | Code::Unimplemented
-            | Code::DataLoss => Self::No(No::Other(status.into())),
+            | Code::DataLoss => Self::No(No::Other(cause)),
         }
     }
+}
+
+/// A status as a person would put it: its message, and the first cause of all.
+fn words(status: &tonic::Status) -> Cause {
+    let mut text = status.message().to_owned();
+    let mut root = std::error::Error::source(status);
+    while let Some(deeper) = root.and_then(std::error::Error::source) {
+        root = Some(deeper);
+    }
+    if let Some(root) = root.map(ToString::to_string).filter(|root| !text.contains(root)) {
+        text = if text.is_empty() { root } else { format!("{text}: {root}") };
+    }
+    text.into()
 }
 
 /// Whether the request failed because no connection came about.

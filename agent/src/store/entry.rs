@@ -32,3 +32,17 @@ pub struct KeyEvent {
     /// What it has now; `None`: it was deleted.
     pub entry: Option<Entry>,
 }
+
+/// News of a followed range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// All there is: it replaces everything that was known.
+    Snapshot(Listing),
+    /// What happened since. The events of one revision always come together, and in order.
+    Events {
+        /// The revision of the last event: all changes up to it are known now.
+        revision: i64,
+        /// What happened.
+        events: Vec<KeyEvent>,
+    },
+}

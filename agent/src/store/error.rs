@@ -10,7 +10,7 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 pub enum StoreError {
     /// Nobody answered, or not in time. Nothing was changed.
     #[error(
-        "cannot {operation}: no store answers at {endpoints}; is it running, and reachable from this host?"
+        "the store at {endpoints} does not answer when asked to {operation}; check that it runs, and that this host reaches it"
     )]
     Away {
         /// What was asked, as a verb: "list keys".
@@ -23,7 +23,7 @@ pub enum StoreError {
     },
     /// The connection was lost after a change was sent, and the store could not be asked again in time.
     #[error(
-        "cannot tell whether the store at {endpoints} made the change: the connection was lost; look before you retry"
+        "the connection to the store at {endpoints} was lost before it confirmed the change; look before trying again"
     )]
     Unknown {
         /// Where.
@@ -34,7 +34,7 @@ pub enum StoreError {
     },
     /// The store does not accept us.
     #[error(
-        "the store at {endpoints} does not let us {operation}: check the user, the password, and the user's roles"
+        "the store at {endpoints} does not let us {operation}; check the user, the password, and the user's roles"
     )]
     Auth {
         /// What was asked.

@@ -13,9 +13,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    KeyEvent, KeyRange, Listing, Store, StoreError,
+    Change, KeyEvent, KeyRange, Store, StoreError,
     backoff::Backoff,
     client::{ANSWER_MAX, History},
+    endpoint::Fault,
     error::chain,
     reach::REQUEST_TIMEOUT,
     wire,
@@ -25,21 +26,7 @@ use super::{
 const EVENTS_MAX: usize = 200_000;
 /// A session that lasted this long was a good one: the next wait is short again.
 const GOOD: Duration = Duration::from_secs(10);
-const OPERATION: &str = "follow its keys";
-
-/// News of a followed range.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// All there is: it replaces everything that was known.
-    Snapshot(Listing),
-    /// What happened since. The events of one revision always come together, and in order.
-    Events {
-        /// The revision of the last event: all changes up to it are known now.
-        revision: i64,
-        /// What happened.
-        events: Vec<KeyEvent>,
-    },
-}
+const OPERATION: &str = "follow keys";
 
 /// Whether the store is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +129,7 @@ impl Follower {
         let mut stream = self.open().await?;
         let mut pieces = Pieces::default();
         loop {
-            let message = stream.message().await.map_err(|error| self.broken(error.into()))?;
+            let message = stream.message().await.map_err(|error| self.failed(error))?;
             let Some(answer) = message else {
                 return Err(self.broken("the store closed the stream".into()).into());
             };
@@ -191,7 +178,7 @@ impl Follower {
             .await?;
         let first = match timeout(REQUEST_TIMEOUT, stream.message()).await {
             Err(elapsed) => return Err(self.broken(elapsed.into()).into()),
-            Ok(Err(error)) => return Err(self.broken(error.into()).into()),
+            Ok(Err(error)) => return Err(self.failed(error).into()),
             Ok(Ok(None)) => return Err(self.broken("the store closed the stream".into()).into()),
             Ok(Ok(Some(answer))) => answer,
         };
@@ -263,6 +250,10 @@ impl Follower {
         } else {
             StoreError::Away { operation: OPERATION, endpoints, source }
         })
+    }
+
+    fn failed(&self, error: etcd_client::Error) -> StoreError {
+        Fault::from(error).into_error(OPERATION, self.store.names())
     }
 
     fn broken(&self, source: super::Cause) -> StoreError {

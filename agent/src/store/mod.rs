@@ -1,6 +1,6 @@
 //! List, follow and commit on the etcd v3 API: a real etcd, or the [`embedded`] server in this process.
 //!
-//! The truth for intent lives here. [`Store`] reads and changes it, [`follow()`] keeps a copy of it up to date, [`hold`]
+//! The truth for intent lives here. [`Store`] reads and changes it, [`follow()`] keeps a copy of it up to date, [`hold()`]
 //! keeps a leased key alive. This is the only room that imports etcd-client; what the values mean is `convert`'s.
 
 mod backoff;
@@ -24,9 +24,9 @@ pub use client::{Health, Store};
 pub use commit::{Commit, CommitError, Guard, Refusal, Write};
 pub use embedded::Embedded;
 pub use endpoint::{EtcdConfig, TlsPaths};
-pub use entry::{Entry, KeyEvent, Listing};
+pub use entry::{Change, Entry, KeyEvent, Listing};
 pub use error::{Cause, Retry, StoreError};
-pub use follow::{Change, StoreStatus, follow};
+pub use follow::{StoreStatus, follow};
 pub use hold::hold;
 pub use keys::Key;
 pub use range::KeyRange;

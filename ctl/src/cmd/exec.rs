@@ -46,7 +46,8 @@ impl Exec {
         }
         let place = Place { netns: sandbox.netns, files_dir: detail.files_dir, hostname: sandbox.hostname };
         let mut signals = Signals::listen()?;
-        let launch = Launch { place, options: self.options, detach: None, command: self.command };
+        let launch =
+            Launch { place, options: self.options, detach: None, attended: None, command: self.command };
         let mut child = launch.start().await?;
         wait(&mut child, &mut signals).await
     }

@@ -1,5 +1,6 @@
 //! The commands, a room for each noun.
 
+pub(crate) mod attend;
 pub(crate) mod completion;
 pub(crate) mod diff;
 pub(crate) mod endpoint;

@@ -10,7 +10,7 @@ use crate::{
     cli::Context,
     failure::{Exit, Failure, chain},
     output::{say, warn_unconfirmed},
-    process::{Launch, Options, Place, Signals, check_privilege, wait},
+    process::{Attended, Launch, Options, Place, Signals, check_privilege, wait},
 };
 
 /// `run`
@@ -35,7 +35,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE", requires = "detach")]
     log: Option<PathBuf>,
     /// Remove the sandbox after the command's end
-    #[arg(long, conflicts_with = "detach")]
+    #[arg(long)]
     rm: bool,
     #[command(flatten)]
     options: Options,
@@ -66,7 +66,9 @@ impl Run {
         }
         let log = self.log.unwrap_or_else(|| "/dev/null".into());
         let detach = self.detach.then_some(log);
-        let launch = Launch { place, options: self.options, detach, command: self.command };
+        let attended = (self.detach && self.rm)
+            .then(|| Attended { host: cx.host.socket().into(), sandbox: sandbox.name.clone() });
+        let launch = Launch { place, options: self.options, detach, attended, command: self.command };
         let mut child = match launch.start().await {
             Ok(child) => child,
             Err(failure) => {
@@ -86,12 +88,15 @@ impl Run {
     }
 }
 
-/// Removes a sandbox that this command made. Over a new connection: the agent may have been restarted meanwhile.
-async fn remove(cx: &Context, sandbox: &str) {
+/// Removes a sandbox that `run` made, and tells it if that fails. Over a new connection: the agent may have been restarted meanwhile.
+pub(super) async fn remove(cx: &Context, sandbox: &str) {
     let removed = async {
         let request = pb::RemoveSandboxRequest { sandbox: sandbox.to_owned(), force: true };
-        cx.agent().await?.remove_sandbox(request).await?;
-        Ok::<(), Failure>(())
+        match cx.agent().await?.remove_sandbox(request).await {
+            // It is gone: somebody else removed it.
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
+            removed => removed.map(|_reply| ()).map_err(Failure::from),
+        }
     };
     if let Err(failure) = removed.await {
         say(&format!(

@@ -29,6 +29,12 @@ pub(crate) struct Options {
     /// Run as this user: NAME or UID, with :GROUP or :GID after it for another group
     #[arg(short, long)]
     user: Option<String>,
+    /// Accepted as in Docker: the command has ovctl's own standard input
+    #[arg(short, long, hide = true)]
+    interactive: bool,
+    /// Accepted as in Docker: the command has ovctl's own terminal
+    #[arg(short, long, hide = true)]
+    tty: bool,
 }
 
 /// `NAME=VALUE`, or `NAME` for the variable as ovctl has it.
@@ -51,6 +57,15 @@ pub(crate) struct Place {
     pub(crate) hostname: String,
 }
 
+/// A sandbox that goes when its command ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Attended {
+    /// Socket of the agent that has it.
+    pub(crate) host: PathBuf,
+    /// Its name.
+    pub(crate) sandbox: String,
+}
+
 /// A command to start.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
@@ -60,6 +75,8 @@ pub(crate) struct Launch {
     pub(crate) options: Options,
     /// Away from the terminal, with this file for its output.
     pub(crate) detach: Option<PathBuf>,
+    /// A further copy of ovctl stays, and removes this sandbox at the end.
+    pub(crate) attended: Option<Attended>,
     /// The command and its arguments.
     pub(crate) command: Vec<OsString>,
 }
@@ -93,9 +110,11 @@ impl Launch {
     }
 
     fn command(&self, report: &Report) -> Result<Command, Failure> {
-        // This very program, even if an upgrade has replaced its file.
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("ovctl").arg("enter-sandbox").arg("--netns").arg(&self.place.netns);
+        let mut command = copy();
+        if let Some(Attended { host, sandbox }) = &self.attended {
+            command.arg("--host").arg(host).args(["attend-sandbox", sandbox, "--"]);
+        }
+        command.arg("enter-sandbox").arg("--netns").arg(&self.place.netns);
         for (option, text) in [("--files", &self.place.files_dir), ("--hostname", &self.place.hostname)] {
             if !text.is_empty() {
                 command.arg(option).arg(text);
@@ -124,6 +143,13 @@ impl Launch {
     fn log_name(&self) -> String {
         self.detach.as_ref().map(|log| log.display().to_string()).unwrap_or_default()
     }
+}
+
+/// This very program, even if an upgrade has replaced its file.
+pub(crate) fn copy() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("ovctl");
+    command
 }
 
 /// Waits for the command's end and hands signals on meanwhile; the status is the one that a shell would give.

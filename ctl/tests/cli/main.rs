@@ -10,3 +10,4 @@ mod reach;
 mod run;
 mod scripts;
 mod stream;
+mod terminal;

@@ -64,14 +64,14 @@ impl Drop for Holder {
 }
 
 /// An agent whose sandboxes are the holder's namespace.
-struct Lab {
+pub(crate) struct Lab {
     fake: Fake,
     holder: Holder,
     files: tempfile::TempDir,
 }
 
 impl Lab {
-    fn new(world: World) -> Self {
+    pub(crate) fn new(world: World) -> Self {
         let (holder, files) = (Holder::new(), tempfile::tempdir().unwrap());
         for (file, text) in [
             ("hosts", "10.9.8.7 sandboxed\n"),
@@ -86,7 +86,7 @@ impl Lab {
     }
 
     /// ovctl with the rights that it needs.
-    fn ovctl(&self) -> Command {
+    pub(crate) fn ovctl(&self) -> Command {
         if geteuid().is_root() {
             return self.fake.command();
         }
@@ -109,8 +109,7 @@ fn namespace(pid: u32, kind: &str) -> String {
 #[test]
 fn a_command_runs_with_the_sandboxs_interfaces_names_and_hostname() {
     let lab = Lab::new(World::default());
-    let script =
-        "readlink /proc/self/ns/net; hostname; cat /etc/hosts; cat /etc/resolv.conf; ls /sys/class/net";
+    let script = "readlink /proc/self/ns/net; hostname; cat /etc/hosts; cat /etc/resolv.conf; ls /sys/class/net; LC_ALL=C ls -A /sys/fs/cgroup";
     let told = lab.ask(&[
         "run",
         "--name",
@@ -134,7 +133,12 @@ fn a_command_runs_with_the_sandboxs_interfaces_names_and_hostname() {
     assert_eq!(lines.by_ref().take(expected.len()).collect::<Vec<_>>(), expected, "{told:?}");
     // Some containers let nobody mount sysfs; that is told then.
     if !told.err.contains("/sys shows the host's interfaces") {
-        assert_eq!(lines.collect::<Vec<_>>(), ["lo"], "{told:?}");
+        assert_eq!(lines.by_ref().take(1).collect::<Vec<_>>(), ["lo"], "{told:?}");
+        let mut groups: Vec<String> = fs::read_dir("/sys/fs/cgroup")
+            .map(|dir| dir.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+            .unwrap_or_default();
+        groups.sort();
+        assert_eq!(lines.collect::<Vec<_>>(), groups);
         assert_eq!(told.err, "");
     }
     assert_eq!(lab.fake.calls(), ["CreateSandbox"]);
@@ -270,6 +274,25 @@ fn a_detached_command_stays_away_from_the_terminal() {
     assert_eq!(stat.split(' ').nth(5).unwrap(), pid.to_string(), "{stat}");
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     assert_eq!(lab.fake.calls(), ["CreateSandbox"]);
+}
+
+#[test]
+fn a_detached_command_with_rm_takes_its_sandbox_along() {
+    let lab = Lab::new(World::default());
+    let log = lab.files.path().join("out.log");
+    let words = ["run", "-d", "--rm", "--name", "box", "--log", log.to_str().unwrap(), "--", "sh", "-c"];
+    let told = lab.ask(&[&words[..], &["echo $$; exec sleep 600"]].concat());
+    assert_eq!((told.out.as_str(), told.status), ("box\n", Some(0)), "{told:?}");
+    let text = || fs::read_to_string(&log).unwrap();
+    until("the command writes", || text().ends_with('\n'));
+    assert_eq!(lab.fake.calls(), ["CreateSandbox"]);
+    kill(Pid::from_raw(text().trim().parse().unwrap()), Signal::SIGKILL).unwrap();
+    until("the sandbox is removed", || lab.fake.calls() == ["CreateSandbox", "RemoveSandbox"]);
+    // One that does not start is told at once, and leaves nothing either.
+    let told = lab.ask(&["run", "-d", "--rm", "--name", "other", "--", "no-such-command"]);
+    assert_eq!(told.out, "");
+    assert_eq!(told.failed(127), "ovctl: cannot run no-such-command: command not found\n");
+    assert_eq!(lab.fake.ask("sandbox ls -q", &[]).done(), "");
 }
 
 #[test]

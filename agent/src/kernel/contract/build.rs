@@ -212,7 +212,7 @@ pub(super) fn random_network(seed: u64) -> Built<State> {
     let host = state.netns.get_mut(&Netns::Host).ok_or("no host")?;
     host.table = [None, Some(Table::default())].choose(&mut random).cloned().flatten();
     if let Some(leg) = host.links.get_mut(&LEG) {
-        for (_, route) in &mut leg.routes {
+        for route in leg.routes.values_mut() {
             route.metric = random.random_range(1..4000);
             route.mtu = random.random_bool(0.5).then_some(1300);
         }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use nix::errno::Errno;
 
 use super::{
-    birth, link_row::parse, links, named, namespace::Namespace, nft, refusal::Refusal, routes, rows,
-    socket::Request, sysctl,
+    batch::Request, birth, links, named, namespace::Namespace, nft, refusal::Refusal, removal, routes, rows,
+    sysctl,
 };
 use crate::{
     kernel::{
@@ -57,16 +57,17 @@ pub(super) fn apply(dir: &Path, ops: Vec<Op>) -> Result<(), ApplyError> {
         let run: Vec<&Op> = run.iter().filter(|op| !broken.concerns(op)).collect();
         let outcomes = match run.first() {
             Some(Op::SetSysctl(netns, ..)) => set_sysctls(&mut session, netns, &run),
+            Some(Op::RemoveLink(link)) => remove_links(&mut session, &link.netns, &run),
             Some(op) if rows::is_row(op) => set_rows(&mut session, &run),
             Some(op) => vec![single(&mut session, op)],
             None => vec![],
         };
         for (op, outcome) in run.into_iter().zip(outcomes) {
-            if let Err(failure) = outcome {
-                if let Some(error) = failure.into_error(op) {
-                    broken.note(op);
-                    failures.push((op.clone(), error));
-                }
+            if let Err(failure) = outcome
+                && let Some(error) = failure.into_error(op)
+            {
+                broken.note(op);
+                failures.push((op.clone(), error));
             }
         }
     }
@@ -116,11 +117,14 @@ impl Failure {
 
 /// The driver that a new link needs.
 fn driver(op: &Op) -> Option<(&'static str, &'static str)> {
-    match op {
-        Op::AddLink(_, LinkKind::Bridge) => Some(("bridges", "CONFIG_BRIDGE (modprobe bridge)")),
-        Op::AddLink(_, LinkKind::Vxlan(_)) => Some(("vxlan devices", "CONFIG_VXLAN (modprobe vxlan)")),
-        Op::AddVeth(..) => Some(("veth pairs", "CONFIG_VETH (modprobe veth)")),
-        _ => None,
+    if matches!(op, Op::AddVeth(..)) {
+        return Some(("veth pairs", "CONFIG_VETH (modprobe veth)"));
+    }
+    let Op::AddLink(_, kind) = op else { return None };
+    match kind {
+        LinkKind::Bridge => Some(("bridges", "CONFIG_BRIDGE (modprobe bridge)")),
+        LinkKind::Vxlan(_) => Some(("vxlan devices", "CONFIG_VXLAN (modprobe vxlan)")),
+        LinkKind::Veth | LinkKind::Other(_) => None,
     }
 }
 
@@ -128,6 +132,7 @@ fn driver(op: &Op) -> Option<(&'static str, &'static str)> {
 fn together(first: &Op, op: &Op) -> bool {
     match (first, op) {
         (Op::SetSysctl(a, ..), Op::SetSysctl(b, ..)) => a == b,
+        (Op::RemoveLink(a), Op::RemoveLink(b)) => a.netns == b.netns,
         _ if rows::is_row(first) && rows::is_row(op) => {
             step::link(first).map(|link| &link.netns) == step::link(op).map(|link| &link.netns)
         }
@@ -140,9 +145,9 @@ type Outcome = Result<(), Failure>;
 fn set_sysctls(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Outcome> {
     let values: Vec<(&str, &str)> = run
         .iter()
-        .filter_map(|op| match op {
-            Op::SetSysctl(_, key, value) => Some((key.as_str(), value.as_str())),
-            _ => None,
+        .filter_map(|op| {
+            let Op::SetSysctl(_, key, value) = op else { return None };
+            Some((key.as_str(), value.as_str()))
         })
         .collect();
     let outcomes = session.namespace(netns).and_then(|namespace| sysctl::write_all(namespace, &values));
@@ -150,6 +155,17 @@ fn set_sysctls(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Out
         Ok(outcomes) => outcomes.into_iter().map(|outcome| outcome.map_err(Failure::from)).collect(),
         Err(refusal) => run.iter().map(|_| Err(refusal.clone().into())).collect(),
     }
+}
+
+fn remove_links(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Outcome> {
+    let names: Vec<_> = run.iter().filter_map(|op| step::link(op)).map(|link| link.name).collect();
+    let outcomes = match session.namespace(netns) {
+        Ok(namespace) => removal::remove_named(namespace, &names),
+        Err(refusal) => names.iter().map(|_| Err(refusal.clone())).collect(),
+    };
+    // The other ends of veths go too, perhaps in other namespaces.
+    session.open.values_mut().for_each(Namespace::forget_links);
+    outcomes.into_iter().map(|outcome| outcome.map_err(Failure::from)).collect()
 }
 
 fn set_rows(session: &mut Session<'_>, run: &[&Op]) -> Vec<Outcome> {
@@ -200,7 +216,6 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
         }
         Op::AddLink(new, kind) => Ok(birth::add_link(session, new, kind)?),
         Op::AddVeth(a, b) => Ok(birth::add_veth(session, a, b)?),
-        Op::RemoveLink(link) => Ok(remove_link(session, link)?),
         Op::SetMac(link, mac) => Ok(change(session, link, |index| vec![links::set_mac(index, *mac)])?),
         Op::SetMtu(link, mtu) => Ok(change(session, link, |index| vec![links::set_mtu(index, *mtu)])?),
         Op::SetUp(link, up) => Ok(change(session, link, |index| vec![links::set_up(index, *up)])?),
@@ -217,7 +232,8 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
         }
         Op::SetTable(netns, table) => Ok(nft::write(session.namespace(netns)?, netns, Some(table))?),
         Op::RemoveTable(netns) => Ok(nft::write(session.namespace(netns)?, netns, None)?),
-        Op::SetSysctl(..)
+        Op::RemoveLink(_)
+        | Op::SetSysctl(..)
         | Op::AddAddress(..)
         | Op::RemoveAddress(..)
         | Op::SetNeighbour(..)
@@ -259,17 +275,4 @@ fn set_port(session: &mut Session<'_>, link: &LinkRef, port: Option<&Port>) -> R
         let flags = port.map(|port| links::set_port(index, port));
         std::iter::once(links::set_bridge(index, bridge)).chain(flags).collect()
     })
-}
-
-/// Remove a link of ours. The plan names no other; should it be wrong, nothing foreign goes.
-fn remove_link(session: &mut Session<'_>, link: &LinkRef) -> Result<(), Refusal> {
-    let namespace = session.namespace(&link.netns)?;
-    let there = parse(&namespace.link(link.name)?);
-    let Some(row) = there.filter(|row| row.link.mark.is_some()) else {
-        return Err(Refusal::new(Errno::EINVAL, "it does not carry our mark"));
-    };
-    let removed = namespace.rtnl.apply(links::remove(row.index));
-    // The other end of a veth goes too, perhaps in another namespace.
-    session.open.values_mut().for_each(Namespace::forget_links);
-    removed
 }

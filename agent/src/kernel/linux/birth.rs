@@ -20,10 +20,13 @@ const ATTEMPTS: u32 = 100;
 
 /// Make a bridge or a vxlan device.
 pub(super) fn add_link(session: &mut Session<'_>, new: &NewLink, kind: &LinkKind) -> Result<(), Refusal> {
-    must_be_free(session, &new.at)?;
     let passing = links::passing_name(new)?;
+    discard(session, &new.at.netns, passing)?;
+    must_be_free(session, &new.at)?;
     match kind {
-        LinkKind::Bridge => bear_bridge(session, passing, new)?,
+        LinkKind::Bridge => {
+            session.namespace(&new.at.netns)?.rtnl.apply(links::new_bridge(passing, new))?;
+        }
         LinkKind::Vxlan(vxlan) => bear_vxlan(session, passing, new, vxlan)?,
         LinkKind::Veth | LinkKind::Other(_) => {
             return Err(Refusal::new(Errno::EINVAL, format!("a link of kind {kind:?} is not made alone")));
@@ -34,23 +37,16 @@ pub(super) fn add_link(session: &mut Session<'_>, new: &NewLink, kind: &LinkKind
 
 /// Make a veth pair, each end born in its namespace.
 pub(super) fn add_veth(session: &mut Session<'_>, a: &NewLink, b: &NewLink) -> Result<(), Refusal> {
-    must_be_free(session, &a.at)?;
-    must_be_free(session, &b.at)?;
     let (main, peer) = if b.at.netns == Netns::Host { (b, a) } else { (a, b) };
     let (main_passing, peer_passing) = (links::passing_name(main)?, links::passing_name(peer)?);
-    let target =
-        if main.at.netns == peer.at.netns { None } else { session.namespace(&peer.at.netns)?.descriptor() };
-    let request = || links::new_veth((main_passing, main), (peer_passing, peer), target);
-    let rtnl = &mut session.namespace(&main.at.netns)?.rtnl;
-    match rtnl.apply(request()) {
-        Err(refusal) if refusal.errno == Errno::EEXIST => {
-            discard(session, &main.at.netns, main_passing)?;
-            discard(session, &peer.at.netns, peer_passing)?;
-            session.namespace(&main.at.netns)?.rtnl.apply(request())?;
-        }
-        outcome => outcome?,
-    }
-    // The main end last: while it has its passing name, the pair counts as unmade.
+    // The main end gets its name last: while it has its passing name, the pair counts as unmade.
+    discard(session, &main.at.netns, main_passing)?;
+    must_be_free(session, &a.at)?;
+    must_be_free(session, &b.at)?;
+    let elsewhere = main.at.netns != peer.at.netns;
+    let target = session.namespace(&peer.at.netns)?.descriptor().filter(|_| elsewhere);
+    let request = links::new_veth((main_passing, main), (peer_passing, peer), target);
+    session.namespace(&main.at.netns)?.rtnl.apply(request)?;
     if let Err(refusal) = name_and_mark(session, peer_passing, peer) {
         discard(session, &main.at.netns, main_passing)?;
         return Err(refusal);
@@ -69,16 +65,6 @@ fn must_be_free(session: &mut Session<'_>, at: &LinkRef) -> Result<(), Refusal> 
     }
 }
 
-fn bear_bridge(session: &mut Session<'_>, passing: IfName, new: &NewLink) -> Result<(), Refusal> {
-    match session.namespace(&new.at.netns)?.rtnl.apply(links::new_bridge(passing, new)) {
-        Err(refusal) if refusal.errno == Errno::EEXIST => {
-            discard(session, &new.at.netns, passing)?;
-            session.namespace(&new.at.netns)?.rtnl.apply(links::new_bridge(passing, new))
-        }
-        outcome => outcome,
-    }
-}
-
 fn bear_vxlan(
     session: &mut Session<'_>,
     passing: IfName,
@@ -93,7 +79,6 @@ fn bear_vxlan(
             Err(refusal) if refusal.errno == Errno::EEXIST && attempt < ATTEMPTS => {}
             outcome => return outcome,
         }
-        discard(session, &new.at.netns, passing)?;
         thread::sleep(PAUSE);
         attempt += 1;
     }

@@ -14,7 +14,7 @@ use netlink_packet_route::{
     },
 };
 
-use super::{refusal::Refusal, socket::Request};
+use super::{batch::Request, refusal::Refusal};
 use crate::{
     model::{IfName, Mac},
     plan::{
@@ -26,6 +26,9 @@ use crate::{
 /// A new bridge follows the MTU of its ports until its own is changed for the first time, so it is born with another one
 /// than it shall have.
 const BIRTH_MTUS: [u32; 2] = [1500, 1400];
+
+/// The group (`ip link … group`) of links that go together: a number that nobody else takes ("ovnt").
+const GOING: u32 = 0x6f76_6e74;
 
 /// The name that a link has until it has its mark: always the same one for the same link, so that what a crash left
 /// behind is found and removed by the next attempt.
@@ -99,6 +102,20 @@ pub(super) fn remove_named(name: IfName) -> Request {
 /// Remove the link with this index.
 pub(super) fn remove(index: u32) -> Request {
     Request { message: RouteNetlinkMessage::DelLink(at(index)), flags: 0 }
+}
+
+/// Put the link into the group of those that go together.
+pub(super) fn set_group(index: u32) -> Request {
+    let mut message = at(index);
+    message.attributes.push(LinkAttribute::Group(GOING));
+    set(message)
+}
+
+/// Remove all links of that group.
+pub(super) fn remove_group() -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::Group(GOING));
+    Request { message: RouteNetlinkMessage::DelLink(message), flags: 0 }
 }
 
 /// Change its Ethernet address.

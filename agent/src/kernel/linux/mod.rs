@@ -5,6 +5,7 @@
 
 mod apply;
 mod attributes;
+mod batch;
 mod birth;
 mod facts;
 mod hanging;
@@ -15,6 +16,7 @@ mod named;
 mod namespace;
 mod nft;
 mod refusal;
+mod removal;
 mod routes;
 mod rows;
 mod socket;

@@ -23,6 +23,7 @@ use super::{
     links, look,
     namespace::{Namespace, open_file},
     refusal::Refusal,
+    removal,
     socket::Rtnl,
 };
 use crate::{
@@ -127,7 +128,11 @@ pub(super) fn tidy(dir: &Path) -> Result<(), Refusal> {
             Ok(()) | Err(Errno::EINVAL) => {}
             Err(error) => return Err(Refusal::new(error, "cannot unmount it")),
         }
-        fs::remove_dir(dir)?;
+        match fs::remove_dir(dir) {
+            // Another mount namespace has it mounted: it is not ours alone.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            removed => removed?,
+        }
     }
     Ok(())
 }
@@ -180,7 +185,6 @@ fn remove_links(namespace: &mut Namespace) -> Result<(), Refusal> {
             && matches!(row.link.kind, LinkKind::Vxlan(_) | LinkKind::Veth)
     };
     let rows = look::dump(namespace)?;
-    let removals = rows.iter().filter(|row| ours(row)).map(|row| links::remove(row.index)).collect();
-    let failed = |refusal: &Refusal| !refusal.is_absence();
-    namespace.rtnl.submit(removals).into_iter().flatten().find(failed).map_or(Ok(()), Err)
+    let indexes: Vec<u32> = rows.iter().filter(|row| ours(row)).map(|row| row.index).collect();
+    removal::remove(namespace, &indexes).into_iter().collect()
 }

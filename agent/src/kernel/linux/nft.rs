@@ -68,12 +68,11 @@ fn call(
         .run(|| run(arguments, input))
         .map_err(|refusal| refusal.into_error("enter network namespace", netns.to_string()))?;
     outcome.map_err(|error| {
-        failure(match error.kind() {
-            io::ErrorKind::NotFound => {
-                "not found: install the package nftables (Debian: apt install nftables)".into()
-            }
-            _ => error.to_string(),
-        })
+        if error.kind() == io::ErrorKind::NotFound {
+            failure("not found: install the package nftables (Debian: apt install nftables)".into())
+        } else {
+            failure(error.to_string())
+        }
     })
 }
 
@@ -110,17 +109,12 @@ fn exchange(child: &mut Child, input: &str) -> io::Result<(String, String)> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         let complaints = scope.spawn(move || read_all(stderr));
-        let feeder = scope.spawn(move || match stdin {
-            // It may stop reading at the first mistake; its complaint tells more than the broken pipe.
-            Some(mut stdin) => stdin.write_all(input.as_bytes()).or_else(|error| match error.kind() {
-                io::ErrorKind::BrokenPipe => Ok(()),
-                _ => Err(error),
-            }),
-            None => Ok(()),
-        });
+        let feeder = scope.spawn(move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes())));
         let output = read_all(stdout);
         let died = |_panic| Err(io::Error::other("a thread died"));
-        feeder.join().unwrap_or_else(|_panic| Err(io::Error::other("a thread died")))?;
+        let fed = feeder.join().unwrap_or_else(|_panic| Err(io::Error::other("a thread died")));
+        // It may stop reading at the first mistake; its complaint tells more than the broken pipe.
+        fed.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
         Ok((output?, complaints.join().unwrap_or_else(died)?))
     })
 }

@@ -15,9 +15,10 @@ use nix::{errno::Errno, libc};
 
 use super::{
     attributes::{Attributes, address, u8_at, u32_at},
+    batch::Request,
     refusal::Refusal,
     rows::family,
-    socket::{Request, Rtnl},
+    socket::Rtnl,
 };
 use crate::plan::{ownership::ROUTE_PROTOCOL, state::Route};
 

@@ -12,7 +12,7 @@ use netlink_packet_route::{
     neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
 };
 
-use super::socket::Request;
+use super::batch::Request;
 use crate::{
     model::Mac,
     plan::{op::Op, ownership::ROUTE_PROTOCOL},
@@ -45,7 +45,20 @@ pub(super) fn request(op: &Op, index: u32) -> Option<Request> {
         }
         Op::SetStation(_, mac) => (RouteNetlinkMessage::NewNeighbour(station(index, *mac)), SET),
         Op::RemoveStation(_, mac) => (RouteNetlinkMessage::DelNeighbour(station(index, *mac)), 0),
-        _ => return None,
+        Op::AddNetns(..)
+        | Op::RemoveNetns(_)
+        | Op::AddLink(..)
+        | Op::AddVeth(..)
+        | Op::RemoveLink(_)
+        | Op::SetMac(..)
+        | Op::SetMtu(..)
+        | Op::SetPort(..)
+        | Op::SetUp(..)
+        | Op::SetRoute(..)
+        | Op::RemoveRoute(..)
+        | Op::SetSysctl(..)
+        | Op::SetTable(..)
+        | Op::RemoveTable(_) => return None,
     };
     Some(Request { message, flags })
 }

@@ -6,8 +6,7 @@
 use std::mem;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE,
-    NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -21,14 +20,10 @@ use nix::{
 
 use super::{
     attributes::{Attributes, text, u32_at},
+    batch::{Batch, Request},
     refusal::Refusal,
 };
 
-/// Largest datagram that we send, in bytes. Larger ones are not faster, and the answers to a batch in which everything
-/// fails must fit the receive buffer (net.core.rmem_default, some 200 KiB).
-const BATCH: usize = 16 * 1024;
-/// Most messages in a datagram, for the same reason.
-const BATCH_MESSAGES: usize = 128;
 /// The kernel's dumps come in datagrams of at most 32 KiB; a single link with many virtual functions may need more.
 const INBOX: usize = 256 * 1024;
 /// The kernel answers at once; longer means that something is badly wrong.
@@ -37,12 +32,6 @@ const PATIENCE: i64 = 30;
 const ATTR_MSG: u16 = 1;
 /// Length of a netlink header.
 const HEADER: usize = 16;
-
-/// A message to the kernel with its flags besides NLM_F_REQUEST and NLM_F_ACK.
-pub(super) struct Request {
-    pub(super) message: RouteNetlinkMessage,
-    pub(super) flags: u16,
-}
 
 /// The socket.
 pub(super) struct Rtnl {
@@ -79,9 +68,7 @@ impl Rtnl {
         let mut rest = requests.into_iter().enumerate().peekable();
         while rest.peek().is_some() {
             let mut batch = Batch::default();
-            while let Some((at, request)) =
-                rest.next_if(|_| batch.bytes.len() < BATCH && batch.ends.len() < BATCH_MESSAGES)
-            {
+            while let Some((at, request)) = rest.next_if(|_| !batch.is_full()) {
                 self.sequence = self.sequence.wrapping_add(1);
                 batch.push(at, self.sequence, request);
             }
@@ -225,61 +212,6 @@ impl Rtnl {
             return Err(Refusal::new(Errno::EMSGSIZE, format!("the kernel's answer has {length} bytes")));
         }
         Ok(())
-    }
-}
-
-/// Messages of one datagram.
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    /// Where each message ends in `bytes`.
-    ends: Vec<usize>,
-    /// The place of each message's outcome.
-    places: Vec<usize>,
-    /// The first and the last number.
-    sequences: Option<(u32, u32)>,
-}
-
-impl Batch {
-    fn push(&mut self, place: usize, sequence: u32, request: Request) {
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | request.flags;
-        header.sequence_number = sequence;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request.message));
-        message.finalize();
-        let start = self.bytes.len();
-        self.bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
-        message.serialize(&mut self.bytes[start..]);
-        self.ends.push(self.bytes.len());
-        self.places.push(place);
-        self.sequences = Some((self.sequences.map_or(sequence, |(first, _)| first), sequence));
-    }
-
-    fn ask_for_ack(&mut self) {
-        let last = self.ends.iter().rev().nth(1).copied().unwrap_or(0);
-        if let Some(bytes) = self.bytes.get_mut(last..) {
-            let mut header = NetlinkBuffer::new(bytes);
-            header.set_flags(header.flags() | NLM_F_ACK);
-        }
-    }
-
-    /// The same messages in datagrams of their own, with new numbers.
-    fn split(self, sequence: &mut u32) -> Vec<Self> {
-        let mut start = 0;
-        let mut singles = Vec::with_capacity(self.ends.len());
-        for (end, place) in self.ends.into_iter().zip(self.places) {
-            *sequence = sequence.wrapping_add(1);
-            let mut bytes = self.bytes[start..end].to_vec();
-            NetlinkBuffer::new(&mut bytes).set_sequence_number(*sequence);
-            singles.push(Self {
-                ends: vec![bytes.len()],
-                bytes,
-                places: vec![place],
-                sequences: Some((*sequence, *sequence)),
-            });
-            start = end;
-        }
-        singles
     }
 }
 

@@ -90,7 +90,21 @@ impl World {
                 }
                 Ok(())
             }
-            _ => self.change(op),
+            Op::SetPort(_, None)
+            | Op::SetMac(..)
+            | Op::SetMtu(..)
+            | Op::SetUp(..)
+            | Op::AddAddress(..)
+            | Op::RemoveAddress(..)
+            | Op::RemoveRoute(..)
+            | Op::SetNeighbour(..)
+            | Op::RemoveNeighbour(..)
+            | Op::SetTunnel(..)
+            | Op::RemoveTunnel(..)
+            | Op::AddFlood(..)
+            | Op::RemoveFlood(..)
+            | Op::SetStation(..)
+            | Op::RemoveStation(..) => self.change(op),
         }
     }
 
@@ -162,7 +176,15 @@ impl World {
             Op::RemoveStation(_, mac) => {
                 link.stations.remove(mac);
             }
-            _ => return Err(refuse(ErrorKind::InvalidInput, "not a step on one link")),
+            Op::AddNetns(..)
+            | Op::RemoveNetns(_)
+            | Op::AddLink(..)
+            | Op::AddVeth(..)
+            | Op::RemoveLink(_)
+            | Op::SetRoute(..)
+            | Op::SetSysctl(..)
+            | Op::SetTable(..)
+            | Op::RemoveTable(_) => return Err(refuse(ErrorKind::InvalidInput, "not a step on one link")),
         }
         Ok(())
     }

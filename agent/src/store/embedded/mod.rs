@@ -14,6 +14,8 @@ mod lease;
 mod leases;
 mod maintenance;
 mod record;
+#[cfg(test)]
+mod reference;
 mod service;
 mod txn;
 mod view;
