@@ -211,6 +211,5 @@ fn mounts() -> Result<()> {
         .context("mount a tmpfs on /run")?;
     fs::create_dir_all("/run/netns").context("make /run/netns")?;
     fs::create_dir_all("/run/lab").context("make /run/lab")?;
-    fs::create_dir_all("/run/ovnet").context("make /run/ovnet")?;
     Ok(())
 }

@@ -20,6 +20,7 @@ fn main() -> Result<()> {
         Test::new("packets of 1450 bytes pass and larger ones do not", two(), mtu),
         Test::new("the mtu follows the underlay's", two().mtu(9000), jumbo),
         Test::new("multicast crosses hosts only where it is asked for", two(), multicast),
+        Test::new("networks with different subnets are isolated too", two(), apart),
         Test::new("a sandbox on two networks reaches both", two(), two_networks),
     ])
 }
@@ -170,14 +171,10 @@ fn multicast(lab: &Lab) -> Result<()> {
         lab.host(2)?.create_sandbox(&format!("{network}-b"), &[network])?;
     }
     for (network, crosses) in [("quiet", false), ("many", true)] {
-        let link = lab
-            .host(2)?
-            .ns_exec_ok(&format!("{network}-b"), &["ip", "-6", "-o", "addr", "show", "scope", "link"])?;
-        let remote =
-            link.stdout.split_whitespace().find(|word| word.starts_with("fe80::")).context("no fe80::")?;
-        let remote = remote.split('/').next().unwrap_or(remote).to_string();
-        // All nodes on the link answer.
-        let ping = ["ping", "-n", "-6", "-i", "0.2", "-W", "1", "-c", "3", "ff02::1%eth0"];
+        let remote = lab.host(2)?.address6(network, &format!("{network}-b"))?;
+        let own = lab.host(1)?.address6(network, &format!("{network}-a"))?;
+        // All nodes on the link answer. From a global address: link-local ones are in no neighbour table.
+        let ping = ["ping", "-n", "-6", "-I", &own, "-i", "0.2", "-W", "1", "-c", "3", "ff02::1%eth0"];
         let answers = lab.host(1)?.ns_exec(&format!("{network}-a"), &ping)?.to_string();
         ensure!(
             answers.contains(&remote) == crosses,
@@ -186,6 +183,20 @@ fn multicast(lab: &Lab) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn apart(lab: &Lab) -> Result<()> {
+    lab.create_network(&["--subnet", "10.9.0.0/24", "one"])?;
+    lab.create_network(&["--subnet", "10.8.0.0/24", "two"])?;
+    let (h1, h2) = (lab.host(1)?, lab.host(2)?);
+    h1.create_sandbox("a1", &["one"])?;
+    h1.create_sandbox("a2", &["two"])?;
+    h2.create_sandbox("b2", &["two"])?;
+    // Both have a way through the host; it must not lead from one to the other.
+    reaches_not(h1, From::Sandbox("a1"), &h1.address("two", "a2")?)?;
+    reaches_not(h1, From::Sandbox("a1"), &h2.address("two", "b2")?)?;
+    reaches_not(h2, From::Sandbox("b2"), &h1.address("one", "a1")?)?;
+    reaches(h1, From::Sandbox("a2"), &h2.address("two", "b2")?)
 }
 
 fn two_networks(lab: &Lab) -> Result<()> {
