@@ -6,6 +6,7 @@
 pub mod dirty;
 pub mod feed;
 mod network;
+mod patrol;
 mod retry;
 mod units;
 pub mod world;
@@ -30,7 +31,7 @@ use self::{
     world::{Outcome, Revisions, World},
 };
 use crate::{
-    kernel::Kernel,
+    kernel::{Kernel, Seen},
     model::{NetworkId, NodeId},
     plan::{Features, Leg, op::Op, ownership::Unit},
     store::Store,
@@ -42,12 +43,21 @@ pub use self::{
     units::marked_units,
 };
 
+/// How long after a hint a patrol waits for more.
+const QUIET: Duration = Duration::from_millis(300);
+
+fn far_off() -> Instant {
+    Instant::now() + Duration::from_secs(86_400)
+}
+
 /// What the loop needs of the gossip: who is down, and to say what has been programmed.
 pub trait Peers: Send + Sync + 'static {
     /// Gossip has had time to meet the others, and has this one down, or never met it.
     fn is_down(&self, node: NodeId) -> bool;
     /// This host has programmed a network up to a revision of the store.
     fn applied(&self, network: NetworkId, revision: i64);
+    /// This host has nothing of a network any more.
+    fn left(&self, network: NetworkId);
 }
 
 /// What the loop is told at its start.
@@ -64,9 +74,12 @@ pub struct Settings {
 /// Something asked of the loop.
 #[derive(Debug)]
 pub enum Request {
-    /// What would be done now, by unit. Err: the unit could not be looked at.
-    Diff(oneshot::Sender<Vec<(Unit, Result<Vec<Op>, String>)>>),
+    /// What would be done now.
+    Diff(oneshot::Sender<Diff>),
 }
+
+/// Steps by unit. Err: the unit could not be looked at.
+pub type Diff = Vec<(Unit, Result<Vec<Op>, String>)>;
 
 /// The loop's own state; one task owns it.
 pub struct Reconciler<K, P> {
@@ -104,8 +117,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// Look and apply until stopped. Stopping touches nothing.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: CancellationToken) {
+    /// Look and apply until stopped. Stopping touches nothing. A hint says that links or namespaces of the host changed.
+    pub async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        mut hints: mpsc::Receiver<Seen>,
+        stop: CancellationToken,
+    ) {
         // Unknown is not empty: nothing is looked at before both stores have been read.
         tokio::select! {
             () = stop.cancelled() => return,
@@ -113,6 +131,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
         let mut full = tokio::time::interval(self.settings.full_look);
         full.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut patrol = None;
         loop {
             tokio::select! {
                 biased;
@@ -126,6 +145,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 }
                 _ = full.tick() => self.survey().await,
                 () = self.world.woken() => {}
+                // Our own changes come as hints too, and others' in bursts: one patrol when it has become quiet.
+                Some(_hint) = hints.recv() => {
+                    patrol.get_or_insert_with(|| Instant::now() + QUIET);
+                }
+                () = tokio::time::sleep_until(patrol.unwrap_or_else(far_off)), if patrol.is_some() => {
+                    patrol = None;
+                    self.patrol().await;
+                }
                 () = tokio::time::sleep_until(self.retries.next()) => {
                     for unit in self.retries.due(Instant::now()) {
                         self.world.look_again(unit, Depth::Full);
@@ -152,7 +179,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             if failures.is_empty() {
                 self.retries.clear(unit);
                 if let Unit::Network(id) = unit {
-                    self.peers.applied(id, at.global);
+                    if self.programmed.contains_key(&id) {
+                        self.peers.applied(id, at.global);
+                    } else {
+                        self.peers.left(id);
+                    }
                 }
             } else {
                 let again = self.retries.failed(unit, Instant::now());
@@ -198,7 +229,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// What would be done, for every unit, without doing it.
-    async fn diff(&mut self) -> Vec<(Unit, Result<Vec<Op>, String>)> {
+    async fn diff(&mut self) -> Diff {
         self.survey().await;
         let Some((dirty, _)) = self.world.take_dirty() else { return Vec::new() };
         let mut found = Vec::new();

@@ -88,7 +88,9 @@ impl<K: Kernel> Service<K> {
                         match refusal.guard {
                             Guard::Absent(Key::Vni(vni)) if wanted.vni.is_none() => passed_vnis.push(vni),
                             Guard::Absent(Key::Pool(prefix)) => passed_over.push(prefix),
-                            taken => return Err(self.taken(&taken, &network)),
+                            taken @ (Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..)) => {
+                                return Err(self.taken(&taken, &network));
+                            }
                         }
                     }
                 }

@@ -17,7 +17,10 @@ use super::{
     attributes::{Attributes, u8_at},
     refusal::Refusal,
 };
-use crate::plan::op::{LinkRef, Op};
+use crate::{
+    kernel::step,
+    plan::op::{LinkRef, Op},
+};
 
 /// Length of struct ifinfomsg.
 const HEADER: usize = 16;
@@ -36,13 +39,8 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// Wait for every link that these steps set up or gave to a bridge. One whose carrier is missing is not waited for: its
 /// other end is down, and only whoever owns that can change it.
 pub(super) fn wait(session: &mut Session<'_>, ops: &[Op]) {
-    let mut waiting: BTreeSet<&LinkRef> = ops
-        .iter()
-        .filter_map(|op| match op {
-            Op::SetUp(link, true) | Op::SetPort(link, Some(_)) => Some(link),
-            _ => None,
-        })
-        .collect();
+    let raises = |op: &&Op| matches!(op, Op::SetUp(_, true) | Op::SetPort(_, Some(_)));
+    let mut waiting: BTreeSet<&LinkRef> = ops.iter().filter(raises).filter_map(step::link).collect();
     let (start, mut pause) = (Instant::now(), PAUSE);
     loop {
         // What cannot be looked at has failed before this, with an error of its own.
