@@ -1,6 +1,6 @@
 //! The standing loop: what changed, what is wanted, what is there, apply.
 //!
-//! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, [`network`] what
+//! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, `network` what
 //! a network's wanted state depends on, `units` looks at one unit, `feed` takes in what the stores say.
 
 pub mod dirty;
