@@ -19,6 +19,7 @@ mod refusal;
 mod removal;
 mod routes;
 mod rows;
+mod settle;
 mod socket;
 mod sysctl;
 mod watch;
