@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use nix::errno::Errno;
 
 use super::{
-    batch::Request, birth, links, named, namespace::Namespace, nft, refusal::Refusal, removal, routes, rows,
-    sysctl,
+    batch::Request, birth, failure::Failure, links, named, namespace::Namespace, nft, refusal::Refusal,
+    removal, routes, rows, sysctl,
 };
 use crate::{
     kernel::{
@@ -15,7 +15,7 @@ use crate::{
     },
     plan::{
         op::{LinkRef, Op},
-        state::{LinkKind, Netns, Port},
+        state::{Netns, Port},
     },
 };
 
@@ -72,60 +72,6 @@ pub(super) fn apply(dir: &Path, ops: Vec<Op>) -> Result<(), ApplyError> {
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(ApplyError { total, failures }) }
-}
-
-/// Why a step failed.
-enum Failure {
-    Refused(Refusal),
-    Other(KernelError),
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<KernelError> for Failure {
-    fn from(error: KernelError) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl Failure {
-    /// The error of this step; None: it is none, what was to go is gone.
-    fn into_error(self, op: &Op) -> Option<KernelError> {
-        let refusal = match self {
-            Self::Other(error) => return Some(error),
-            Self::Refused(refusal) => refusal,
-        };
-        // A link that is no port (or no vxlan device) any more has no such row.
-        let no_table = refusal.errno == Errno::EOPNOTSUPP
-            && matches!(op, Op::RemoveStation(..) | Op::RemoveTunnel(..) | Op::RemoveFlood(..));
-        if step::removes(op) && (refusal.is_absence() || no_table) {
-            return None;
-        }
-        if refusal.errno == Errno::EOPNOTSUPP
-            && let Some((feature, option)) = driver(op)
-        {
-            return Some(KernelError::Missing { feature, option });
-        }
-        let (operation, target) = step::words(op);
-        Some(refusal.into_error(operation, target))
-    }
-}
-
-/// The driver that a new link needs.
-fn driver(op: &Op) -> Option<(&'static str, &'static str)> {
-    if matches!(op, Op::AddVeth(..)) {
-        return Some(("veth pairs", "CONFIG_VETH (modprobe veth)"));
-    }
-    let Op::AddLink(_, kind) = op else { return None };
-    match kind {
-        LinkKind::Bridge => Some(("bridges", "CONFIG_BRIDGE (modprobe bridge)")),
-        LinkKind::Vxlan(_) => Some(("vxlan devices", "CONFIG_VXLAN (modprobe vxlan)")),
-        LinkKind::Veth | LinkKind::Other(_) => None,
-    }
 }
 
 /// Whether the two go to the kernel in one go.

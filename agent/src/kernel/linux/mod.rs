@@ -6,11 +6,14 @@
 //! Each call does its blocking work on one blocking thread, opens what it needs and closes it again: an open namespace
 //! stays alive, and its VNI with it. There is no state here.
 
+#[cfg(test)]
+mod alone;
 mod apply;
 mod attributes;
 mod batch;
 mod birth;
 mod facts;
+mod failure;
 mod hanging;
 mod link_row;
 mod links;
