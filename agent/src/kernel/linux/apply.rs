@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::{
     batch::Request, birth, failure::Failure, links, named, namespace::Namespace, nft, refusal::Refusal,
-    removal, routes, rows, sysctl,
+    removal, routes, rows, sysctl, taken,
 };
 use crate::{
     kernel::{
@@ -164,7 +164,7 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
         Op::AddVeth(a, b) => Ok(birth::add_veth(session, a, b)?),
         Op::SetMac(link, mac) => Ok(change(session, link, |index| vec![links::set_mac(index, *mac)])?),
         Op::SetMtu(link, mtu) => Ok(change(session, link, |index| vec![links::set_mtu(index, *mtu)])?),
-        Op::SetUp(link, up) => Ok(change(session, link, |index| vec![links::set_up(index, *up)])?),
+        Op::SetUp(link, up) => Ok(set_up(session, link, *up)?),
         Op::SetPort(link, port) => Ok(set_port(session, link, port.as_ref())?),
         Op::SetRoute(link, to, route) => {
             let namespace = session.namespace(&link.netns)?;
@@ -210,6 +210,16 @@ fn change(
     let namespace = session.namespace(&link.netns)?;
     let index = namespace.index(link.name)?;
     namespace.rtnl.apply_all(requests(index))
+}
+
+fn set_up(session: &mut Session<'_>, link: &LinkRef, up: bool) -> Result<(), Refusal> {
+    let outcome = change(session, link, |index| vec![links::set_up(index, up)]);
+    match outcome {
+        Err(refusal) if refusal.errno == Errno::EADDRINUSE => {
+            Err(taken::port(session, link).unwrap_or(refusal))
+        }
+        outcome => outcome,
+    }
 }
 
 fn set_port(session: &mut Session<'_>, link: &LinkRef, port: Option<&Port>) -> Result<(), Refusal> {

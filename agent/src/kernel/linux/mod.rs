@@ -27,6 +27,7 @@ mod routes;
 mod rows;
 mod socket;
 mod sysctl;
+mod taken;
 mod watch;
 
 use std::{io, net::IpAddr, path::PathBuf};
