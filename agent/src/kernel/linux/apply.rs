@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::{
     batch::Request, birth, failure::Failure, links, named, namespace::Namespace, nft, refusal::Refusal,
-    removal, routes, rows, sysctl, taken,
+    removal, routes, rows, settle, sysctl, taken,
 };
 use crate::{
     kernel::{
@@ -71,6 +71,7 @@ pub(super) fn apply(dir: &Path, ops: Vec<Op>) -> Result<(), ApplyError> {
             }
         }
     }
+    settle::wait(&mut session, &ops);
     if failures.is_empty() { Ok(()) } else { Err(ApplyError { total, failures }) }
 }
 

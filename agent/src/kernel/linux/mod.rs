@@ -25,6 +25,7 @@ mod refusal;
 mod removal;
 mod routes;
 mod rows;
+mod settle;
 mod socket;
 mod sysctl;
 mod taken;
