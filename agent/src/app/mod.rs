@@ -7,7 +7,6 @@ mod cleanup;
 mod identity;
 mod liveness;
 mod lock;
-mod port;
 mod register;
 mod server;
 mod start;

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use super::{
     identity,
     liveness::{self, Dead, GossipPeers},
-    lock, port, register, server,
+    lock, register, server,
     stores::{self, Stores},
     tasks::Tasks,
 };
@@ -22,7 +22,7 @@ use crate::{
     config::{Config, HostPort},
     gossip::{self, Gossip, GossipConfig},
     intent::Source,
-    kernel::{self, Kernel, LinuxKernel, Seen},
+    kernel::{self, Kernel, LinuxKernel, Seen, port},
     model::{Node, Timestamp},
     plan::ownership::Unit,
     reconcile::{

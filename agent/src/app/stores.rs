@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, bail};
 use tokio::net::TcpListener;
 
-use super::port;
 use crate::{
     config::{Config, StoreConfig},
+    kernel::port,
     store::{Embedded, EtcdConfig, Store, TlsPaths},
 };
 

@@ -7,6 +7,7 @@ pub mod contract;
 mod linux;
 mod memory;
 mod nft;
+pub(crate) mod port;
 mod step;
 
 pub use linux::{LinuxKernel, Seen, watch};
