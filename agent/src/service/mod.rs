@@ -45,6 +45,8 @@ use crate::{
 const LOCAL_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a verb waits for the stores to be read after a start.
 const READ_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a verb waits to hear of a change that was made.
+const FOLLOW_DEADLINE: Duration = Duration::from_secs(5);
 /// How often a transaction that met another one is tried again.
 const TRIES: u32 = 64;
 
@@ -101,6 +103,22 @@ impl<K: Kernel> Service<K> {
              (`ovctl version` tells where the agent looks for it)"
                 .into(),
         ))
+    }
+
+    /// Wait until this node knows all that the store's change at `revision` says; false: its follower is away.
+    ///
+    /// Only revisions that changed something that is followed are ever known: those of networks, endpoints, members and
+    /// nodes, not those of addresses alone, of others' keys, or the store's latest one.
+    async fn hears_of(&self, revision: i64) -> bool {
+        let reached = self.world.reached(Revisions { global: revision, local: 0 });
+        tokio::time::timeout(FOLLOW_DEADLINE, reached).await.is_ok()
+    }
+
+    /// The same after a change of ours, which is made whether or not this node hears of it.
+    async fn follow_change(&self, revision: i64) {
+        if !self.hears_of(revision).await {
+            tracing::warn!(revision, "the store took a change, but does not say so");
+        }
     }
 
     /// Keep others of this host from choosing these addresses until the guard goes.

@@ -5,7 +5,6 @@ use crate::{
     gossip::State,
     kernel::Kernel,
     model::{Node, NodeId},
-    reconcile::world::Revisions,
     store::{Commit, Key},
 };
 
@@ -81,7 +80,7 @@ impl<K: Kernel> Service<K> {
         let endpoints = self.remove_endpoints_of(id).await?;
         let commit = Commit::new().delete(Key::Node(id)).delete(Key::Alive(id));
         let revision = self.global.commit(commit).await?;
-        self.world.reached(Revisions { global: revision, local: 0 }).await;
+        self.follow_change(revision).await;
         tracing::info!(node = %name, endpoints, "node removed");
         Ok((id, endpoints))
     }
