@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
-use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES, draft};
+use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES, draft, turns::to_the_end};
 use crate::{
     kernel::Kernel,
     model::{Endpoint, IfName, Mac, Name, NodeId, Sandbox},
@@ -15,7 +16,7 @@ use crate::{
         state::{Look, LookAt, Netns},
     },
     reconcile::world::{Outcome, Revisions},
-    store::{CommitError, Guard, Key, Refusal},
+    store::{CommitError, Guard, Key, Refusal, StoreError},
 };
 use draft::{Choice, Draft};
 
@@ -53,9 +54,30 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// Bad input, a taken address, no address left, the sandbox gone, the store away, the kernel's refusal. Nothing
     /// half-done stays behind.
-    pub async fn connect(&self, sandbox: &str, spec: &AttachSpec) -> Result<Attached, ServiceError> {
-        self.ready().await?;
-        let sandbox = self.world.read(|intent| intent.find_sandbox(sandbox).cloned())?;
+    pub async fn connect(
+        self: &Arc<Self>,
+        sandbox: &str,
+        spec: &AttachSpec,
+    ) -> Result<Attached, ServiceError> {
+        let (service, sandbox, spec) = (Arc::clone(self), sandbox.to_owned(), spec.clone());
+        to_the_end(async move {
+            service.ready().await?;
+            let name =
+                service.world.read(|intent| intent.find_sandbox(&sandbox).map(|it| it.name.clone()))?;
+            // Without it two attaches choose the same interface, or one of them a sandbox that another verb removes.
+            let _turn = service.turns.take(&name).await?;
+            service.attach(&name, &spec).await
+        })
+        .await
+    }
+
+    /// The same for whoever has the sandbox's turn.
+    pub(super) async fn attach(
+        self: &Arc<Self>,
+        sandbox: &Name,
+        spec: &AttachSpec,
+    ) -> Result<Attached, ServiceError> {
+        let sandbox = self.world.read(|intent| intent.find_sandbox(sandbox.as_str()).cloned())?;
         self.check_present(&sandbox).await?;
         let interfaces = self.interfaces(&sandbox).await?;
         let (draft, revision) = self.commit_endpoint(&sandbox, spec, interfaces).await?;
@@ -70,9 +92,7 @@ impl<K: Kernel> Service<K> {
                 Ok(Attached { endpoint, unconfirmed })
             }
             Err(error) => {
-                if let Err(undo) = self.remove_endpoint(&endpoint).await {
-                    tracing::warn!(endpoint = %endpoint.id.short(), error = %undo, "cannot take back an endpoint");
-                }
+                self.take_back(&endpoint).await;
                 Err(error)
             }
         }
@@ -80,7 +100,7 @@ impl<K: Kernel> Service<K> {
 
     /// Choose and commit, again while others take what was chosen.
     async fn commit_endpoint(
-        &self,
+        self: &Arc<Self>,
         sandbox: &Sandbox,
         spec: &AttachSpec,
         interfaces: BTreeSet<IfName>,
@@ -122,7 +142,12 @@ impl<K: Kernel> Service<K> {
                         passed_over.clear();
                     }
                 }
-                Err(CommitError::Store(error)) => return Err(error.into()),
+                Err(CommitError::Store(error)) => {
+                    if matches!(error, StoreError::Unknown { .. }) {
+                        self.take_back(&draft.endpoint).await;
+                    }
+                    return Err(error.into());
+                }
             }
         }
         Err(ServiceError::Busy(format!(

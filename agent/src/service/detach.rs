@@ -1,6 +1,8 @@
 //! `network disconnect`, and taking back an endpoint.
 
-use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES};
+use std::sync::Arc;
+
+use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES, turns::to_the_end};
 use crate::{
     convert::Record,
     kernel::Kernel,
@@ -16,9 +18,29 @@ impl<K: Kernel> Service<K> {
     ///
     /// # Errors
     /// Unknown network or sandbox, not connected, the store away.
-    pub async fn disconnect(&self, network: &str, sandbox: &str, force: bool) -> Result<(), ServiceError> {
-        self.ready().await?;
-        let endpoint = self.world.read(|intent| {
+    pub async fn disconnect(
+        self: &Arc<Self>,
+        network: &str,
+        sandbox: &str,
+        force: bool,
+    ) -> Result<(), ServiceError> {
+        let (service, network, sandbox) = (Arc::clone(self), network.to_owned(), sandbox.to_owned());
+        to_the_end(async move {
+            service.ready().await?;
+            let sandbox = service.own_endpoint(&network, &sandbox, force)?.sandbox;
+            let _turn = service.turns.take(&sandbox).await?;
+            // It may be another one by now, or none.
+            let endpoint = service.own_endpoint(&network, sandbox.as_str(), force)?;
+            service.remove_endpoint(&endpoint).await?;
+            service.write_files(&endpoint.sandbox).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The endpoint that a sandbox of this node has in a network; with `force` one of any node, by its name.
+    fn own_endpoint(&self, network: &str, sandbox: &str, force: bool) -> Result<Endpoint, ServiceError> {
+        self.world.read(|intent| {
             let (network, view) = intent.find_network(network)?;
             let here = intent.find_sandbox(sandbox);
             let name = here.as_ref().map_or(sandbox, |sandbox| sandbox.name.as_str());
@@ -40,10 +62,7 @@ impl<K: Kernel> Service<K> {
                 ))),
                 (None, Err(error)) => Err(error.into()),
             }
-        })?;
-        self.remove_endpoint(&endpoint).await?;
-        self.write_files(&endpoint.sandbox).await;
-        Ok(())
+        })
     }
 
     /// Remove an endpoint's records in one transaction, with its node's own if it was the last there, and wait until

@@ -12,6 +12,8 @@ mod networks;
 mod nodes;
 mod processes;
 mod sandboxes;
+mod take_back;
+mod turns;
 
 use std::{
     collections::BTreeSet,
@@ -74,6 +76,7 @@ pub struct Service<K> {
     pub(crate) settings: Settings,
     /// Addresses that attaches under way on this host have chosen, so that they do not choose the same.
     choosing: Mutex<BTreeSet<(NetworkId, IpAddr)>>,
+    turns: turns::Turns,
 }
 
 impl<K: Kernel> Service<K> {
@@ -85,7 +88,17 @@ impl<K: Kernel> Service<K> {
         loop_requests: mpsc::Sender<reconcile::Request>,
         settings: Settings,
     ) -> Self {
-        Self { world, global, local, kernel, gossip, loop_requests, settings, choosing: Mutex::default() }
+        Self {
+            world,
+            global,
+            local,
+            kernel,
+            gossip,
+            loop_requests,
+            settings,
+            choosing: Mutex::default(),
+            turns: turns::Turns::default(),
+        }
     }
 
     /// Wait a moment for the stores to be read after a start, then refuse politely: nothing can be said of what is not

@@ -10,4 +10,5 @@ mod nodes;
 #[path = "../store_support/proxy.rs"]
 #[allow(dead_code, reason = "not every way to fail is needed here")]
 mod proxy;
+mod random;
 mod verbs;
