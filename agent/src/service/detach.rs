@@ -27,7 +27,15 @@ impl<K: Kernel> Service<K> {
         let (service, network, sandbox) = (Arc::clone(self), network.to_owned(), sandbox.to_owned());
         to_the_end(async move {
             service.ready().await?;
-            let sandbox = service.own_endpoint(&network, &sandbox, force)?.sandbox;
+            let known = match service.own_endpoint(&network, &sandbox, force) {
+                Ok(endpoint) => endpoint,
+                // It may be newer than what is known here.
+                Err(_stale) => {
+                    service.catch_up().await;
+                    service.own_endpoint(&network, &sandbox, force)?
+                }
+            };
+            let sandbox = known.sandbox;
             let _turn = service.turns.take(&sandbox).await?;
             // It may be another one by now, or none.
             let endpoint = service.own_endpoint(&network, sandbox.as_str(), force)?;

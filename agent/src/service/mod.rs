@@ -40,7 +40,7 @@ use crate::{
         self,
         world::{Revisions, World},
     },
-    store::Store,
+    store::{Key, Store},
 };
 
 /// How long a verb waits for this host's own kernel.
@@ -49,6 +49,8 @@ const LOCAL_DEADLINE: Duration = Duration::from_secs(15);
 const READ_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a verb waits to hear of a change that was made.
 const FOLLOW_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a verb waits for news before it refuses on the ground of what it knows.
+const CATCH_UP: Duration = Duration::from_millis(200);
 /// How often a transaction that met another one is tried again.
 const TRIES: u32 = 64;
 
@@ -132,6 +134,19 @@ impl<K: Kernel> Service<K> {
         if !self.hears_of(revision).await {
             tracing::warn!(revision, "the store took a change, but does not say so");
         }
+    }
+
+    /// Give what the store has right now a moment to become known here. False: it is not known to be.
+    ///
+    /// The store's latest revision may be one that nobody follows, so this wait often takes all of its short time: only
+    /// for what would be refused otherwise.
+    async fn catch_up(&self) -> bool {
+        let caught_up = async {
+            let (revision, _) = self.global.get(&Key::Node(self.world.me)).await.ok()?;
+            self.world.reached(Revisions { global: revision, local: 0 }).await;
+            Some(())
+        };
+        tokio::time::timeout(CATCH_UP, caught_up).await.is_ok_and(|reached| reached.is_some())
     }
 
     /// Keep others of this host from choosing these addresses until the guard goes.

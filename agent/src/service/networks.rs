@@ -139,7 +139,7 @@ impl<K: Kernel> Service<K> {
                     holder.map_or_else(|| "another network".into(), |name| format!("network {name}"));
                 ServiceError::Exists(format!("VNI {vni} is taken by {holder}: choose another, or none"))
             }
-            Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) => {
+            Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) | Guard::Is(..) => {
                 ServiceError::Exists(format!("a network named {} exists already", network.name))
             }
         }
@@ -152,13 +152,25 @@ impl<K: Kernel> Service<K> {
     pub async fn remove_network(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
         self.ready().await?;
         // Once and for all: another network may get the name while we try.
-        let (id, name) = self.world.read(|intent| {
-            intent.find_network(text).map(|(network, _)| (network.id, network.name.clone()))
-        })?;
+        let (id, name) = match self.named(text) {
+            Ok(found) => found,
+            // It may be newer than what is known here, as its last endpoint's end may be.
+            Err(_stale) => {
+                self.catch_up().await;
+                self.named(text)?
+            }
+        };
+        let mut caught_up = false;
         for _ in 0..TRIES {
             let users = self.world.read(|intent| self.users(&name, intent.network(id)?));
-            if let Some(users) = users {
-                return Err(ServiceError::InUse(users));
+            match users {
+                Some(users) if caught_up => return Err(ServiceError::InUse(users)),
+                Some(_) => {
+                    caught_up = true;
+                    self.catch_up().await;
+                    continue;
+                }
+                None => {}
             }
             let Some(entry) = self.global.get(&Key::Network(id)).await?.1 else { return Ok((id, name)) };
             // A first endpoint on a node writes the network's record again, so nobody can slip in after this look.
@@ -179,6 +191,13 @@ impl<K: Kernel> Service<K> {
             }
         }
         Err(ServiceError::Busy(format!("network {text} is being connected to again and again: try again")))
+    }
+
+    fn named(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
+        let found = self
+            .world
+            .read(|intent| intent.find_network(text).map(|(network, _)| (network.id, network.name.clone())));
+        Ok(found?)
     }
 
     /// The transaction that removes a network, last written at `mod_revision`, with all that it reserved.

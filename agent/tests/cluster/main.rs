@@ -7,6 +7,7 @@
 mod invariants;
 mod node;
 mod nodes;
+mod outage;
 #[path = "../store_support/proxy.rs"]
 #[allow(dead_code, reason = "not every way to fail is needed here")]
 mod proxy;

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use ovagent::{
-    plan::ownership::Unit,
+    plan::{op::Op, ownership::Unit, state::Netns},
+    service::AttachSpec,
     store::{Commit, Key},
 };
 
 use crate::{
     invariants::{check_store, has_rows},
-    nodes::Cluster,
+    nodes::{Cluster, spec},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,4 +69,87 @@ async fn keys_that_nobody_follows_hold_up_no_verb() {
         one.service.remove_network("net").await.unwrap();
     };
     tokio::time::timeout(Duration::from_secs(5), verbs).await.expect("the verbs return");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_has_just_changed_another_one_builds_upon() {
+    let cluster = Cluster::of(2).await;
+    let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
+    one.sandbox("a").await;
+    other.sandbox("b").await;
+    for round in 0..20 {
+        let name = format!("net{round}");
+        one.service.create_network(spec(&name, "10.9.0.0/29")).await.unwrap();
+        // Three addresses are free after the gateway's and the nodes' own.
+        let chosen =
+            |ip: &str| AttachSpec { network: name.clone(), ip: ip.parse().ok(), ..AttachSpec::default() };
+        other.service.connect("b", &chosen("10.9.0.5")).await.unwrap();
+        other.service.disconnect(&name, "b", false).await.unwrap();
+        one.service.connect("a", &chosen("10.9.0.5")).await.unwrap();
+        one.service.disconnect(&name, "a", false).await.unwrap();
+        other.connect(&name, "b").await.unwrap();
+        other.service.disconnect(&name, "b", false).await.unwrap();
+        one.service.remove_network(&name).await.unwrap();
+    }
+    check_store(&cluster.store).await;
+    cluster.check_in_step().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attach_whose_client_goes_away_is_done_or_taken_back() {
+    let cluster = Cluster::of(2).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    let node = &cluster.nodes[0];
+    for round in 0..40_u64 {
+        let name = format!("s{round}");
+        node.sandbox(&name).await;
+        let fails = round % 2 == 1;
+        if fails {
+            node.host.kernel.fail_when(|op| matches!(op, Op::AddVeth(..)));
+        }
+        let spec = AttachSpec { network: "net".into(), ..AttachSpec::default() };
+        // The client goes after more and more of the attach.
+        let patience = Duration::from_micros(100 * round);
+        let gone = tokio::time::timeout(patience, node.service.connect(&name, &spec)).await.is_err();
+        // Whoever takes the sandbox's turn comes after it.
+        let again = node.service.disconnect("net", &name, false).await;
+        if fails {
+            assert!(again.is_err(), "a refused endpoint of {name} was there, the client gone: {gone}");
+            node.host.kernel.heal();
+        }
+        node.service.remove_sandbox(&name, true).await.unwrap();
+        check_store(&cluster.store).await;
+    }
+    cluster.check_in_step().await;
+    assert!(node.state().netns.keys().all(|netns| matches!(netns, Netns::Host)), "{:?}", node.state());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interface_moves_from_one_network_to_another_in_one_round() {
+    let cluster = Cluster::of(1).await;
+    let node = &cluster.nodes[0];
+    node.sandbox("a").await;
+    for round in 0..20 {
+        for side in ["left", "right"] {
+            let subnet = if side == "left" { "10.9.0.0/24" } else { "10.8.0.0/24" };
+            node.service.create_network(spec(&format!("{side}{round}"), subnet)).await.unwrap();
+        }
+        // The endpoint is gone from the store at once, from the kernel when the loop gets to it.
+        node.connect(&format!("left{round}"), "a").await.unwrap();
+        let left = node.service.endpoints_of(&"a".parse().unwrap()).remove(0);
+        let network = left.network;
+        let mut commit = Commit::new()
+            .delete(Key::Endpoint(network, left.id))
+            .delete(Key::EndpointName(network, left.name.clone()))
+            .delete(Key::Member(network, node.host.id));
+        let own = node.world.read(|intent| intent.network(network).unwrap().members()[&node.host.id].clone());
+        for address in left.addresses.iter().chain(&own.addresses) {
+            commit = commit.delete(Key::Address(network, address.addr()));
+        }
+        cluster.store.commit(commit).await.unwrap();
+        node.connect(&format!("right{round}"), "a").await.unwrap();
+        node.service.disconnect(&format!("right{round}"), "a", false).await.unwrap();
+    }
+    check_store(&cluster.store).await;
+    cluster.check_in_step().await;
 }
