@@ -174,25 +174,44 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 self.legs.insert(*id, *leg);
             }
         });
-        for (unit, depth) in dirty.into_units() {
+        let mut again = Vec::new();
+        let mut units = dirty.into_units().into_iter().peekable();
+        while let Some((unit, depth)) = units.next() {
             let failures = self.look_at(unit, depth).await;
-            if failures.is_empty() {
+            if failures.is_empty() || units.peek().is_none() {
+                self.conclude(unit, Outcome { at, failures });
+            } else {
+                again.push(unit);
+            }
+        }
+        // What stood in their way, such as an interface that changes networks, may have gone with the others' steps.
+        for unit in again {
+            let failures = self.full(unit).await;
+            self.conclude(unit, Outcome { at, failures });
+        }
+    }
+
+    /// Say what came of a look, and plan the next one if it failed.
+    fn conclude(&mut self, unit: Unit, outcome: Outcome) {
+        match outcome.failures.first() {
+            None => {
                 self.retries.clear(unit);
                 if let Unit::Network(id) = unit {
                     if self.programmed.contains_key(&id) {
-                        self.peers.applied(id, at.global);
+                        self.peers.applied(id, outcome.at.global);
                     } else {
                         self.peers.left(id);
                     }
                 }
-            } else {
-                let again = self.retries.failed(unit, Instant::now());
-                let (op, error) = &failures[0];
-                let step = op.as_ref().map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(?unit, %step, %error, failed = failures.len(), retry_in = ?again, "not as wanted");
             }
-            self.world.record(unit, Outcome { at, failures });
+            Some((op, error)) => {
+                let again = self.retries.failed(unit, Instant::now());
+                let step = op.as_ref().map(ToString::to_string).unwrap_or_default();
+                let failed = outcome.failures.len();
+                tracing::warn!(?unit, %step, %error, failed, retry_in = ?again, "not as wanted");
+            }
         }
+        self.world.record(unit, outcome);
     }
 
     async fn look_at(&mut self, unit: Unit, depth: Depth) -> Failures {
@@ -231,14 +250,19 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// What would be done, for every unit, without doing it.
     async fn diff(&mut self) -> Diff {
         self.survey().await;
-        let Some((dirty, _)) = self.world.take_dirty() else { return Vec::new() };
+        let Some((dirty, at)) = self.world.take_dirty() else { return Vec::new() };
         let mut found = Vec::new();
         for (unit, depth) in dirty.into_units() {
-            let steps = self.look(unit).await.map(|plan| plan.ops);
-            // What was taken off the list to be shown goes back on it to be done.
-            let out_of_step = steps.as_ref().map_or(true, |ops| !ops.is_empty());
-            if out_of_step {
-                self.world.look_again(unit, depth);
+            let plan = self.look(unit).await;
+            let steps = plan.as_ref().map(|plan| plan.ops.clone()).map_err(Clone::clone);
+            match plan {
+                // Nothing is to be done: that is all there is to it, and somebody may be waiting for this look.
+                Ok(plan) if plan.ops.is_empty() => {
+                    let failures = self.bring_about(unit, plan).await;
+                    self.conclude(unit, Outcome { at, failures });
+                }
+                // What was taken off the list to be shown goes back on it to be done.
+                Ok(_) | Err(_) => self.world.look_again(unit, depth),
             }
             found.push((unit, steps));
         }
