@@ -155,6 +155,9 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
             stop.cancelled().await;
         }
     });
+    let janitor = Arc::clone(&service);
+    let stop = tasks.stop.clone();
+    tasks.run("janitor", async move { janitor.tidy_sandboxes(stop).await });
     serve_api(tasks, Api::new(service, about(&config, &node), status), api);
     if let Some(listener) = stores.listener {
         let (embedded, stop) = (stores.embedded.clone(), tasks.stop.clone());

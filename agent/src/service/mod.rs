@@ -8,6 +8,7 @@ mod detach;
 mod draft;
 mod error;
 mod files;
+mod janitor;
 mod networks;
 mod nodes;
 mod processes;

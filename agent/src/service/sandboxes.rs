@@ -133,7 +133,9 @@ impl<K: Kernel> Service<K> {
         let (path, process, input) = match adopt {
             Adopt::Pid(pid) => {
                 let wrong = |reason: &str| Invalid::new("pid", pid.to_string(), reason);
-                let start = processes::start_time(*pid).ok_or_else(|| wrong("there is no such process"))?;
+                let start = processes::start_time(*pid)
+                    .map_err(|error| wrong(&format!("its start time cannot be read: {error}")))?
+                    .ok_or_else(|| wrong("there is no such process"))?;
                 (PathBuf::from(format!("/proc/{pid}/ns/net")), Some((*pid, start)), pid.to_string())
             }
             Adopt::Path(path) => (path.clone(), None, path.display().to_string()),
@@ -225,7 +227,7 @@ impl<K: Kernel> Service<K> {
         Ok(sandbox.name)
     }
 
-    async fn dismantle(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
+    pub(super) async fn dismantle(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         for endpoint in self.endpoints_of(&sandbox.name) {
             self.remove_endpoint(&endpoint).await?;
         }
@@ -256,7 +258,12 @@ impl<K: Kernel> Service<K> {
     /// It cannot be told.
     pub async fn is_present(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
         if let Some((pid, start)) = sandbox.process
-            && processes::start_time(pid) != Some(start)
+            && processes::is_gone(pid, start).map_err(|error| {
+                ServiceError::Internal(format!(
+                    "cannot tell whether process {pid} of sandbox {} is still there: {error}",
+                    sandbox.name
+                ))
+            })?
         {
             return Ok(false);
         }
