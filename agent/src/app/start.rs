@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use ovnet_proto::v1::agent_server::AgentServer;
 use tokio::{
     net::{UdpSocket, UnixListener, lookup_host},
     sync::{mpsc, watch},
@@ -237,7 +236,7 @@ fn keep_registered(
 fn serve_api(tasks: &mut Tasks, api: Api<LinuxKernel>, listener: UnixListener) {
     let stop = tasks.stop.clone();
     tasks.run_fallible("API", async move {
-        let server = tonic::transport::Server::builder().add_service(AgentServer::new(api));
+        let server = tonic::transport::Server::builder().add_service(api.into_server());
         let incoming = UnixListenerStream::new(listener);
         // Calls under way, such as `events`, are cut when their time is over.
         server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
