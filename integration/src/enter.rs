@@ -59,7 +59,8 @@ pub fn enter_with(wanted: Disk) -> Result<()> {
     match env::var(STAGE).as_deref() {
         Err(_unset) => outside(wanted),
         Ok("init") => init(),
-        Ok(_inside) => Ok(()),
+        // A started process has the signal mask of the one that started it.
+        Ok(_inside) => signals().thread_unblock().context("unblock signals"),
     }
 }
 
@@ -87,7 +88,11 @@ fn outside(wanted: Disk) -> Result<()> {
     }
     let status = supervise(command, &signals)?;
     drop(disk);
-    exit(code(status))
+    let code = code(status);
+    if code == 128 + Signal::SIGINT as i32 {
+        eprintln!("\ninterrupted; the namespaces and all that was in them are gone");
+    }
+    exit(code)
 }
 
 fn init() -> Result<()> {
@@ -117,11 +122,13 @@ fn again(stage: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// Those that the processes around the inside one wait for.
+fn signals() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD].into_iter().collect()
+}
+
 fn block_signals() -> Result<SigSet> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD] {
-        signals.add(signal);
-    }
+    let signals = signals();
     signals.thread_block().context("block signals")?;
     Ok(signals)
 }
@@ -204,6 +211,5 @@ fn mounts() -> Result<()> {
         .context("mount a tmpfs on /run")?;
     fs::create_dir_all("/run/netns").context("make /run/netns")?;
     fs::create_dir_all("/run/lab").context("make /run/lab")?;
-    fs::create_dir_all("/run/ovnet").context("make /run/ovnet")?;
     Ok(())
 }

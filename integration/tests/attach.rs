@@ -42,9 +42,10 @@ fn at_return(lab: &Lab) -> Result<()> {
     let mut probers: Vec<(String, Prober)> = Vec::new();
     let mut residents: Vec<IpAddr> = Vec::new();
     for host in &lab.hosts {
-        host.create_sandbox("resident", &["net"])?;
-        residents.push(host.address("net", "resident")?.parse()?);
-        probers.push((format!("resident on {}", host.name), host.prober(From::Sandbox("resident"))?));
+        host.create_sandbox(&host.own("resident"), &["net"])?;
+        residents.push(host.address("net", &host.own("resident"))?.parse()?);
+        probers
+            .push((format!("resident on {}", host.name), host.prober(From::Sandbox(&host.own("resident")))?));
         probers.push((format!("{} itself", host.name), host.prober(From::Host)?));
     }
     let apis = lab.hosts.iter().map(Host::api).collect::<Result<Vec<_>>>()?;
@@ -59,7 +60,10 @@ fn at_return(lab: &Lab) -> Result<()> {
         ensure!(reply.unconfirmed.is_empty(), "not confirmed by {:?}", reply.unconfirmed);
         let endpoint = reply.endpoint.context("no endpoint")?;
         let new: IpAddr = api::address(&endpoint, false).context("no address")?.parse()?;
-        for (from, prober) in &mut probers {
+        // Its own host first: what is not ready there would be by the time that the others have been asked.
+        let first = round % lab.hosts.len() * 2;
+        let (before, after) = probers.split_at_mut(first);
+        for (from, prober) in after.iter_mut().chain(before) {
             if prober.probe(new, Duration::from_millis(500))?.is_none() {
                 lost.push(format!(
                     "round {round}: {from} to {name} on {}, {:?} after return",
@@ -86,7 +90,7 @@ fn at_return(lab: &Lab) -> Result<()> {
 fn unconfirmed(lab: &Lab) -> Result<()> {
     lab.create_network(&["--subnet", "10.9.0.0/24", "net"])?;
     for host in &lab.hosts {
-        host.create_sandbox("resident", &["net"])?;
+        host.create_sandbox(&host.own("resident"), &["net"])?;
     }
     lab.host(1)?.create_sandbox("new", &[])?;
     lab.host(3)?.freeze_agent()?;
@@ -102,20 +106,20 @@ fn unconfirmed(lab: &Lab) -> Result<()> {
     );
     ensure!(took < Duration::from_secs(3), "it took {took:?}");
     lab.host(3)?.wait_in_sync()?;
-    let loss = lab.host(3)?.ping(From::Sandbox("resident"), &lab.host(1)?.address("net", "new")?, 3)?;
+    let loss = lab.host(3)?.ping(From::Sandbox("resident-h3"), &lab.host(1)?.address("net", "new")?, 3)?;
     ensure!(loss.none(), "{loss:?}");
     Ok(())
 }
 
-/// What became of one rival: its address, or the refusal.
-type Outcome = Result<String, Box<tonic::Status>>;
+/// What became of one rival: its host and address, or the refusal.
+type Outcome = Result<(String, String), Box<tonic::Status>>;
 
 fn race(lab: &Lab) -> Result<()> {
-    // 14 addresses: the gateway's, one for each of three hosts, ten for 24 rivals.
+    // 14 addresses: the gateway's, one for each host that has an endpoint, the rest for 24 rivals.
     lab.create_network(&["--subnet", "10.9.0.0/28", "small"])?;
     for host in &lab.hosts {
         for rival in 0..RIVALS {
-            host.create_sandbox(&format!("rival{rival}"), &[])?;
+            host.create_sandbox(&host.own(&format!("rival{rival}")), &[])?;
         }
     }
     let outcomes = thread::scope(|scope| -> Result<Vec<Outcome>> {
@@ -126,10 +130,11 @@ fn race(lab: &Lab) -> Result<()> {
             .map(|thread| thread.join().map_err(|_panic| anyhow!("a rival panicked"))?)
             .collect()
     })?;
-    let won: Vec<&String> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
-    let owners: BTreeSet<&String> = won.iter().copied().collect();
+    let won: Vec<&(String, String)> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
+    let owners: BTreeSet<&String> = won.iter().map(|(_host, address)| address).collect();
+    let hosts: BTreeSet<&String> = won.iter().map(|(host, _address)| host).collect();
     ensure!(owners.len() == won.len(), "an address with two owners: {won:?}");
-    ensure!(won.len() == 10, "{} of 10 addresses were given: {outcomes:?}", won.len());
+    ensure!(won.len() + hosts.len() == 13, "not every address was given: {outcomes:?}");
     for refusal in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
         ensure!(refusal.code() == Code::ResourceExhausted, "{refusal:?}");
         ensure!(
@@ -144,10 +149,10 @@ fn race(lab: &Lab) -> Result<()> {
 }
 
 fn fight(host: &Host, rival: usize) -> Result<Outcome> {
-    Ok(match host.api()?.connect("small", &format!("rival{rival}")) {
+    Ok(match host.api()?.connect("small", &host.own(&format!("rival{rival}"))) {
         Ok(reply) => {
             let endpoint = reply.endpoint.context("no endpoint")?;
-            Ok(api::address(&endpoint, false).context("no address")?)
+            Ok((host.name.clone(), api::address(&endpoint, false).context("no address")?))
         }
         Err(status) => Err(status),
     })
@@ -218,14 +223,15 @@ fn together<T: Send>(lab: &Lab, work: impl Fn(&Host) -> Result<T> + Sync) -> Res
 fn moved(lab: &Lab) -> Result<()> {
     lab.create_network(&["--subnet", "10.9.0.0/24", "net"])?;
     for host in &lab.hosts {
-        host.create_sandbox("resident", &["net"])?;
+        host.create_sandbox(&host.own("resident"), &["net"])?;
     }
     let to: IpAddr = "10.9.0.50".parse()?;
     for round in 0..6 {
         let host = lab.host(round % 3 + 1)?;
         host.create_sandbox("mover", &["net:ip=10.9.0.50"])?;
         for from in &lab.hosts {
-            let answer = from.prober(From::Sandbox("resident"))?.probe(to, Duration::from_millis(500))?;
+            let answer =
+                from.prober(From::Sandbox(&from.own("resident")))?.probe(to, Duration::from_millis(500))?;
             ensure!(answer.is_some(), "round {round}: {} does not reach it on {}", from.name, host.name);
         }
         host.ovctl_ok(&["sandbox", "rm", "-f", "mover"])?;

@@ -66,10 +66,10 @@ fn leave(lab: &Lab) -> Result<()> {
 fn fail(lab: &Lab) -> Result<()> {
     lab.create_network(&["--subnet", "10.9.0.0/24", "net"])?;
     for host in &lab.hosts {
-        host.create_sandbox("box", &["net"])?;
+        host.create_sandbox(&host.own("box"), &["net"])?;
     }
     let (h1, h3) = (lab.host(1)?, lab.host(3)?);
-    let address = h3.address("net", "box")?;
+    let address = h3.address("net", "box-h3")?;
     // The agent alone dies: its data plane is alive, and stays in use by the others.
     h3.kill9_agent();
     wait_state(h1, "h3", "down", DETECTION)?;
@@ -77,29 +77,29 @@ fn fail(lab: &Lab) -> Result<()> {
     h3.wait_ready()?;
     lab.hosts.iter().try_for_each(|host| host.wait_nodes_alive(3))?;
     lab.hosts.iter().try_for_each(Host::wait_in_sync)?;
-    ensure!(h3.address("net", "box")? == address, "its endpoint has another address");
-    ensure!(h1.ping(From::Sandbox("box"), &address, 3)?.none(), "its endpoint is not reached any more");
+    ensure!(h3.address("net", "box-h3")? == address, "its endpoint has another address");
+    ensure!(h1.ping(From::Sandbox("box-h1"), &address, 3)?.none(), "its endpoint is not reached any more");
     Ok(())
 }
 
 fn partitioned(lab: &Lab) -> Result<()> {
     lab.create_network(&["--subnet", "10.9.0.0/24", "net"])?;
     for host in &lab.hosts {
-        host.create_sandbox("box", &["net"])?;
+        host.create_sandbox(&host.own("box"), &["net"])?;
     }
     let (h1, h3) = (lab.host(1)?, lab.host(3)?);
     h3.create_sandbox("local", &["net"])?;
-    let (local, remote) = (h3.address("net", "local")?, h3.address("net", "box")?);
+    let (local, remote) = (h3.address("net", "local")?, h3.address("net", "box-h3")?);
     h3.isolate()?;
     wait_state(h1, "h3", "down", DETECTION)?;
     ensure!(
-        h3.ping(From::Sandbox("box"), &local, 3)?.none(),
+        h3.ping(From::Sandbox("box-h3"), &local, 3)?.none(),
         "endpoints of one host are cut off by a partition"
     );
     lab.heal()?;
     lab.hosts.iter().try_for_each(|host| host.wait_nodes_alive(3))?;
     lab.hosts.iter().try_for_each(Host::wait_in_sync)?;
-    ensure!(h1.ping(From::Sandbox("box"), &remote, 3)?.none(), "it is not reached after the partition");
+    ensure!(h1.ping(From::Sandbox("box-h1"), &remote, 3)?.none(), "it is not reached after the partition");
     Ok(())
 }
 

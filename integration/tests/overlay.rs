@@ -20,16 +20,17 @@ fn main() -> Result<()> {
         Test::new("packets of 1450 bytes pass and larger ones do not", two(), mtu),
         Test::new("the mtu follows the underlay's", two().mtu(9000), jumbo),
         Test::new("multicast crosses hosts only where it is asked for", two(), multicast),
+        Test::new("networks with different subnets are isolated too", two(), apart),
         Test::new("a sandbox on two networks reaches both", two(), two_networks),
     ])
 }
 
-/// A sandbox of the network's name on every host, with address `10.9.0.<first + host>`.
+/// A sandbox on every host, with address `10.9.0.<first + host>`.
 fn populate(lab: &Lab, network: &str, first: usize) -> Result<Vec<String>> {
     let mut addresses = Vec::new();
     for (number, host) in lab.hosts.iter().enumerate() {
         let address = format!("10.9.0.{}", first + number);
-        host.create_sandbox(network, &[&format!("{network}:ip={address}")])?;
+        host.create_sandbox(&host.own(network), &[&format!("{network}:ip={address}")])?;
         addresses.push(address);
     }
     Ok(addresses)
@@ -42,7 +43,7 @@ fn isolated(lab: &Lab) -> Result<()> {
     let blue = populate(lab, "blue", 20)?;
     for host in &lab.hosts {
         for (network, own, other) in [("red", &red, &blue), ("blue", &blue, &red)] {
-            let mut prober = host.prober(From::Sandbox(network))?;
+            let mut prober = host.prober(From::Sandbox(&host.own(network)))?;
             for to in own {
                 let answer = prober.probe(to.parse()?, Duration::from_secs(1))?;
                 ensure!(answer.is_some(), "{network} on {} does not reach {to} of its network", host.name);
@@ -170,15 +171,11 @@ fn multicast(lab: &Lab) -> Result<()> {
         lab.host(2)?.create_sandbox(&format!("{network}-b"), &[network])?;
     }
     for (network, crosses) in [("quiet", false), ("many", true)] {
-        let link = lab
-            .host(2)?
-            .ns_exec_ok(&format!("{network}-b"), &["ip", "-6", "-o", "addr", "show", "scope", "link"])?;
-        let remote =
-            link.stdout.split_whitespace().find(|word| word.starts_with("fe80::")).context("no fe80::")?;
-        let remote = remote.split('/').next().unwrap_or(remote).to_string();
-        // All nodes on the link answer.
-        let ping = ["ping", "-n", "-6", "-i", "0.2", "-W", "1", "-c", "3", "ff02::1%eth0"];
-        let answers = lab.host(1)?.ns_exec(&format!("{network}-a"), &ping)?.stdout;
+        let remote = lab.host(2)?.address6(network, &format!("{network}-b"))?;
+        let own = lab.host(1)?.address6(network, &format!("{network}-a"))?;
+        // All nodes on the link answer. From a global address: link-local ones are in no neighbour table.
+        let ping = ["ping", "-n", "-6", "-I", &own, "-i", "0.2", "-W", "1", "-c", "3", "ff02::1%eth0"];
+        let answers = lab.host(1)?.ns_exec(&format!("{network}-a"), &ping)?.to_string();
         ensure!(
             answers.contains(&remote) == crosses,
             "{network}: {remote} is{} to answer:\n{answers}",
@@ -186,6 +183,20 @@ fn multicast(lab: &Lab) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn apart(lab: &Lab) -> Result<()> {
+    lab.create_network(&["--subnet", "10.9.0.0/24", "one"])?;
+    lab.create_network(&["--subnet", "10.8.0.0/24", "two"])?;
+    let (h1, h2) = (lab.host(1)?, lab.host(2)?);
+    h1.create_sandbox("a1", &["one"])?;
+    h1.create_sandbox("a2", &["two"])?;
+    h2.create_sandbox("b2", &["two"])?;
+    // Both have a way through the host; it must not lead from one to the other.
+    reaches_not(h1, From::Sandbox("a1"), &h1.address("two", "a2")?)?;
+    reaches_not(h1, From::Sandbox("a1"), &h2.address("two", "b2")?)?;
+    reaches_not(h2, From::Sandbox("b2"), &h1.address("one", "a1")?)?;
+    reaches(h1, From::Sandbox("a2"), &h2.address("two", "b2")?)
 }
 
 fn two_networks(lab: &Lab) -> Result<()> {

@@ -181,7 +181,7 @@ fn foreign(lab: &Lab) -> Result<()> {
     let host = lab.host(1)?;
     // Names that look like ours, without our mark.
     let make: [&[&str]; 7] = [
-        &["ip", "link", "add", "ovh-foreign", "type", "dummy"],
+        &["ip", "link", "add", "ovh-foreign", "type", "bridge"],
         &["ip", "link", "set", "ovh-foreign", "up"],
         &["ip", "address", "add", "192.0.2.1/24", "dev", "ovh-foreign"],
         &["ip", "route", "add", "203.0.113.0/24", "via", "192.0.2.9"],

@@ -57,7 +57,7 @@ fn by_path(lab: &Lab) -> Result<()> {
     let host = lab.host(1)?;
     let partner = partner(host)?;
     host.exec_ok(&["ip", "netns", "add", "theirs"])?;
-    host.ns_exec_ok("theirs", &["ip", "link", "add", "dummy0", "type", "dummy"])?;
+    host.ns_exec_ok("theirs", &["ip", "link", "add", "theirs0", "type", "bridge"])?;
     let before = host.netns_state("theirs")?;
     host.ovctl_ok(&["sandbox", "create", "--netns", "/run/netns/theirs", "--network", "net", "box"])?;
     ensure!(host.ping(From::Sandbox("theirs"), &partner, 2)?.none(), "it reaches nobody");

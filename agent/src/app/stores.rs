@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::{Config, StoreConfig},
-    service::port,
+    kernel::port,
     store::{Embedded, EtcdConfig, Store, TlsPaths},
 };
 

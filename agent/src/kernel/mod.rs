@@ -7,6 +7,8 @@ pub mod contract;
 mod linux;
 mod memory;
 mod nft;
+pub(crate) mod port;
+pub(crate) mod processes;
 mod step;
 
 pub use linux::{LinuxKernel, Seen, watch};

@@ -11,10 +11,10 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Service, ServiceError, processes};
+use super::{Service, ServiceError};
 use crate::{
     intent::Intent,
-    kernel::Kernel,
+    kernel::{Kernel, processes},
     model::{Endpoint, EndpointId, NodeId, Sandbox, SandboxId},
     reconcile::world::Revisions,
     store::Key,
@@ -65,13 +65,23 @@ impl<K: Kernel> Service<K> {
                 continue;
             }
             let pid = sandbox.process.map(|(pid, _)| pid).unwrap_or_default();
-            match self.dismantle(&sandbox).await {
+            match self.remove_orphan(&sandbox).await {
                 Ok(()) => {
                     tracing::info!(sandbox = %sandbox.name, pid, "sandbox removed: its process has gone")
                 }
                 Err(error) => failed.note(&sandbox, &error, Instant::now()),
             }
         }
+    }
+
+    async fn remove_orphan(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
+        let _turn = self.turns.take(&sandbox.name).await?;
+        // Another one may have its name by now.
+        let same = |known: &Sandbox| known.id == sandbox.id;
+        if self.world.read(|intent| intent.sandboxes().get(&sandbox.name).is_some_and(same)) {
+            self.dismantle(sandbox).await?;
+        }
+        Ok(())
     }
 
     /// Remove this node's endpoints that had no sandbox at the last look either. Those that are left come back.
@@ -98,6 +108,7 @@ impl<K: Kernel> Service<K> {
 
     /// Remove an endpoint, unless its sandbox has a record after all: one that cannot be read is not one that is gone.
     async fn remove_stray(&self, endpoint: &Endpoint) -> Result<bool, ServiceError> {
+        let _turn = self.turns.take(&endpoint.sandbox).await?;
         if self.local.get(&Key::Sandbox(endpoint.sandbox.clone())).await?.1.is_some() {
             return Ok(false);
         }

@@ -24,6 +24,7 @@ impl Peers for Nobody {
         false
     }
     fn applied(&self, _network: NetworkId, _revision: i64) {}
+    fn left(&self, _network: NetworkId) {}
 }
 
 /// One host's agent without its edges; its tasks end with it.
@@ -68,7 +69,9 @@ impl Host {
         };
         let reconciler =
             Reconciler::new(Arc::clone(&kernel), Nobody, Arc::clone(&world), store.clone(), settings);
-        tasks.spawn(reconciler.run(asked, stop.clone()));
+        // Nobody changes this kernel behind our back.
+        let (_tell, seen) = mpsc::channel(1);
+        tasks.spawn(reconciler.run(asked, seen, stop.clone()));
         let settings = Settings {
             pools: vec!["10.0.0.0/8,size=24".parse().unwrap()],
             attach_deadline: Duration::from_secs(1),

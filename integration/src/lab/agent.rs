@@ -144,7 +144,7 @@ impl Host {
         self.wait_ready()
     }
 
-    /// Wait until the agent answers.
+    /// Wait until the agent answers and has read its store, or its copy of it.
     ///
     /// # Errors
     /// It does not in time, or has ended; with the end of its log.
@@ -155,8 +155,8 @@ impl Host {
             {
                 bail!("the agent of {} ended with {status}", self.name);
             }
-            match self.api().and_then(|api| api.version()) {
-                Ok(_version) => Ok(Poll::Ready(())),
+            match self.api().and_then(|api| api.nodes()) {
+                Ok(_nodes) => Ok(Poll::Ready(())),
                 Err(error) => Ok(Poll::Pending(format!("{error:#}"))),
             }
         });
@@ -170,7 +170,10 @@ impl Host {
     pub fn wait_nodes_alive(&self, count: usize) -> Result<()> {
         let api = self.api()?;
         wait_for(&format!("{count} nodes alive as {} sees them", self.name), READY, || {
-            let nodes = api.nodes()?;
+            let nodes = match api.nodes() {
+                Ok(nodes) => nodes,
+                Err(error) => return Ok(Poll::Pending(format!("{error:#}"))),
+            };
             let alive = nodes.iter().filter(|node| node.state == "alive").count();
             let seen = || {
                 let name = |node: &ovnet_proto::v1::NodeDetail| {

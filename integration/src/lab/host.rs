@@ -1,5 +1,5 @@
-//! A test host: a network namespace on the underlay, a mount namespace with a `/run/netns` and `/run/ovnet` of its own,
-//! and a hostname. `agent` and `sandbox` have what runs on it.
+//! A test host: a network namespace on the underlay, a mount namespace with a `/run` of its own (so its own `/run/netns`
+//! and `/run/ovnet`), and a hostname. `agent` and `sandbox` have what runs on it.
 
 use std::{
     fs,
@@ -31,13 +31,15 @@ pub struct Host {
 }
 
 impl Host {
-    pub(super) fn new(place: &Place, number: u8, builder: &Builder, state: &Path) -> Result<Self> {
+    pub(super) fn new(place: &Place, number: u8, builder: &Builder) -> Result<Self> {
         let name = format!("h{number}");
         let dir = place.dir().join(&name);
-        let state = state.join(&name).join("state");
-        for dir in [&dir.join("run"), &dir.join("netns"), &state] {
-            fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-        }
+        fs::create_dir_all(dir.join("run")).with_context(|| format!("make {}", dir.display()))?;
+        // In memory the state is in the host's own /run, else where the disk is; both are paths that the host sees.
+        let state = match &builder.disk {
+            Some(disk) => disk.join(&name),
+            None => PathBuf::from("/run/state"),
+        };
         let keeper = keeper(place, &name, &dir)?;
         let advertise =
             if builder.ipv6_underlay { underlay::address_v6(number) } else { underlay::address_v4(number) };
@@ -85,14 +87,14 @@ impl Host {
         self.exec(command)?.ok().with_context(|| format!("on {}", self.name))
     }
 
-    /// The agent's state directory.
+    /// The agent's state directory, as the host sees it.
     pub fn state_dir(&self) -> &Path {
         &self.state
     }
 
     /// The agent's socket, as the lab sees it. On the host it is `/run/ovnet/api.sock`.
     pub fn socket(&self) -> PathBuf {
-        self.dir.join("run/api.sock")
+        self.dir.join("run/ovnet/api.sock")
     }
 
     /// A file or namespace of this host, as the lab can open it.
@@ -118,8 +120,8 @@ impl Host {
 fn keeper(place: &Place, name: &str, dir: &Path) -> Result<Child> {
     let dir = dir.display();
     let script = format!(
-        "hostname {name} && mount --bind {dir}/netns /run/netns && mount --bind {dir}/run /run/ovnet && \
-         mount -t sysfs sysfs /sys && echo ready && exec sleep infinity"
+        "hostname {name} && mount --bind {dir}/run /run && mount -t sysfs sysfs /sys && echo ready && \
+         exec sleep infinity"
     );
     let netns = format!("--net=/run/netns/{}", place.netns(name));
     let mut command = Program::new("nsenter")

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   lab<k>-h1                lab<k>-h2                lab<k>-h3          network namespaces; each host also has its own
-//!  +-----------+            +-----------+            +-----------+       mount namespace (its own /run/netns, /run/ovnet)
+//!  +-----------+            +-----------+            +-----------+       mount namespace (its own /run)
 //!  | ovagent   |            | ovagent   |            | ovagent   |       and hostname (h1, h2 ...)
 //!  | eth0      |            | eth0      |            | eth0      |       10.77.0.<n>/24, fd77::<n>/64
 //!  +----||-----+            +----||-----+            +----||-----+
@@ -176,7 +176,7 @@ impl Builder {
             lab.etcd = Some(Etcd::start(&lab.place, &state.join("etcd"))?);
         }
         for number in 1..=self.hosts {
-            let host = Host::new(&lab.place, number, &self, &state)?;
+            let host = Host::new(&lab.place, number, &self)?;
             lab.hosts.push(host);
         }
         if self.agents {

@@ -44,6 +44,11 @@ impl Host {
         })
     }
 
+    /// A sandbox's name with the host's: endpoints have the names of their sandboxes, unique in a network.
+    pub fn own(&self, name: &str) -> String {
+        format!("{name}-{}", self.name)
+    }
+
     /// Create a sandbox on these networks (`NET[:ip=A]`).
     ///
     /// # Errors
@@ -101,8 +106,11 @@ impl Host {
     pub fn wait_in_sync(&self) -> Result<()> {
         let api = self.api()?;
         wait_for(&format!("{} to be in sync", self.name), Duration::from_secs(15), || {
-            let lines = api.diff()?;
-            Ok(if lines.is_empty() { Poll::Ready(()) } else { Poll::Pending(lines.join("\n")) })
+            Ok(match api.diff() {
+                Ok(lines) if lines.is_empty() => Poll::Ready(()),
+                Ok(lines) => Poll::Pending(lines.join("\n")),
+                Err(error) => Poll::Pending(format!("{error:#}")),
+            })
         })
     }
 }

@@ -17,8 +17,10 @@ const QUESTIONS: [(&str, &[&str]); 9] = [
     ("neighbours", &["ip", "neigh", "show", "nud", "permanent"]),
     ("forwarding database", &["bridge", "fdb"]),
     ("nftables", &["nft", "list", "ruleset"]),
-    ("named namespaces", &["ls", "/run/netns"]),
+    ("named namespaces", &["sh", "-c", NAMED]),
 ];
+/// The directory too: a host on which nobody made a named namespace has none.
+const NAMED: &str = "ls -d /run/netns /run/netns/* 2>/dev/null || true";
 /// The kernel's settings of this network namespace; those that change by themselves left out.
 const SETTINGS: &str = "grep -rs . /proc/sys/net/ipv4 /proc/sys/net/ipv6 /proc/sys/net/bridge /proc/sys/net/netfilter | \
      grep -v -e nf_conntrack_count -e tcp_fastopen_key -e stable_secret -e /conf/ip6_vti -e /conf/sit | sort";
@@ -80,7 +82,8 @@ impl Host {
     /// # Errors
     /// They cannot be listed.
     pub fn netns_names(&self) -> Result<Vec<String>> {
-        Ok(self.exec_ok(&["ls", "/run/netns"])?.stdout.lines().map(String::from).collect())
+        let listed = self.exec_ok(&["sh", "-c", NAMED])?.stdout;
+        Ok(listed.lines().filter_map(|line| line.strip_prefix("/run/netns/")).map(String::from).collect())
     }
 }
 
@@ -89,14 +92,43 @@ fn ask(program: impl Fn(&str) -> Program) -> Result<Vec<(String, String)>> {
         .iter()
         .map(|(heading, command)| {
             let (name, args) = command.split_first().context("an empty command")?;
-            Ok((String::from(*heading), program(name).args(args).ok()?.stdout))
+            Ok((String::from(*heading), without_timers(&program(name).args(args).ok()?.stdout)))
         })
         .collect()
+}
+
+/// A bridge's timers run by themselves: "gc_timer  299.97" becomes "gc_timer".
+fn without_timers(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for line in text.lines() {
+        if !line.contains("_timer ") {
+            kept.push_str(line);
+        } else {
+            let mut timer = false;
+            for word in line
+                .split_whitespace()
+                .filter(|word| !std::mem::replace(&mut timer, word.ends_with("_timer")))
+            {
+                kept.push(' ');
+                kept.push_str(word);
+            }
+        }
+        kept.push('\n');
+    }
+    kept
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timers_have_no_value() {
+        assert_eq!(
+            without_timers("lo\n  bridge gc_timer   0.07 priority 1\n"),
+            "lo\n bridge gc_timer priority 1\n"
+        );
+    }
 
     #[test]
     fn changes_name_the_section_and_the_lines() {

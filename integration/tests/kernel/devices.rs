@@ -168,23 +168,6 @@ pub(super) async fn rates() -> Outcome {
     told(looking.as_millis() < 1000 && adding.as_millis() < 2000, || format!("{adding:?} {looking:?}"))
 }
 
-pub(super) async fn vni_in_use() -> Outcome {
-    let kernel = LinuxKernel::new(NETNS_DIR);
-    let netns = named("ovk-vni");
-    sh("ip link add ok-vni type vxlan id 7010 dstport 14790 local 127.0.0.1")?;
-    let device = new(&netns, "vxlan0", 1);
-    let ops = vec![
-        Op::AddNetns(netns.clone(), mark("netns")),
-        Op::AddLink(device.clone(), vxlan(7010, "127.0.0.1")),
-        Op::SetUp(device.at, true),
-    ];
-    let outcome = kernel.apply(ops).await;
-    sh("ip link del ok-vni")?;
-    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
-    let text = outcome.err().map(|error| error.to_string()).unwrap_or_default();
-    told(text.starts_with("1 of 3 steps failed") && text.contains("specified VNI already exists"), || text)
-}
-
 /// With the link up and a carrier, neither tentative nor optimistic, right after the step.
 pub(super) async fn no_delay() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);

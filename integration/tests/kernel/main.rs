@@ -5,6 +5,7 @@
 mod devices;
 mod host;
 mod objects;
+mod taken;
 
 use ipnet::IpNet;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -38,7 +39,8 @@ fn main() -> anyhow::Result<()> {
         Trial::test("a_missing_nft_is_told_with_its_package", || run(host::missing_nft())),
         Trial::test("changes_of_links_and_namespaces_give_hints", || run(host::hints())),
         Trial::test("a_process_s_namespace_is_worked_in_by_its_path", || run(host::adopted())),
-        Trial::test("a_vni_that_somebody_uses_is_told", || run(devices::vni_in_use())),
+        Trial::test("a_vni_that_somebody_uses_is_told", || run(taken::vni_in_use())),
+        Trial::test("a_taken_udp_port_is_told_with_its_holder", || run(taken::port_in_use())),
         Trial::test("an_ipv6_address_is_usable_at_once", || run(devices::no_delay())),
         Trial::test("an_endpoint_is_made_quickly", || run(devices::pair_rate())),
         Trial::test("many_links_go_at_the_price_of_one", || run(devices::many_removals())),

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use nix::errno::Errno;
 
 use super::{
-    batch::Request, birth, links, named, namespace::Namespace, nft, refusal::Refusal, removal, routes, rows,
-    sysctl,
+    batch::Request, birth, failure::Failure, links, named, namespace::Namespace, nft, refusal::Refusal,
+    removal, routes, rows, settle, sysctl, taken,
 };
 use crate::{
     kernel::{
@@ -15,7 +15,7 @@ use crate::{
     },
     plan::{
         op::{LinkRef, Op},
-        state::{LinkKind, Netns, Port},
+        state::{Netns, Port},
     },
 };
 
@@ -71,61 +71,8 @@ pub(super) fn apply(dir: &Path, ops: Vec<Op>) -> Result<(), ApplyError> {
             }
         }
     }
+    settle::wait(&mut session, &ops);
     if failures.is_empty() { Ok(()) } else { Err(ApplyError { total, failures }) }
-}
-
-/// Why a step failed.
-enum Failure {
-    Refused(Refusal),
-    Other(KernelError),
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<KernelError> for Failure {
-    fn from(error: KernelError) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl Failure {
-    /// The error of this step; None: it is none, what was to go is gone.
-    fn into_error(self, op: &Op) -> Option<KernelError> {
-        let refusal = match self {
-            Self::Other(error) => return Some(error),
-            Self::Refused(refusal) => refusal,
-        };
-        // A link that is no port (or no vxlan device) any more has no such row.
-        let no_table = refusal.errno == Errno::EOPNOTSUPP
-            && matches!(op, Op::RemoveStation(..) | Op::RemoveTunnel(..) | Op::RemoveFlood(..));
-        if step::removes(op) && (refusal.is_absence() || no_table) {
-            return None;
-        }
-        if refusal.errno == Errno::EOPNOTSUPP
-            && let Some((feature, option)) = driver(op)
-        {
-            return Some(KernelError::Missing { feature, option });
-        }
-        let (operation, target) = step::words(op);
-        Some(refusal.into_error(operation, target))
-    }
-}
-
-/// The driver that a new link needs.
-fn driver(op: &Op) -> Option<(&'static str, &'static str)> {
-    if matches!(op, Op::AddVeth(..)) {
-        return Some(("veth pairs", "CONFIG_VETH (modprobe veth)"));
-    }
-    let Op::AddLink(_, kind) = op else { return None };
-    match kind {
-        LinkKind::Bridge => Some(("bridges", "CONFIG_BRIDGE (modprobe bridge)")),
-        LinkKind::Vxlan(_) => Some(("vxlan devices", "CONFIG_VXLAN (modprobe vxlan)")),
-        LinkKind::Veth | LinkKind::Other(_) => None,
-    }
 }
 
 /// Whether the two go to the kernel in one go.
@@ -218,7 +165,7 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
         Op::AddVeth(a, b) => Ok(birth::add_veth(session, a, b)?),
         Op::SetMac(link, mac) => Ok(change(session, link, |index| vec![links::set_mac(index, *mac)])?),
         Op::SetMtu(link, mtu) => Ok(change(session, link, |index| vec![links::set_mtu(index, *mtu)])?),
-        Op::SetUp(link, up) => Ok(change(session, link, |index| vec![links::set_up(index, *up)])?),
+        Op::SetUp(link, up) => Ok(set_up(session, link, *up)?),
         Op::SetPort(link, port) => Ok(set_port(session, link, port.as_ref())?),
         Op::SetRoute(link, to, route) => {
             let namespace = session.namespace(&link.netns)?;
@@ -264,6 +211,16 @@ fn change(
     let namespace = session.namespace(&link.netns)?;
     let index = namespace.index(link.name)?;
     namespace.rtnl.apply_all(requests(index))
+}
+
+fn set_up(session: &mut Session<'_>, link: &LinkRef, up: bool) -> Result<(), Refusal> {
+    let outcome = change(session, link, |index| vec![links::set_up(index, up)]);
+    match outcome {
+        Err(refusal) if refusal.errno == Errno::EADDRINUSE => {
+            Err(taken::port(session, link).unwrap_or(refusal))
+        }
+        outcome => outcome,
+    }
 }
 
 fn set_port(session: &mut Session<'_>, link: &LinkRef, port: Option<&Port>) -> Result<(), Refusal> {

@@ -1,7 +1,7 @@
 //! Reading netlink messages: fixed headers and attributes (netlink(7), rtnetlink(7)).
 //!
-//! Typed decoding of whole messages would fail on what other people's links carry; a look reads the few attributes that
-//! it knows and passes over the rest.
+//! A look reads the few attributes that it knows and passes over the rest. rtnetlink's own connection would leave out,
+//! with no error, each object of which it cannot decode an attribute, and hides that a dump was torn (NLM_F_DUMP_INTR).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -95,6 +95,14 @@ fn vxlan(data: Attributes<'_>) -> Option<Vxlan> {
     })
 }
 
+/// The UDP port of the vxlan device in this message, whatever else the device is; None: it is none.
+pub(super) fn vxlan_port(body: &[u8]) -> Option<u16> {
+    let info = Attributes::nested(Attributes::after(body, HEADER).find(libc::IFLA_LINKINFO)?);
+    let data = Attributes::nested(info.find(libc::IFLA_INFO_DATA)?);
+    let is_vxlan = info.find(libc::IFLA_INFO_KIND).and_then(text) == Some("vxlan");
+    data.find(VXLAN_PORT).filter(|_| is_vxlan).and_then(|value| u16_at(value, 0)).map(u16::from_be)
+}
+
 fn port(info: Attributes<'_>, bridge: IfName) -> Option<Port> {
     if info.find(libc::IFLA_INFO_SLAVE_KIND).and_then(text) != Some("bridge") {
         return None;

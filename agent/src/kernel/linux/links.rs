@@ -8,11 +8,9 @@ use std::{net::IpAddr, os::fd::RawFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{
-        BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
-        InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-    },
+    link::{BridgeStpState, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask},
 };
+use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan};
 
 use super::{batch::Request, refusal::Refusal};
 use crate::{
@@ -22,10 +20,6 @@ use crate::{
         state::{Port, Vxlan},
     },
 };
-
-/// A new bridge follows the MTU of its ports until its own is changed for the first time, so it is born with another one
-/// than it shall have.
-const BIRTH_MTUS: [u32; 2] = [1500, 1400];
 
 /// The group (`ip link … group`) of links that go together: a number that nobody else takes ("ovnt").
 const GOING: u32 = 0x6f76_6e74;
@@ -44,149 +38,144 @@ pub(super) fn passing_name(new: &NewLink) -> Result<IfName, Refusal> {
 
 /// Make a bridge: no STP, no forward delay, no multicast snooping.
 pub(super) fn new_bridge(passing: IfName, new: &NewLink) -> Request {
-    let mtu = BIRTH_MTUS.into_iter().find(|mtu| *mtu != new.mtu);
-    let data = InfoData::Bridge(vec![
-        InfoBridge::ForwardDelay(0),
-        InfoBridge::StpState(BridgeStpState::Disabled),
-        InfoBridge::MulticastSnooping(false),
-    ]);
-    create(body(passing, new.mac, mtu), InfoKind::Bridge, data)
+    // It follows the MTU of its ports until its own is changed for the first time, so it is born with another one than
+    // it shall have.
+    let mtu = if new.mtu == 1500 { 1400 } else { 1500 };
+    // `LinkBridge::new` would have it born up.
+    let bridge = LinkMessageBuilder::<LinkBridge>::new(passing.as_str())
+        .forward_delay(0)
+        .stp_state(BridgeStpState::Disabled)
+        .mcast_snooping(false);
+    create(bridge.address(octets(new.mac)).mtu(mtu))
 }
 
 /// Make a vxlan device. Sent on a socket of the agent's own namespace, where the device's UDP socket stays; `target`:
 /// the namespace in which the device is born, if it is another one.
 pub(super) fn new_vxlan(passing: IfName, new: &NewLink, vxlan: &Vxlan, target: Option<RawFd>) -> Request {
-    let mut data = vec![
-        InfoVxlan::Id(vxlan.vni.get()),
-        InfoVxlan::Port(vxlan.port),
-        InfoVxlan::Ttl(64),
-        InfoVxlan::Learning(false),
-        InfoVxlan::Proxy(true),
-    ];
-    match vxlan.local {
+    let device = LinkVxlan::new(passing.as_str(), vxlan.vni.get())
+        .port(vxlan.port)
+        .ttl(64)
+        .learning(false)
+        .proxy(true);
+    let device = match vxlan.local {
         // RFC 7348 section 5: no outer checksum over IPv4.
-        IpAddr::V4(local) => data.extend([InfoVxlan::Local(local), InfoVxlan::UDPCsum(false)]),
-        IpAddr::V6(local) => data.push(InfoVxlan::Local6(local)),
-    }
-    let mut message = body(passing, new.mac, Some(new.mtu));
-    message.attributes.extend(target.map(LinkAttribute::NetNsFd));
-    create(message, InfoKind::Vxlan, InfoData::Vxlan(data))
+        IpAddr::V4(local) => device.local(local).udp_csum(false),
+        IpAddr::V6(local) => device.local6(local),
+    };
+    create(born_in(device.address(octets(new.mac)).mtu(new.mtu), target))
 }
 
 /// Make a veth pair; `target`: the namespace in which the peer is born, if it is another one than the socket's.
 pub(super) fn new_veth(main: (IfName, &NewLink), peer: (IfName, &NewLink), target: Option<RawFd>) -> Request {
-    let mut other = body(peer.0, peer.1.mac, Some(peer.1.mtu));
-    other.attributes.extend(target.map(LinkAttribute::NetNsFd));
-    let data = InfoData::Veth(InfoVeth::Peer(other));
-    create(body(main.0, main.1.mac, Some(main.1.mtu)), InfoKind::Veth, data)
+    let other = LinkUnspec::new_with_name(peer.0.as_str()).address(octets(peer.1.mac)).mtu(peer.1.mtu);
+    // `LinkVeth::new` knows the peer's name alone.
+    let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(born_in(other, target).build())))
+        .name(main.0.as_str());
+    create(pair.address(octets(main.1.mac)).mtu(main.1.mtu))
 }
 
 /// Give a new-born link its name and its mark.
 pub(super) fn name_and_mark(index: u32, new: &NewLink) -> Request {
-    let mut message = at(index);
-    message.attributes = vec![
-        LinkAttribute::Mtu(new.mtu),
-        LinkAttribute::IfName(new.at.name.to_string()),
-        LinkAttribute::IfAlias(new.mark.to_string()),
-    ];
-    set(message)
+    set(at(index).mtu(new.mtu).name(new.at.name.as_str()).alias(new.mark.to_string()))
 }
 
 /// Remove the link with this name.
 pub(super) fn remove_named(name: IfName) -> Request {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_string()));
-    Request { message: RouteNetlinkMessage::DelLink(message), flags: 0 }
+    delete(LinkUnspec::new_with_name(name.as_str()))
 }
 
 /// Remove the link with this index.
 pub(super) fn remove(index: u32) -> Request {
-    Request { message: RouteNetlinkMessage::DelLink(at(index)), flags: 0 }
+    delete(at(index))
 }
 
 /// Put the link into the group of those that go together.
 pub(super) fn set_group(index: u32) -> Request {
-    let mut message = at(index);
-    message.attributes.push(LinkAttribute::Group(GOING));
-    set(message)
+    set(at(index).link_group(GOING))
 }
 
 /// Remove all links of that group.
 pub(super) fn remove_group() -> Request {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::Group(GOING));
-    Request { message: RouteNetlinkMessage::DelLink(message), flags: 0 }
+    delete(LinkMessageBuilder::<LinkUnspec>::new().link_group(GOING))
 }
 
 /// Change its Ethernet address.
 pub(super) fn set_mac(index: u32, mac: Mac) -> Request {
-    let mut message = at(index);
-    message.attributes.push(LinkAttribute::Address(mac.octets().to_vec()));
-    set(message)
+    set(at(index).address(octets(mac)))
 }
 
 /// Change its MTU.
 pub(super) fn set_mtu(index: u32, mtu: u32) -> Request {
-    let mut message = at(index);
-    message.attributes.push(LinkAttribute::Mtu(mtu));
-    set(message)
+    set(at(index).mtu(mtu))
 }
 
 /// Up or down.
 pub(super) fn set_up(index: u32, up: bool) -> Request {
-    let mut message = at(index);
-    message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
-    message.header.change_mask = LinkFlags::Up;
-    set(message)
+    set(if up { at(index).up() } else { at(index).down() })
 }
 
 /// Up, with an ifalias: what the `lo` of a namespace that we make gets.
 pub(super) fn set_up_and_mark(index: u32, mark: String) -> Request {
-    let mut message = at(index);
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
-    message.attributes.push(LinkAttribute::IfAlias(mark));
-    set(message)
+    set(at(index).up().alias(mark))
 }
 
 /// Make it a port of the bridge with this index (0: of none).
 pub(super) fn set_bridge(index: u32, bridge: u32) -> Request {
-    let mut message = at(index);
-    message.attributes.push(LinkAttribute::Controller(bridge));
-    set(message)
+    set(at(index).controller(bridge))
 }
 
 /// Set a bridge port's flags. Only once it is one: the kernel looks for the bridge before it reads the flags.
 pub(super) fn set_port(index: u32, port: &Port) -> Request {
-    let mut message = at(index);
-    let data =
-        vec![InfoBridgePort::Learning(port.learning), InfoBridgePort::UnicastFlood(port.unicast_flood)];
-    message.attributes.push(LinkAttribute::LinkInfo(vec![
-        LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(data)),
-    ]));
+    let message = LinkBridgePort::new(index).learning(port.learning).flood(port.unicast_flood).build();
+    // The kernel reads a port's flags in RTM_NEWLINK alone.
     Request { message: RouteNetlinkMessage::NewLink(message), flags: 0 }
 }
 
-fn at(index: u32) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message
+/// Ask for the link with this name.
+pub(super) fn named(name: IfName) -> RouteNetlinkMessage {
+    ask(LinkUnspec::new_with_name(name.as_str()))
 }
 
-fn set(message: LinkMessage) -> Request {
-    Request { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+/// Ask for the link with this index.
+pub(super) fn indexed(index: u32) -> RouteNetlinkMessage {
+    ask(at(index))
 }
 
-fn body(name: IfName, mac: Mac, mtu: Option<u32>) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes =
-        vec![LinkAttribute::IfName(name.to_string()), LinkAttribute::Address(mac.octets().to_vec())];
-    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
-    message
+/// Ask for all links.
+pub(super) fn all() -> RouteNetlinkMessage {
+    ask(LinkMessageBuilder::<LinkUnspec>::new())
 }
 
-fn create(mut message: LinkMessage, kind: InfoKind, data: InfoData) -> Request {
-    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)]));
-    Request { message: RouteNetlinkMessage::NewLink(message), flags: NLM_F_CREATE | NLM_F_EXCL }
+fn at(index: u32) -> LinkMessageBuilder<LinkUnspec> {
+    LinkUnspec::new_with_index(index)
+}
+
+fn octets(mac: Mac) -> Vec<u8> {
+    mac.octets().to_vec()
+}
+
+fn born_in<T>(link: LinkMessageBuilder<T>, target: Option<RawFd>) -> LinkMessageBuilder<T> {
+    match target {
+        Some(target) => link.setns_by_fd(target),
+        None => link,
+    }
+}
+
+fn create<T>(link: LinkMessageBuilder<T>) -> Request {
+    Request { message: RouteNetlinkMessage::NewLink(link.build()), flags: NLM_F_CREATE | NLM_F_EXCL }
+}
+
+fn set(link: LinkMessageBuilder<LinkUnspec>) -> Request {
+    Request { message: RouteNetlinkMessage::SetLink(link.build()), flags: 0 }
+}
+
+fn delete(link: LinkMessageBuilder<LinkUnspec>) -> Request {
+    Request { message: RouteNetlinkMessage::DelLink(link.build()), flags: 0 }
+}
+
+/// Without the statistics, which nobody here reads.
+fn ask(link: LinkMessageBuilder<LinkUnspec>) -> RouteNetlinkMessage {
+    let slim = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+    RouteNetlinkMessage::GetLink(link.append_extra_attribute(slim).build())
 }

@@ -7,15 +7,12 @@ use std::{
     path::Path,
 };
 
-use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
-    link::{LinkAttribute, LinkExtentMask, LinkMessage},
-};
 use nix::errno::Errno;
 
 use super::{
     hanging::{self, Links},
     link_row::{LinkRow, parse},
+    links,
     namespace::Namespace,
     nft,
     refusal::Refusal,
@@ -122,18 +119,12 @@ fn named(namespace: &mut Namespace, names: &BTreeSet<IfName>) -> Result<Vec<Link
 
 /// The link with this index.
 pub(super) fn by_index(namespace: &mut Namespace, index: u32) -> Result<Option<LinkRow>, Refusal> {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    Ok(parse(&namespace.rtnl.get(RouteNetlinkMessage::GetLink(message))?))
+    Ok(parse(&namespace.rtnl.get(links::indexed(index))?))
 }
 
 /// All links of the namespace.
 pub(super) fn dump(namespace: &mut Namespace) -> Result<Vec<LinkRow>, Refusal> {
-    let mut message = LinkMessage::default();
-    message.header.interface_family = AddressFamily::Unspec;
-    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     let mut rows = Vec::new();
-    namespace.rtnl.dump(RouteNetlinkMessage::GetLink(message), &mut |body| rows.extend(parse(body)))?;
+    namespace.rtnl.dump(links::all(), &mut |body| rows.extend(parse(body)))?;
     Ok(rows)
 }

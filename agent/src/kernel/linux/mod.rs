@@ -1,13 +1,19 @@
 //! The real kernel: rtnetlink, named namespaces, /proc/sys and nft.
 //!
+//! rtnetlink builds the messages; they go through a blocking socket of ours ([`socket`]), which sends thousands with one
+//! ack, several times faster than a connection of its own does.
+//!
 //! Each call does its blocking work on one blocking thread, opens what it needs and closes it again: an open namespace
 //! stays alive, and its VNI with it. There is no state here.
 
+#[cfg(test)]
+mod alone;
 mod apply;
 mod attributes;
 mod batch;
 mod birth;
 mod facts;
+mod failure;
 mod hanging;
 mod link_row;
 mod links;
@@ -19,8 +25,10 @@ mod refusal;
 mod removal;
 mod routes;
 mod rows;
+mod settle;
 mod socket;
 mod sysctl;
+mod taken;
 mod watch;
 
 use std::{io, net::IpAddr, path::PathBuf};

@@ -11,17 +11,13 @@ use std::{
     thread,
 };
 
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{LinkAttribute, LinkExtentMask, LinkMessage},
-};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
     sys::statfs::{NSFS_MAGIC, fstatfs},
 };
 
-use super::{attributes::u32_at, refusal::Refusal, socket::Rtnl};
+use super::{attributes::u32_at, links, refusal::Refusal, socket::Rtnl};
 use crate::{model::IfName, plan::state::Netns};
 
 /// An open namespace.
@@ -96,10 +92,7 @@ impl Namespace {
 
     /// The kernel's description of the link with this name (struct ifinfomsg and attributes).
     pub(super) fn link(&mut self, name: IfName) -> Result<Vec<u8>, Refusal> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.to_string()));
-        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        self.rtnl.get(RouteNetlinkMessage::GetLink(message))
+        self.rtnl.get(links::named(name))
     }
 
     /// Forget the indexes: links come or go.

@@ -33,6 +33,13 @@ impl Refusal {
         KernelError::Os { operation, target: target.into(), source: self.into() }
     }
 
+    /// Whether it says, of a new link, that the kernel has no driver for it: since Linux 4.20 with a sentence, which tells
+    /// it from an option that the driver lacks.
+    pub(super) fn lacks_driver(&self) -> bool {
+        let sentence = self.text.as_deref();
+        self.errno == Errno::EOPNOTSUPP && sentence.is_none_or(|text| text.contains("Unknown device type"))
+    }
+
     /// Whether it says that the object is not there.
     pub(super) fn is_absence(&self) -> bool {
         [Errno::ENOENT, Errno::ENODEV, Errno::ENXIO, Errno::ESRCH, Errno::EADDRNOTAVAIL].contains(&self.errno)

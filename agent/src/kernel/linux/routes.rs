@@ -1,17 +1,15 @@
 //! Routes of ours: told by their protocol number, in the main table. A foreign one is never replaced.
 
-use std::net::IpAddr;
+use std::{fmt::Display, net::IpAddr};
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    route::{
-        RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
-        RouteVia,
-    },
+    route::{RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope},
 };
 use nix::{errno::Errno, libc};
+use rtnetlink::RouteMessageBuilder;
 
 use super::{
     attributes::{Attributes, address, u8_at, u32_at},
@@ -77,8 +75,9 @@ pub(super) fn dump(rtnl: &mut Rtnl, filter: Filter) -> Result<Vec<Row>, Refusal>
 
 /// Add our route or bring it to what it shall be.
 pub(super) fn set(rtnl: &mut Rtnl, index: u32, to: IpNet, route: &Route) -> Result<(), Refusal> {
+    let message = message(index, to, route)?;
     let request = |flags| Request {
-        message: RouteNetlinkMessage::NewRoute(message(index, to, route)),
+        message: RouteNetlinkMessage::NewRoute(message.clone()),
         flags: NLM_F_CREATE | flags,
     };
     match rtnl.apply(request(NLM_F_EXCL)) {
@@ -88,7 +87,7 @@ pub(super) fn set(rtnl: &mut Rtnl, index: u32, to: IpNet, route: &Route) -> Resu
     let same_place =
         |row: &&Row| row.to.trunc() == to.trunc() && row.route.metric == effective_metric(to, route);
     let there = dump(rtnl, Filter::default())?;
-    let (ours, foreign): (Vec<&Row>, Vec<&Row>) =
+    let (mine, foreign): (Vec<&Row>, Vec<&Row>) =
         there.iter().filter(same_place).partition(|row| row.protocol == ROUTE_PROTOCOL);
     if let Some(foreign) = foreign.first() {
         return Err(Refusal::new(
@@ -100,7 +99,7 @@ pub(super) fn set(rtnl: &mut Rtnl, index: u32, to: IpNet, route: &Route) -> Resu
             ),
         ));
     }
-    if ours.iter().any(|row| row.links == [index] && row.route == *route) {
+    if mine.iter().any(|row| row.links == [index] && row.route == *route) {
         return Ok(());
     }
     rtnl.apply(request(NLM_F_REPLACE))
@@ -108,18 +107,8 @@ pub(super) fn set(rtnl: &mut Rtnl, index: u32, to: IpNet, route: &Route) -> Resu
 
 /// Remove our route; a foreign one to the same destination stays.
 pub(super) fn remove(rtnl: &mut Rtnl, index: u32, to: IpNet, route: &Route) -> Result<(), Refusal> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(to.addr());
-    message.header.destination_prefix_length = to.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = ROUTE_PROTOCOL.into();
-    // Any scope.
-    message.header.scope = RouteScope::NoWhere;
-    message.attributes = vec![
-        RouteAttribute::Destination(to.network().into()),
-        RouteAttribute::Oif(index),
-        RouteAttribute::Priority(effective_metric(to, route)),
-    ];
+    // NoWhere: any scope.
+    let message = ours(index, to, effective_metric(to, route))?.scope(RouteScope::NoWhere).build();
     rtnl.apply(Request { message: RouteNetlinkMessage::DelRoute(message), flags: 0 })
 }
 
@@ -136,27 +125,35 @@ pub(super) fn toward(rtnl: &mut Rtnl, to: IpAddr) -> Result<(u32, Option<u32>), 
     Ok((link, mtu(attributes)))
 }
 
-fn message(index: u32, to: IpNet, route: &Route) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(to.addr());
-    message.header.destination_prefix_length = to.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = ROUTE_PROTOCOL.into();
-    message.header.kind = RouteType::Unicast;
-    message.header.scope =
-        if route.via.is_none() && to.addr().is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
-    message.attributes = vec![
-        RouteAttribute::Destination(to.network().into()),
-        RouteAttribute::Oif(index),
-        RouteAttribute::Priority(route.metric),
-    ];
-    message.attributes.extend(route.via.map(|via| match (to, via) {
-        (IpNet::V4(_), IpAddr::V6(via)) => RouteAttribute::Via(RouteVia::Inet6(via)),
-        _same_family => RouteAttribute::Gateway(via.into()),
-    }));
-    message.attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
-    message.attributes.extend(route.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
-    message
+/// Our route in the main table, with what tells it from others.
+fn ours(index: u32, to: IpNet, metric: u32) -> Result<RouteMessageBuilder, Refusal> {
+    RouteMessageBuilder::<IpAddr>::new()
+        .protocol(ROUTE_PROTOCOL.into())
+        .output_interface(index)
+        .priority(metric)
+        .destination_prefix(to.network(), to.prefix_len())
+        .map_err(impossible)
+}
+
+fn message(index: u32, to: IpNet, route: &Route) -> Result<RouteMessage, Refusal> {
+    let mut builder = ours(index, to, route.metric)?;
+    if route.via.is_none() && to.addr().is_ipv4() {
+        builder = builder.scope(RouteScope::Link);
+    }
+    if let Some(via) = route.via {
+        builder = builder.gateway(via).map_err(impossible)?;
+    }
+    if let Some(source) = route.source {
+        builder = builder.pref_source(source).map_err(impossible)?;
+    }
+    let metrics = route.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+    builder.get_mut().attributes.extend(metrics);
+    Ok(builder.build())
+}
+
+/// The builder refuses addresses of different families.
+fn impossible(error: impl Display) -> Refusal {
+    Refusal::new(Errno::EINVAL, error.to_string())
 }
 
 /// The kernel takes 0 over IPv6 for its default (IP6_RT_PRIO_USER).

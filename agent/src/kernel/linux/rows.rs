@@ -1,6 +1,7 @@
 //! Messages for what comes in numbers: addresses, neighbours and forwarding rows.
 //!
-//! Each is one message that bears repetition, so that thousands go out in batches.
+//! Each is one message that bears repetition, so that thousands go out in batches. They are put together by hand:
+//! rtnetlink builds neighbours inside requests to its own connection only, and an address with a broadcast address.
 
 use std::net::IpAddr;
 

@@ -3,6 +3,9 @@
 //! It stays in the namespace that it was opened in, whichever thread uses it, and keeps that namespace alive: nothing
 //! here outlives one call of the room.
 
+#[cfg(test)]
+mod tests;
+
 use std::mem;
 
 use netlink_packet_core::{
@@ -177,11 +180,25 @@ impl Rtnl {
             }
             return;
         }
+        // While old answers wait to be read, the kernel drops new ones.
+        self.drain();
         for mut single in batch.split(&mut self.sequence) {
             if let Err(refusal) = self.exchange(&mut single, outcomes) {
                 for place in single.places {
                     outcomes[place] = Some(refusal.clone());
                 }
+            }
+        }
+    }
+
+    /// Throw away what waits to be read: no more than the socket's buffer holds, since nothing new is asked for.
+    fn drain(&mut self) {
+        loop {
+            self.inbox.clear();
+            match self.socket.recv(&mut self.inbox, nix::libc::MSG_DONTWAIT) {
+                Ok(_length) => {}
+                Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => {}
+                Err(_nothing_waits) => return,
             }
         }
     }

@@ -1,4 +1,6 @@
 //! Hints that links of the host or named namespaces came, went or changed: where to look again, never what is there.
+//!
+//! On a socket of its own: rtnetlink's multicast connection decodes what nobody reads, and queues it without a limit.
 
 use std::{
     io,

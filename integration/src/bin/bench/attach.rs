@@ -117,8 +117,8 @@ impl Witnesses {
         let (mut probers, mut residents) = (Vec::new(), Vec::new());
         for host in &lab.hosts {
             probers.push(host.prober(From::Host)?);
-            probers.push(host.prober(From::Sandbox("resident"))?);
-            let endpoint = host.endpoint("bench", "resident")?;
+            probers.push(host.prober(From::Sandbox(&host.own("resident")))?);
+            let endpoint = host.endpoint("bench", &host.own("resident"))?;
             residents.push(api::address(&endpoint, false).context("no address")?.parse()?);
         }
         Ok(Self { probers, residents, sent: 0, lost: 0 })

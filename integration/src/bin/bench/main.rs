@@ -110,7 +110,7 @@ fn measure(lab: &Lab, connects: u32, rounds: u32) -> Result<Vec<Figure>> {
     let mut figures = vec![attach::idle_memory(lab)?];
     lab.create_network(&["--subnet", "10.9.0.0/16", "bench"])?;
     for host in &lab.hosts {
-        host.create_sandbox("resident", &["bench"])?;
+        host.create_sandbox(&host.own("resident"), &["bench"])?;
     }
     eprintln!("{connects} attaches by ovctl, {connects} by the API ...");
     figures.extend(attach::attaches(lab, connects)?);

@@ -66,15 +66,19 @@ pub(crate) fn compare(lab: &Lab, against: Against, rounds: u32) -> Result<Vec<Fi
     baseline::build(lab)?;
     let (from, to) = (lab.host(1)?, lab.host(2)?);
     let base = baseline::address(2);
-    let (sandbox, over) = match against {
-        Against::Overlay => ("resident", to.address("bench", "resident")?),
-        Against::Itself => (baseline::SANDBOX, base.clone()),
+    let (client, server) = match against {
+        Against::Overlay => (from.own("resident"), to.own("resident")),
+        Against::Itself => (baseline::SANDBOX.into(), baseline::SANDBOX.into()),
     };
     let mut servers = vec![Server::start(to, baseline::SANDBOX, &base)?];
+    let over = match against {
+        Against::Overlay => to.address("bench", &server)?,
+        Against::Itself => base.clone(),
+    };
     if against == Against::Overlay {
-        servers.push(Server::start(to, sandbox, &over)?);
+        servers.push(Server::start(to, &server, &over)?);
     }
-    let overlay = || load(from, sandbox, &over);
+    let overlay = || load(from, &client, &over);
     let by_hand = || load(from, baseline::SANDBOX, &base);
     let mut pairs = Vec::new();
     for round in 0..rounds {

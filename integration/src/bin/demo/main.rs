@@ -6,10 +6,9 @@
 mod show;
 mod story;
 
-use std::{process::ExitCode, thread, time::Instant};
+use std::{process::ExitCode, time::Instant};
 
-use anyhow::{Context, Result};
-use nix::sys::signal::{SigSet, Signal};
+use anyhow::Result;
 use ovnet_integration::{binaries::Binaries, enter, lab::Lab};
 use show::Show;
 
@@ -29,7 +28,6 @@ fn demo() -> Result<()> {
         Binaries::find()?;
     }
     enter::enter()?;
-    say_goodbye_when_interrupted()?;
     let start = Instant::now();
     let mut show = Show::new();
     show.title(
@@ -42,20 +40,4 @@ fn demo() -> Result<()> {
     }
     drop(lab);
     show.title(&format!("All is cleaned up; it took {:.1} s", start.elapsed().as_secs_f64()))
-}
-
-/// Ctrl-C ends the process, and with it the namespaces and everything in them: say so.
-fn say_goodbye_when_interrupted() -> Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    // Blocked in this thread and so in all that it starts; programs that are started get their own mask.
-    signals.thread_block().context("block signals")?;
-    thread::spawn(move || {
-        if signals.wait().is_ok() {
-            eprintln!("\ndemo: interrupted; the hosts, their processes and files are gone with it");
-            std::process::exit(130);
-        }
-    });
-    Ok(())
 }

@@ -1,0 +1,33 @@
+//! Taking back what did not become an endpoint: an attach is all or nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use super::Service;
+use crate::{kernel::Kernel, model::Endpoint};
+
+/// First and longest pause before it is tried again.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(30);
+/// How often it is tried: for more than an hour.
+const TRIES: u32 = 150;
+
+impl<K: Kernel> Service<K> {
+    /// Remove an endpoint that was refused; if the store cannot be reached, again later, until it is gone.
+    pub(super) async fn take_back(self: &Arc<Self>, endpoint: &Endpoint) {
+        let Err(error) = self.remove_endpoint(endpoint).await else { return };
+        tracing::warn!(endpoint = %endpoint.id.short(), %error, "cannot take back an endpoint yet");
+        let (service, endpoint) = (Arc::clone(self), endpoint.clone());
+        tokio::spawn(async move {
+            let mut pause = FIRST;
+            for _ in 0..TRIES {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST);
+                if service.remove_endpoint(&endpoint).await.is_ok() {
+                    tracing::info!(endpoint = %endpoint.id.short(), "an endpoint was taken back");
+                    return;
+                }
+            }
+            tracing::error!(endpoint = %endpoint.id.short(), "an endpoint could not be taken back: disconnect it");
+        });
+    }
+}
