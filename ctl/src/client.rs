@@ -88,7 +88,10 @@ fn unreachable(path: &Path, cause: &io::Error) -> Failure {
         "give the socket of a running agent with --host unix:///path or OVCTL_HOST",
         |(_kind, hint)| *hint,
     );
-    Failure::Unreachable(format!("cannot reach the agent at {}: {cause}: {hint}", path.display()))
+    let text = cause.to_string();
+    // The number of the error tells people nothing.
+    let text = text.split_once(" (os error ").map_or(text.as_str(), |(words, _number)| words);
+    Failure::Unreachable(format!("cannot reach the agent at {}: {text}: {hint}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,12 @@
 //! `ovctl`, the command line of ovnet: asks the agent of this host over its unix socket.
 //! `cli` is the command line, `cmd` has a room for each noun, `output` prints, and `process` enters sandboxes.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "the doc comments of arguments are their help text, where brackets are just that"
+)]
+
 mod attachment;
 mod cli;
 mod client;

@@ -60,7 +60,10 @@ fn at_return(lab: &Lab) -> Result<()> {
         ensure!(reply.unconfirmed.is_empty(), "not confirmed by {:?}", reply.unconfirmed);
         let endpoint = reply.endpoint.context("no endpoint")?;
         let new: IpAddr = api::address(&endpoint, false).context("no address")?.parse()?;
-        for (from, prober) in &mut probers {
+        // Its own host first: what is not ready there would be by the time that the others have been asked.
+        let first = round % lab.hosts.len() * 2;
+        let (before, after) = probers.split_at_mut(first);
+        for (from, prober) in after.iter_mut().chain(before) {
             if prober.probe(new, Duration::from_millis(500))?.is_none() {
                 lost.push(format!(
                     "round {round}: {from} to {name} on {}, {:?} after return",

@@ -9,7 +9,10 @@ mod view;
 
 use std::{path::PathBuf, sync::Arc};
 
-use ovnet_proto::v1::{self, agent_server::Agent};
+use ovnet_proto::v1::{
+    self,
+    agent_server::{Agent, AgentServer},
+};
 use tokio::sync::{oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -52,6 +55,11 @@ impl<K: Kernel> Api<K> {
     /// The service over the verbs.
     pub fn new(service: Arc<Service<K>>, about: About, store: watch::Receiver<StoreStatus>) -> Self {
         Self { service, about, store }
+    }
+
+    /// The service as a server of tonic takes it.
+    pub fn into_server(self) -> AgentServer<Self> {
+        AgentServer::new(self)
     }
 }
 

@@ -44,6 +44,10 @@ impl Peers for GossipPeers {
     fn applied(&self, network: NetworkId, revision: i64) {
         self.gossip.applied(network, revision);
     }
+
+    fn left(&self, network: NetworkId) {
+        self.gossip.forget(network);
+    }
 }
 
 /// Keep `dead` up to date until stopped, and have the networks of a node that changed looked at.

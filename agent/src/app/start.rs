@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use ovnet_proto::v1::agent_server::AgentServer;
 use tokio::{
     net::{UdpSocket, UnixListener, lookup_host},
     sync::{mpsc, watch},
@@ -22,11 +21,11 @@ use crate::{
     config::{Config, HostPort},
     gossip::{self, Gossip, GossipConfig},
     intent::Source,
-    kernel::{Kernel, LinuxKernel, port},
+    kernel::{self, Kernel, LinuxKernel, Seen, port},
     model::{Node, Timestamp},
     plan::ownership::Unit,
     reconcile::{
-        Reconciler, Settings,
+        Reconciler, Settings, chain,
         feed::feed,
         world::{Revisions, World},
     },
@@ -38,6 +37,8 @@ use crate::{
 const FULL_LOOK: Duration = Duration::from_secs(60);
 /// How long the start waits for the first look before it says that it is ready all the same.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// Pause after the watch of the kernel has ended.
+const WATCH_AGAIN: Duration = Duration::from_secs(5);
 /// Changes that wait to be taken in; a full queue holds the store back.
 const QUEUE: usize = 64;
 
@@ -126,7 +127,9 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
     let settings = Settings { vtep: node.vtep, vxlan_port: config.vxlan_port, full_look: FULL_LOOK };
     let reconciler =
         Reconciler::new(Arc::clone(&kernel), peers, Arc::clone(&world), stores.local.clone(), settings);
-    tasks.run("standing loop", reconciler.run(asked, tasks.stop.clone()));
+    let (hint, hints) = mpsc::channel(QUEUE);
+    tasks.run("kernel watch", watch_kernel(config.netns_dir.clone(), hint, tasks.stop.clone()));
+    tasks.run("standing loop", reconciler.run(asked, hints, tasks.stop.clone()));
 
     let settings = service::Settings {
         pools: config.pools.clone(),
@@ -145,9 +148,15 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
                 () = start.reached(Revisions::default()) => {}
             }
             files.write_all_files().await;
+            if let Err(error) = files.remove_stray_endpoints().await {
+                tracing::warn!(%error, "endpoints of sandboxes that are gone stay for now");
+            }
             stop.cancelled().await;
         }
     });
+    let janitor = Arc::clone(&service);
+    let stop = tasks.stop.clone();
+    tasks.run("janitor", async move { janitor.tidy_sandboxes(stop).await });
     serve_api(tasks, Api::new(service, about(&config, &node), status), api);
     if let Some(listener) = stores.listener {
         let (embedded, stop) = (stores.embedded.clone(), tasks.stop.clone());
@@ -227,12 +236,29 @@ fn keep_registered(
 fn serve_api(tasks: &mut Tasks, api: Api<LinuxKernel>, listener: UnixListener) {
     let stop = tasks.stop.clone();
     tasks.run_fallible("API", async move {
-        let server = tonic::transport::Server::builder().add_service(AgentServer::new(api));
+        let server = tonic::transport::Server::builder().add_service(api.into_server());
         let incoming = UnixListenerStream::new(listener);
         // Calls under way, such as `events`, are cut when their time is over.
         server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
         Ok(())
     });
+}
+
+/// Pass on what the kernel says of links and namespaces, again after a failure: the full looks go on without it.
+async fn watch_kernel(
+    netns_dir: std::path::PathBuf,
+    hints: mpsc::Sender<Seen>,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        if let Err(error) = kernel::watch(netns_dir.clone(), hints.clone(), stop.clone()).await {
+            tracing::warn!(error = chain(&error), "cannot watch the host's links");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(WATCH_AGAIN) => {}
+        }
+    }
 }
 
 /// Gossip with those that `--join` names, resolving their names again until somebody answers.

@@ -31,8 +31,10 @@ Settings that can be given more than once are arrays in the file, and separated 
 
 const CLEANUP: &str = "\
 Removes every object that agents with these directories have made on this host (namespaces, devices, routes, \
-nftables rules, files of sandboxes) and leaves the host as it was before the first start. Traffic of its networks \
-stops. Foreign objects are not touched, and neither is the store. No agent may be running on the same directories.";
+nftables rules, files of sandboxes, the state with the embedded store) and leaves the host as it was before the first \
+start. With --store serve that is the store of the whole cluster; from an etcd this node's records are removed, if it \
+can be reached. Traffic of its networks stops. Foreign objects are not touched. No agent may be running on the same \
+directories.";
 
 /// The command line of `ovagent`.
 pub fn command() -> Command {

@@ -1,6 +1,6 @@
 //! What an agent is told: flags, environment variables and a TOML file, in this order of precedence, then defaults.
 //!
-//! One table ([`key`]) has every setting; the command line, the names of the environment variables, the keys of the
+//! One table (`key`) has every setting; the command line, the names of the environment variables, the keys of the
 //! file and the help come from it. Every value is read from its text, and all mistakes are reported at once.
 
 mod address;

@@ -3,18 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::Invalid;
+use crate::model::{Invalid, Network};
 
 /// Largest record, in bytes. etcd itself takes 1.5 MiB in a request.
 pub const MAX_RECORD: usize = 256 * 1024;
-/// Subnets of a network.
-pub const MAX_SUBNETS: usize = 16;
 /// Addresses of an endpoint, or of a node in a network: one of each subnet.
-pub const MAX_ADDRESSES: usize = MAX_SUBNETS;
+pub const MAX_ADDRESSES: usize = Network::MAX_SUBNETS;
 /// Further names of an endpoint.
 pub const MAX_ALIASES: usize = 32;
-/// Auxiliary addresses of a subnet.
-pub const MAX_AUX: usize = 256;
 /// Labels of a network, and options of a network.
 pub const MAX_LABELS: usize = 64;
 /// Longest key of a label or option, in bytes.

@@ -14,8 +14,7 @@ mod sandbox;
 mod subnet;
 
 pub use limits::{
-    MAX_ADDRESSES, MAX_ALIASES, MAX_AUX, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_RECORD, MAX_SUBNETS,
-    check_labels,
+    MAX_ADDRESSES, MAX_ALIASES, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_RECORD, check_labels,
 };
 pub use nearest::nearest;
 pub use options::{Options, parse_options};

@@ -3,7 +3,7 @@
 use ovnet_proto::v1;
 
 use super::{
-    limits::{self, MAX_SUBNETS, check_labels},
+    limits::{self, check_labels},
     parse_options,
 };
 use crate::model::{Invalid, Name, Network, Subnet, Timestamp, Vni};
@@ -55,7 +55,7 @@ impl TryFrom<v1::Network> for Network {
 
 /// At least one, and none that overlaps another.
 fn subnets(wire: Vec<v1::Subnet>) -> Result<Vec<Subnet>, Invalid> {
-    limits::count("subnet", wire.len(), MAX_SUBNETS)?;
+    limits::count("subnet", wire.len(), Network::MAX_SUBNETS)?;
     if wire.is_empty() {
         return Err(Invalid::new("subnet", "", "a network has at least one"));
     }

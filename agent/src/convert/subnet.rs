@@ -5,7 +5,7 @@ use std::{fmt::Display, net::IpAddr, str::FromStr};
 use ipnet::IpNet;
 use ovnet_proto::v1;
 
-use super::limits::{self, MAX_AUX, MAX_TEXT};
+use super::limits::{self, MAX_TEXT};
 use crate::model::{Invalid, Subnet};
 
 impl From<&Subnet> for v1::Subnet {
@@ -38,7 +38,7 @@ impl TryFrom<v1::Subnet> for Subnet {
             let reason = format!("it lies outside the subnet {prefix}");
             return Err(Invalid::new("address range", range.to_string(), reason));
         }
-        limits::count("auxiliary address", wire.aux_addresses.len(), MAX_AUX)?;
+        limits::count("auxiliary address", wire.aux_addresses.len(), Subnet::MAX_AUX)?;
         let aux_addresses = wire
             .aux_addresses
             .into_iter()

@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::span::{Span, bits, overlap};
-use crate::{
-    convert::{MAX_AUX, MAX_SUBNETS},
-    model::{Invalid, Name, Subnet},
-};
+use crate::model::{Invalid, Name, Network, Subnet};
 
 /// What `network create` was asked for, as it was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,9 +43,9 @@ pub fn parse_subnets(request: &SubnetRequest) -> Result<Vec<Subnet>, Invalid> {
     if request.subnets.is_empty() {
         return no_subnets(request);
     }
-    if request.subnets.len() > MAX_SUBNETS {
+    if request.subnets.len() > Network::MAX_SUBNETS {
         let input = format!("{} of them", request.subnets.len());
-        return Err(Invalid::new("subnet", input, format!("at most {MAX_SUBNETS} are allowed")));
+        return Err(Invalid::new("subnet", input, format!("at most {} are allowed", Network::MAX_SUBNETS)));
     }
     let mut drafts: Vec<Draft> = Vec::with_capacity(request.subnets.len());
     for text in &request.subnets {
@@ -237,8 +234,12 @@ fn take_aux(drafts: &mut [Draft], name: &str, text: &str) -> Result<(), Invalid>
     if let Some((other, _)) = draft.aux.iter().find(|(_, taken)| **taken == address) {
         return Err(Invalid::new(WHAT, quoted(), format!("{other} has the same address")));
     }
-    if draft.aux.len() >= MAX_AUX {
-        return Err(Invalid::new(WHAT, quoted(), format!("at most {MAX_AUX} in a subnet are allowed")));
+    if draft.aux.len() >= Subnet::MAX_AUX {
+        return Err(Invalid::new(
+            WHAT,
+            quoted(),
+            format!("at most {} in a subnet are allowed", Subnet::MAX_AUX),
+        ));
     }
     draft.aux.insert(name.to_owned(), address);
     Ok(())

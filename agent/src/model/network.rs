@@ -88,6 +88,9 @@ pub struct Network {
 }
 
 impl Network {
+    /// Most subnets.
+    pub const MAX_SUBNETS: usize = 16;
+
     /// Whether it has an IPv6 subnet.
     pub fn has_ipv6(&self) -> bool {
         self.subnets.iter().any(|subnet| subnet.prefix.addr().is_ipv6())

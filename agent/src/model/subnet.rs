@@ -19,6 +19,9 @@ pub struct Subnet {
 }
 
 impl Subnet {
+    /// Most auxiliary addresses.
+    pub const MAX_AUX: usize = 256;
+
     /// `address` with this subnet's prefix length.
     pub fn with_prefix(&self, address: IpAddr) -> IpNet {
         match (self.prefix, address) {

@@ -254,12 +254,14 @@ proptest! {
             .map(|(number, _)| Mac::derived(IpAddr::from([10, 0, 0, *number])))
             .collect();
         for op in bring_about(&kernel, &wanted(&fewer))? {
-            let its_own = match &op {
-                Op::RemoveTunnel(_, mac) | Op::RemoveStation(_, mac) => gone.contains(mac),
-                Op::RemoveNeighbour(_, address) => gone.contains(&Mac::derived(*address)),
-                other => return Err(TestCaseError::fail(format!("{other} has nothing to do with that host"))),
+            let its_own = if let Op::RemoveTunnel(_, mac) | Op::RemoveStation(_, mac) = &op {
+                gone.contains(mac)
+            } else if let Op::RemoveNeighbour(_, address) = &op {
+                gone.contains(&Mac::derived(*address))
+            } else {
+                false
             };
-            prop_assert!(its_own, "{}", op);
+            prop_assert!(its_own, "{} has nothing to do with that host", op);
         }
     }
 

@@ -1,11 +1,12 @@
 //! The standing loop: what changed, what is wanted, what is there, apply.
 //!
-//! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, [`network`] what
+//! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, `network` what
 //! a network's wanted state depends on, `units` looks at one unit, `feed` takes in what the stores say.
 
 pub mod dirty;
 pub mod feed;
 mod network;
+mod patrol;
 mod retry;
 mod units;
 pub mod world;
@@ -30,7 +31,7 @@ use self::{
     world::{Outcome, Revisions, World},
 };
 use crate::{
-    kernel::Kernel,
+    kernel::{Kernel, Seen},
     model::{NetworkId, NodeId},
     plan::{Features, Leg, op::Op, ownership::Unit},
     store::Store,
@@ -42,12 +43,21 @@ pub use self::{
     units::marked_units,
 };
 
+/// How long after a hint a patrol waits for more.
+const QUIET: Duration = Duration::from_millis(300);
+
+fn far_off() -> Instant {
+    Instant::now() + Duration::from_secs(86_400)
+}
+
 /// What the loop needs of the gossip: who is down, and to say what has been programmed.
 pub trait Peers: Send + Sync + 'static {
     /// Gossip has had time to meet the others, and has this one down, or never met it.
     fn is_down(&self, node: NodeId) -> bool;
     /// This host has programmed a network up to a revision of the store.
     fn applied(&self, network: NetworkId, revision: i64);
+    /// This host has nothing of a network any more.
+    fn left(&self, network: NetworkId);
 }
 
 /// What the loop is told at its start.
@@ -64,9 +74,12 @@ pub struct Settings {
 /// Something asked of the loop.
 #[derive(Debug)]
 pub enum Request {
-    /// What would be done now, by unit. Err: the unit could not be looked at.
-    Diff(oneshot::Sender<Vec<(Unit, Result<Vec<Op>, String>)>>),
+    /// What would be done now.
+    Diff(oneshot::Sender<Diff>),
 }
+
+/// Steps by unit. Err: the unit could not be looked at.
+pub type Diff = Vec<(Unit, Result<Vec<Op>, String>)>;
 
 /// The loop's own state; one task owns it.
 pub struct Reconciler<K, P> {
@@ -104,8 +117,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// Look and apply until stopped. Stopping touches nothing.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: CancellationToken) {
+    /// Look and apply until stopped. Stopping touches nothing. A hint says that links or namespaces of the host changed.
+    pub async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        mut hints: mpsc::Receiver<Seen>,
+        stop: CancellationToken,
+    ) {
         // Unknown is not empty: nothing is looked at before both stores have been read.
         tokio::select! {
             () = stop.cancelled() => return,
@@ -113,6 +131,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
         let mut full = tokio::time::interval(self.settings.full_look);
         full.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut patrol = None;
         loop {
             tokio::select! {
                 biased;
@@ -126,6 +145,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 }
                 _ = full.tick() => self.survey().await,
                 () = self.world.woken() => {}
+                // Our own changes come as hints too, and others' in bursts: one patrol when it has become quiet.
+                Some(_hint) = hints.recv() => {
+                    patrol.get_or_insert_with(|| Instant::now() + QUIET);
+                }
+                () = tokio::time::sleep_until(patrol.unwrap_or_else(far_off)), if patrol.is_some() => {
+                    patrol = None;
+                    self.patrol().await;
+                }
                 () = tokio::time::sleep_until(self.retries.next()) => {
                     for unit in self.retries.due(Instant::now()) {
                         self.world.look_again(unit, Depth::Full);
@@ -147,21 +174,44 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 self.legs.insert(*id, *leg);
             }
         });
-        for (unit, depth) in dirty.into_units() {
+        let mut again = Vec::new();
+        let mut units = dirty.into_units().into_iter().peekable();
+        while let Some((unit, depth)) = units.next() {
             let failures = self.look_at(unit, depth).await;
-            if failures.is_empty() {
+            if failures.is_empty() || units.peek().is_none() {
+                self.conclude(unit, Outcome { at, failures });
+            } else {
+                again.push(unit);
+            }
+        }
+        // What stood in their way, such as an interface that changes networks, may have gone with the others' steps.
+        for unit in again {
+            let failures = self.full(unit).await;
+            self.conclude(unit, Outcome { at, failures });
+        }
+    }
+
+    /// Say what came of a look, and plan the next one if it failed.
+    fn conclude(&mut self, unit: Unit, outcome: Outcome) {
+        match outcome.failures.first() {
+            None => {
                 self.retries.clear(unit);
                 if let Unit::Network(id) = unit {
-                    self.peers.applied(id, at.global);
+                    if self.programmed.contains_key(&id) {
+                        self.peers.applied(id, outcome.at.global);
+                    } else {
+                        self.peers.left(id);
+                    }
                 }
-            } else {
-                let again = self.retries.failed(unit, Instant::now());
-                let (op, error) = &failures[0];
-                let step = op.as_ref().map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(?unit, %step, %error, failed = failures.len(), retry_in = ?again, "not as wanted");
             }
-            self.world.record(unit, Outcome { at, failures });
+            Some((op, error)) => {
+                let again = self.retries.failed(unit, Instant::now());
+                let step = op.as_ref().map(ToString::to_string).unwrap_or_default();
+                let failed = outcome.failures.len();
+                tracing::warn!(?unit, %step, %error, failed, retry_in = ?again, "not as wanted");
+            }
         }
+        self.world.record(unit, outcome);
     }
 
     async fn look_at(&mut self, unit: Unit, depth: Depth) -> Failures {
@@ -198,16 +248,21 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// What would be done, for every unit, without doing it.
-    async fn diff(&mut self) -> Vec<(Unit, Result<Vec<Op>, String>)> {
+    async fn diff(&mut self) -> Diff {
         self.survey().await;
-        let Some((dirty, _)) = self.world.take_dirty() else { return Vec::new() };
+        let Some((dirty, at)) = self.world.take_dirty() else { return Vec::new() };
         let mut found = Vec::new();
         for (unit, depth) in dirty.into_units() {
-            let steps = self.look(unit).await.map(|plan| plan.ops);
-            // What was taken off the list to be shown goes back on it to be done.
-            let out_of_step = steps.as_ref().map_or(true, |ops| !ops.is_empty());
-            if out_of_step {
-                self.world.look_again(unit, depth);
+            let plan = self.look(unit).await;
+            let steps = plan.as_ref().map(|plan| plan.ops.clone()).map_err(Clone::clone);
+            match plan {
+                // Nothing is to be done: that is all there is to it, and somebody may be waiting for this look.
+                Ok(plan) if plan.ops.is_empty() => {
+                    let failures = self.bring_about(unit, plan).await;
+                    self.conclude(unit, Outcome { at, failures });
+                }
+                // What was taken off the list to be shown goes back on it to be done.
+                Ok(_) | Err(_) => self.world.look_again(unit, depth),
             }
             found.push((unit, steps));
         }

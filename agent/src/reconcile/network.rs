@@ -70,6 +70,13 @@ pub(super) struct Base {
     features: Features,
 }
 
+impl Base {
+    /// Whether the host reaches it by a leg.
+    pub(super) fn has_leg(&self) -> bool {
+        self.leg.is_some()
+    }
+}
+
 /// A piece that changes alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Piece {

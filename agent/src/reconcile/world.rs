@@ -115,9 +115,9 @@ impl World {
         }
         drop(dirty);
         let loaded = intent.loaded();
-        let revisions = loaded.then(|| revisions(&intent));
+        // Told while the intent is held: of two feeders the slower one must not take back what the other has told.
+        self.revisions.send_replace(loaded.then(|| revisions(&intent)));
         drop(intent);
-        self.revisions.send_replace(revisions);
         if was_loaded {
             for change in changed {
                 // Nobody may be listening.
@@ -219,4 +219,33 @@ fn sandbox_ids(intent: &Intent, named: &BTreeSet<Touched>) -> BTreeMap<Name, San
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::testing::ME;
+
+    #[test]
+    fn two_feeders_never_take_back_what_the_other_has_told() {
+        const ROUNDS: i64 = 200_000;
+        let world = Arc::new(World::new(ME));
+        for source in [Source::Global, Source::Local] {
+            world.feed_snapshot(source, 1, Vec::new(), &BTreeSet::new());
+        }
+        let feeders = [Source::Global, Source::Local].map(|source| {
+            let world = Arc::clone(&world);
+            std::thread::spawn(move || {
+                for revision in 2..=ROUNDS {
+                    world.feed(source, revision, Vec::new());
+                    let told = world.revisions.borrow().unwrap_or_default();
+                    let own = if source == Source::Global { told.global } else { told.local };
+                    assert!(own >= revision, "{source:?} was at {revision}, but {told:?} was told");
+                }
+            })
+        });
+        feeders.into_iter().for_each(|feeder| feeder.join().unwrap());
+    }
 }

@@ -3,19 +3,21 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
-use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES, draft};
+use super::{LOCAL_DEADLINE, Reserved, Service, ServiceError, TRIES, draft, turns::to_the_end};
 use crate::{
+    convert::Record,
     kernel::Kernel,
-    model::{Endpoint, IfName, Mac, Name, NodeId, Sandbox},
+    model::{Endpoint, IfName, Mac, Member, Name, NodeId, Sandbox},
     plan::{
         ownership::Unit,
         state::{Look, LookAt, Netns},
     },
     reconcile::world::{Outcome, Revisions},
-    store::{CommitError, Guard, Key, Refusal},
+    store::{Commit, CommitError, Guard, Key, Refusal, StoreError},
 };
 use draft::{Choice, Draft};
 
@@ -53,9 +55,30 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// Bad input, a taken address, no address left, the sandbox gone, the store away, the kernel's refusal. Nothing
     /// half-done stays behind.
-    pub async fn connect(&self, sandbox: &str, spec: &AttachSpec) -> Result<Attached, ServiceError> {
-        self.ready().await?;
-        let sandbox = self.world.read(|intent| intent.find_sandbox(sandbox).cloned())?;
+    pub async fn connect(
+        self: &Arc<Self>,
+        sandbox: &str,
+        spec: &AttachSpec,
+    ) -> Result<Attached, ServiceError> {
+        let (service, sandbox, spec) = (Arc::clone(self), sandbox.to_owned(), spec.clone());
+        to_the_end(async move {
+            service.ready().await?;
+            let name =
+                service.world.read(|intent| intent.find_sandbox(&sandbox).map(|it| it.name.clone()))?;
+            // Without it two attaches choose the same interface, or one of them a sandbox that another verb removes.
+            let _turn = service.turns.take(&name).await?;
+            service.attach(&name, &spec).await
+        })
+        .await
+    }
+
+    /// The same for whoever has the sandbox's turn.
+    pub(super) async fn attach(
+        self: &Arc<Self>,
+        sandbox: &Name,
+        spec: &AttachSpec,
+    ) -> Result<Attached, ServiceError> {
+        let sandbox = self.world.read(|intent| intent.find_sandbox(sandbox.as_str()).cloned())?;
         self.check_present(&sandbox).await?;
         let interfaces = self.interfaces(&sandbox).await?;
         let (draft, revision) = self.commit_endpoint(&sandbox, spec, interfaces).await?;
@@ -70,9 +93,7 @@ impl<K: Kernel> Service<K> {
                 Ok(Attached { endpoint, unconfirmed })
             }
             Err(error) => {
-                if let Err(undo) = self.remove_endpoint(&endpoint).await {
-                    tracing::warn!(endpoint = %endpoint.id.short(), error = %undo, "cannot take back an endpoint");
-                }
+                self.take_back(&endpoint).await;
                 Err(error)
             }
         }
@@ -80,55 +101,94 @@ impl<K: Kernel> Service<K> {
 
     /// Choose and commit, again while others take what was chosen.
     async fn commit_endpoint(
-        &self,
+        self: &Arc<Self>,
         sandbox: &Sandbox,
         spec: &AttachSpec,
         interfaces: BTreeSet<IfName>,
     ) -> Result<(Draft, i64), ServiceError> {
         let mut passed_over: BTreeSet<IpAddr> = BTreeSet::new();
+        let mut caught_up = false;
         for attempt in 0..TRIES {
-            let drafted = self.world.read(|intent| {
-                let (network, _) = intent.find_network(&spec.network)?;
-                let mut passed_over = passed_over.clone();
-                passed_over.extend(self.reserved(network.id));
-                let me = self.world.me;
-                let choice =
-                    Choice { me, spec, sandbox, passed_over, interfaces: interfaces.clone(), attempt };
-                let draft = Draft::new(intent, &choice)?;
-                let reserved = self.reserve(draft.network.id, &draft.addresses());
-                Ok::<_, ServiceError>((draft, reserved))
-            });
+            let drafted = self.draft(sandbox, spec, (attempt, &passed_over, &interfaces));
             let (draft, reserved) = match drafted {
+                Ok(drafted) => drafted,
                 // What others of this host are about to take they may yet leave.
                 Err(ServiceError::Exhausted(_)) if attempt + 1 < TRIES && self.others_choose(spec) => {
                     tokio::time::sleep(CHOOSING).await;
                     continue;
                 }
-                drafted => drafted?,
+                // A change that another node has made a moment ago may not be known here yet.
+                Err(error) if caught_up || matches!(error, ServiceError::Invalid(_)) => return Err(error),
+                Err(_stale) => {
+                    caught_up = true;
+                    self.catch_up().await;
+                    continue;
+                }
             };
-            let committed = self.global.commit(draft.commit()).await;
+            let Some(commit) = self.guarded(&draft).await? else {
+                drop(reserved);
+                self.catch_up().await;
+                continue;
+            };
+            let committed = self.global.commit(commit).await;
             drop(reserved);
             match committed {
                 Ok(revision) => return Ok((draft, revision)),
                 Err(CommitError::Refused(refusals)) => {
-                    let newest = refusals
-                        .iter()
-                        .filter_map(|refusal| Some(refusal.found.as_ref()?.mod_revision))
-                        .max();
+                    let found = refusals.iter().filter_map(|refusal| refusal.found.as_ref());
+                    let newest = found.map(|entry| entry.mod_revision).max();
                     passed_over.extend(self.weigh(&draft, spec, refusals)?);
                     // What refused us is known here soon; choosing before that would only be refused again.
-                    let seen = self.world.reached(Revisions { global: newest.unwrap_or_default(), local: 0 });
-                    if tokio::time::timeout(LOCAL_DEADLINE, seen).await.is_ok() {
+                    let heard = match newest {
+                        Some(newest) => self.hears_of(newest).await,
+                        None => self.catch_up().await,
+                    };
+                    if heard {
                         passed_over.clear();
                     }
                 }
-                Err(CommitError::Store(error)) => return Err(error.into()),
+                Err(CommitError::Store(error)) => {
+                    if matches!(error, StoreError::Unknown { .. }) {
+                        self.take_back(&draft.endpoint).await;
+                    }
+                    return Err(error.into());
+                }
             }
         }
         Err(ServiceError::Busy(format!(
             "network {} is so busy that no address could be had in {TRIES} tries: try again",
             spec.network
         )))
+    }
+
+    /// Choose from what is known, and keep others of this host from choosing the same.
+    fn draft(
+        &self,
+        sandbox: &Sandbox,
+        spec: &AttachSpec,
+        (attempt, passed_over, interfaces): (u32, &BTreeSet<IpAddr>, &BTreeSet<IfName>),
+    ) -> Result<(Draft, Reserved<'_>), ServiceError> {
+        self.world.read(|intent| {
+            let (network, _) = intent.find_network(&spec.network)?;
+            let mut passed_over = passed_over.clone();
+            passed_over.extend(self.reserved(network.id));
+            let interfaces = interfaces.clone();
+            let choice = Choice { me: self.world.me, spec, sandbox, passed_over, interfaces, attempt };
+            let draft = Draft::new(intent, &choice)?;
+            let reserved = self.reserve(draft.network.id, &draft.addresses());
+            Ok((draft, reserved))
+        })
+    }
+
+    /// The transaction of a draft. None: this node has left and joined the network since what the draft knows.
+    async fn guarded(&self, draft: &Draft) -> Result<Option<Commit>, ServiceError> {
+        if draft.first {
+            return Ok(Some(draft.commit(None)));
+        }
+        let key = Key::Member(draft.network.id, self.world.me);
+        let Some(entry) = self.global.get(&key).await?.1 else { return Ok(None) };
+        let same = Member::from_bytes(&entry.value)? == draft.member;
+        Ok(same.then(|| draft.commit(Some(entry.value))))
     }
 
     /// Whether other attaches of this host to the same network are under way.
@@ -172,7 +232,7 @@ impl<K: Kernel> Service<K> {
                     )));
                 }
                 // The node's first or last endpoint came or went at the same time: the next draft knows.
-                Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) => {}
+                Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) | Guard::Is(..) => {}
             }
         }
         Ok(taken)

@@ -1,12 +1,15 @@
 //! `network disconnect`, and taking back an endpoint.
 
-use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES};
+use std::sync::Arc;
+
+use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES, turns::to_the_end};
 use crate::{
+    convert::Record,
     kernel::Kernel,
     model::{Endpoint, Member, NodeId},
     plan::ownership::Unit,
     reconcile::world::Revisions,
-    store::{Commit, CommitError, Key},
+    store::{Commit, CommitError, Key, KeyRange},
 };
 
 impl<K: Kernel> Service<K> {
@@ -15,9 +18,37 @@ impl<K: Kernel> Service<K> {
     ///
     /// # Errors
     /// Unknown network or sandbox, not connected, the store away.
-    pub async fn disconnect(&self, network: &str, sandbox: &str, force: bool) -> Result<(), ServiceError> {
-        self.ready().await?;
-        let endpoint = self.world.read(|intent| {
+    pub async fn disconnect(
+        self: &Arc<Self>,
+        network: &str,
+        sandbox: &str,
+        force: bool,
+    ) -> Result<(), ServiceError> {
+        let (service, network, sandbox) = (Arc::clone(self), network.to_owned(), sandbox.to_owned());
+        to_the_end(async move {
+            service.ready().await?;
+            let known = match service.own_endpoint(&network, &sandbox, force) {
+                Ok(endpoint) => endpoint,
+                // It may be newer than what is known here.
+                Err(_stale) => {
+                    service.catch_up().await;
+                    service.own_endpoint(&network, &sandbox, force)?
+                }
+            };
+            let sandbox = known.sandbox;
+            let _turn = service.turns.take(&sandbox).await?;
+            // It may be another one by now, or none.
+            let endpoint = service.own_endpoint(&network, sandbox.as_str(), force)?;
+            service.remove_endpoint(&endpoint).await?;
+            service.write_files(&endpoint.sandbox).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The endpoint that a sandbox of this node has in a network; with `force` one of any node, by its name.
+    fn own_endpoint(&self, network: &str, sandbox: &str, force: bool) -> Result<Endpoint, ServiceError> {
+        self.world.read(|intent| {
             let (network, view) = intent.find_network(network)?;
             let here = intent.find_sandbox(sandbox);
             let name = here.as_ref().map_or(sandbox, |sandbox| sandbox.name.as_str());
@@ -39,10 +70,7 @@ impl<K: Kernel> Service<K> {
                 ))),
                 (None, Err(error)) => Err(error.into()),
             }
-        })?;
-        self.remove_endpoint(&endpoint).await?;
-        self.write_files(&endpoint.sandbox).await;
-        Ok(())
+        })
     }
 
     /// Remove an endpoint's records in one transaction, with its node's own if it was the last there, and wait until
@@ -50,21 +78,15 @@ impl<K: Kernel> Service<K> {
     pub(super) async fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), ServiceError> {
         for _ in 0..TRIES {
             let member_key = Key::Member(endpoint.network, endpoint.node);
-            let (looked, entry) = self.global.get(&member_key).await?;
-            // The intent must be as new as that look: whether others are left is decided on it, and held by the guard.
-            self.world.reached(Revisions { global: looked, local: 0 }).await;
-            let (others, member) = self.world.read(|intent| {
-                let view = intent.network(endpoint.network);
-                let on_node = view.into_iter().flat_map(|view| view.endpoints_on(endpoint.node));
-                let others = on_node.filter(|other| other.id != endpoint.id).count();
-                (others, view.and_then(|view| view.members().get(&endpoint.node).cloned()))
-            });
             let mut commit = deletion(endpoint);
-            if let Some(entry) = entry {
+            if let Some(entry) = self.global.get(&member_key).await?.1 {
+                // Whether others are left is decided on what is known at that revision, and held by the guard: whoever
+                // comes or goes on that node writes this key.
+                let others = self.others(endpoint, entry.mod_revision).await?;
                 commit = commit.unchanged(member_key.clone(), entry.mod_revision);
-                commit = match member.filter(|_| others == 0) {
-                    Some(member) => leave(commit, &member),
-                    None => commit.put(member_key, entry.value),
+                commit = match others {
+                    0 => leave(commit, &Member::from_bytes(&entry.value)?),
+                    _ => commit.put(member_key, entry.value),
                 };
             }
             match self.global.commit(commit).await {
@@ -88,9 +110,24 @@ impl<K: Kernel> Service<K> {
         )))
     }
 
+    /// How many other endpoints its node has in the network, at `revision` or later.
+    async fn others(&self, endpoint: &Endpoint, revision: i64) -> Result<usize, ServiceError> {
+        let other = |it: &Endpoint| it.node == endpoint.node && it.id != endpoint.id;
+        if self.hears_of(revision).await {
+            return Ok(self.world.read(|intent| {
+                let view = intent.network(endpoint.network);
+                view.map_or(0, |view| view.endpoints().values().filter(|it| other(it)).count())
+            }));
+        }
+        // The follower is away, the store is not.
+        let listing = self.global.list(&KeyRange::endpoints_of(endpoint.network)).await?;
+        let endpoints = listing.entries.iter().map(|entry| Endpoint::from_bytes(&entry.value));
+        Ok(endpoints.collect::<Result<Vec<_>, _>>()?.iter().filter(|it| other(it)).count())
+    }
+
     async fn follow_removal(&self, endpoint: &Endpoint, revision: i64) {
         if endpoint.node != self.world.me {
-            self.world.reached(Revisions { global: revision, local: 0 }).await;
+            self.follow_change(revision).await;
             return;
         }
         let at = Revisions { global: revision, local: 0 };

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
+use bytes::Bytes;
 use ipnet::IpNet;
 
 use super::{AttachSpec, ServiceError, now};
@@ -81,7 +82,9 @@ impl Draft {
     /// A node's first endpoint writes the network's record again, unchanged, so that a removal of the network that
     /// looked before this sees it; every endpoint writes the member's, so that one that leaves at the same time and
     /// believes itself the last sees that it is not.
-    pub(super) fn commit(&self) -> Commit {
+    ///
+    /// `known` is the member's value in the store, if it has one: whoever left and came back meanwhile has another.
+    pub(super) fn commit(&self, known: Option<Bytes>) -> Commit {
         let (network, endpoint) = (self.network.id, &self.endpoint);
         let name = Key::EndpointName(network, endpoint.name.clone());
         let member = Key::Member(network, self.member.node);
@@ -89,9 +92,11 @@ impl Draft {
             .present(Key::Network(network))
             .absent(name.clone())
             .put(Key::Endpoint(network, endpoint.id), endpoint.to_bytes())
-            .put(name, endpoint.id.to_string())
-            .put(member.clone(), self.member.to_bytes());
-        commit = if self.first { commit.absent(member) } else { commit.present(member) };
+            .put(name, endpoint.id.to_string());
+        commit = match known {
+            Some(value) => commit.is(member.clone(), value.clone()).put(member, value),
+            None => commit.absent(member.clone()).put(member, self.member.to_bytes()),
+        };
         let owner = AddressOwner::Endpoint(endpoint.id).to_bytes();
         for address in &endpoint.addresses {
             let key = Key::Address(network, address.addr());

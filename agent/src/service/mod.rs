@@ -8,10 +8,13 @@ mod detach;
 mod draft;
 mod error;
 mod files;
+mod janitor;
 mod networks;
 mod nodes;
 mod processes;
 mod sandboxes;
+mod take_back;
+mod turns;
 
 use std::{
     collections::BTreeSet,
@@ -38,13 +41,17 @@ use crate::{
         self,
         world::{Revisions, World},
     },
-    store::Store,
+    store::{Key, Store},
 };
 
 /// How long a verb waits for this host's own kernel.
 const LOCAL_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a verb waits for the stores to be read after a start.
 const READ_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a verb waits to hear of a change that was made.
+const FOLLOW_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a verb waits for news before it refuses on the ground of what it knows.
+const CATCH_UP: Duration = Duration::from_millis(200);
 /// How often a transaction that met another one is tried again.
 const TRIES: u32 = 64;
 
@@ -72,6 +79,7 @@ pub struct Service<K> {
     pub(crate) settings: Settings,
     /// Addresses that attaches under way on this host have chosen, so that they do not choose the same.
     choosing: Mutex<BTreeSet<(NetworkId, IpAddr)>>,
+    turns: turns::Turns,
 }
 
 impl<K: Kernel> Service<K> {
@@ -83,7 +91,17 @@ impl<K: Kernel> Service<K> {
         loop_requests: mpsc::Sender<reconcile::Request>,
         settings: Settings,
     ) -> Self {
-        Self { world, global, local, kernel, gossip, loop_requests, settings, choosing: Mutex::default() }
+        Self {
+            world,
+            global,
+            local,
+            kernel,
+            gossip,
+            loop_requests,
+            settings,
+            choosing: Mutex::default(),
+            turns: turns::Turns::default(),
+        }
     }
 
     /// Wait a moment for the stores to be read after a start, then refuse politely: nothing can be said of what is not
@@ -101,6 +119,35 @@ impl<K: Kernel> Service<K> {
              (`ovctl version` tells where the agent looks for it)"
                 .into(),
         ))
+    }
+
+    /// Wait until this node knows all that the store's change at `revision` says; false: its follower is away.
+    ///
+    /// Only revisions that changed something that is followed are ever known: those of networks, endpoints, members and
+    /// nodes, not those of addresses alone, of others' keys, or the store's latest one.
+    async fn hears_of(&self, revision: i64) -> bool {
+        let reached = self.world.reached(Revisions { global: revision, local: 0 });
+        tokio::time::timeout(FOLLOW_DEADLINE, reached).await.is_ok()
+    }
+
+    /// The same after a change of ours, which is made whether or not this node hears of it.
+    async fn follow_change(&self, revision: i64) {
+        if !self.hears_of(revision).await {
+            tracing::warn!(revision, "the store took a change, but does not say so");
+        }
+    }
+
+    /// Give what the store has right now a moment to become known here. False: it is not known to be.
+    ///
+    /// The store's latest revision may be one that nobody follows, so this wait often takes all of its short time: only
+    /// for what would be refused otherwise.
+    async fn catch_up(&self) -> bool {
+        let caught_up = async {
+            let (revision, _) = self.global.get(&Key::Node(self.world.me)).await.ok()?;
+            self.world.reached(Revisions { global: revision, local: 0 }).await;
+            Some(())
+        };
+        tokio::time::timeout(CATCH_UP, caught_up).await.is_ok_and(|reached| reached.is_some())
     }
 
     /// Keep others of this host from choosing these addresses until the guard goes.

@@ -7,11 +7,11 @@ use ipnet::IpNet;
 use super::{Service, ServiceError, TRIES, now};
 use crate::{
     convert::{self, Record},
+    intent::NetworkView,
     ipam::{self, SubnetRequest, Usage},
     kernel::{Facts, Kernel},
     model::{AddressOwner, Driver, Invalid, Name, Network, NetworkId, Scope, Subnet, Vni},
     plan::ownership::LEG_PREFIX,
-    reconcile::world::Revisions,
     store::{Commit, CommitError, Guard, Key, KeyRange},
 };
 
@@ -79,7 +79,7 @@ impl<K: Kernel> Service<K> {
             let network = self.settle(&wanted, &passed_over, &passed_vnis)?;
             match self.global.commit(creation(&network, &wanted)).await {
                 Ok(revision) => {
-                    self.world.reached(Revisions { global: revision, local: 0 }).await;
+                    self.follow_change(revision).await;
                     tracing::info!(network = %network.name, id = %network.id.short(), "network created");
                     return Ok(network);
                 }
@@ -88,7 +88,12 @@ impl<K: Kernel> Service<K> {
                         match refusal.guard {
                             Guard::Absent(Key::Vni(vni)) if wanted.vni.is_none() => passed_vnis.push(vni),
                             Guard::Absent(Key::Pool(prefix)) => passed_over.push(prefix),
-                            taken => return Err(self.taken(&taken, &network)),
+                            taken @ (Guard::Absent(_)
+                            | Guard::Present(_)
+                            | Guard::Unchanged(..)
+                            | Guard::Is(..)) => {
+                                return Err(self.taken(&taken, &network));
+                            }
                         }
                     }
                 }
@@ -139,7 +144,7 @@ impl<K: Kernel> Service<K> {
                     holder.map_or_else(|| "another network".into(), |name| format!("network {name}"));
                 ServiceError::Exists(format!("VNI {vni} is taken by {holder}: choose another, or none"))
             }
-            Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) => {
+            Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) | Guard::Is(..) => {
                 ServiceError::Exists(format!("a network named {} exists already", network.name))
             }
         }
@@ -151,49 +156,71 @@ impl<K: Kernel> Service<K> {
     /// Unknown, in use (by whom), the store away.
     pub async fn remove_network(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
         self.ready().await?;
+        // Once and for all: another network may get the name while we try.
+        let (id, name) = match self.named(text) {
+            Ok(found) => found,
+            // It may be newer than what is known here, as its last endpoint's end may be.
+            Err(_stale) => {
+                self.catch_up().await;
+                self.named(text)?
+            }
+        };
+        let mut caught_up = false;
         for _ in 0..TRIES {
-            let (id, name) = self.world.read(|intent| {
-                let (network, view) = intent.find_network(text)?;
-                match self.users(network, view) {
-                    Some(users) => Err(ServiceError::InUse(users)),
-                    None => Ok((network.id, network.name.clone())),
+            let users = self.world.read(|intent| self.users(&name, intent.network(id)?));
+            match users {
+                Some(users) if caught_up => return Err(ServiceError::InUse(users)),
+                Some(_) => {
+                    caught_up = true;
+                    self.catch_up().await;
+                    continue;
                 }
-            })?;
-            let (revision, entry) = self.global.get(&Key::Network(id)).await?;
-            let Some(entry) = entry else { return Ok((id, name)) };
+                None => {}
+            }
+            let Some(entry) = self.global.get(&Key::Network(id)).await?.1 else { return Ok((id, name)) };
             // A first endpoint on a node writes the network's record again, so nobody can slip in after this look.
             let members = self.global.list(&KeyRange::members_of(id)).await?;
-            if !members.entries.is_empty() {
-                self.world.reached(Revisions { global: members.revision, local: 0 }).await;
+            if let Some(newest) = members.entries.iter().map(|member| member.mod_revision).max() {
+                self.hears_of(newest).await;
                 continue;
             }
-            let network = Network::from_bytes(&entry.value)?;
-            let mut commit = removal(&network, entry.mod_revision);
-            for subnet in &network.subnets {
-                // Reserved by this network, or, where this one's was chosen, perhaps by another with the same.
-                let pool = Key::Pool(subnet.prefix);
-                let holder = self.global.get(&pool).await?.1;
-                if holder.is_some_and(|entry| entry.value == id.to_string()) {
-                    commit = commit.delete(pool);
-                }
-            }
+            let commit = self.removal(&Network::from_bytes(&entry.value)?, entry.mod_revision).await?;
             match self.global.commit(commit).await {
                 Ok(revision) => {
-                    self.world.reached(Revisions { global: revision, local: 0 }).await;
+                    self.follow_change(revision).await;
                     tracing::info!(network = %name, id = %id.short(), "network removed");
                     return Ok((id, name));
                 }
-                Err(CommitError::Refused(_)) => {
-                    self.world.reached(Revisions { global: revision, local: 0 }).await;
-                }
+                Err(CommitError::Refused(_)) => {}
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
         }
         Err(ServiceError::Busy(format!("network {text} is being connected to again and again: try again")))
     }
 
+    fn named(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
+        let found = self
+            .world
+            .read(|intent| intent.find_network(text).map(|(network, _)| (network.id, network.name.clone())));
+        Ok(found?)
+    }
+
+    /// The transaction that removes a network, last written at `mod_revision`, with all that it reserved.
+    async fn removal(&self, network: &Network, mod_revision: i64) -> Result<Commit, ServiceError> {
+        let mut commit = removal(network, mod_revision);
+        for subnet in &network.subnets {
+            // Reserved by this network, or, where this one's was chosen, perhaps by another with the same.
+            let pool = Key::Pool(subnet.prefix);
+            let holder = self.global.get(&pool).await?.1;
+            if holder.is_some_and(|entry| entry.value == network.id.to_string()) {
+                commit = commit.delete(pool);
+            }
+        }
+        Ok(commit)
+    }
+
     /// Why a network cannot go: who is in it.
-    fn users(&self, network: &Network, view: &crate::intent::NetworkView) -> Option<String> {
+    fn users(&self, network: &Name, view: &NetworkView) -> Option<String> {
         let mut names: Vec<String> =
             view.endpoints().values().map(|endpoint| endpoint.name.to_string()).collect();
         if names.is_empty() {
@@ -204,12 +231,11 @@ impl<K: Kernel> Service<K> {
         let more = if count > 5 { format!(" and {} more", count - 5) } else { String::new() };
         names.truncate(5);
         Some(format!(
-            "network {} has {count} endpoint{}: {}{more}; disconnect {} first (ovctl network disconnect {} SANDBOX)",
-            network.name,
+            "network {network} has {count} endpoint{}: {}{more}; disconnect {} first (ovctl network disconnect {network} \
+             SANDBOX)",
             if count == 1 { "" } else { "s" },
             names.join(", "),
             if count == 1 { "it" } else { "them" },
-            network.name,
         ))
     }
 

@@ -1,11 +1,12 @@
 //! `node ls`, `rm`: what the store and the gossip know of the hosts.
 
-use super::{Service, ServiceError};
+use std::sync::Arc;
+
+use super::{Service, ServiceError, turns::to_the_end};
 use crate::{
     gossip::State,
     kernel::Kernel,
     model::{Node, NodeId},
-    reconcile::world::Revisions,
     store::{Commit, Key},
 };
 
@@ -65,7 +66,16 @@ impl<K: Kernel> Service<K> {
     ///
     /// # Errors
     /// Unknown; this node itself; still alive (unless forced); the store away.
-    pub async fn remove_node(&self, text: &str, force: bool) -> Result<(NodeId, u32), ServiceError> {
+    pub async fn remove_node(
+        self: &Arc<Self>,
+        text: &str,
+        force: bool,
+    ) -> Result<(NodeId, u32), ServiceError> {
+        let (service, text) = (Arc::clone(self), text.to_owned());
+        to_the_end(async move { service.forget_node(&text, force).await }).await
+    }
+
+    async fn forget_node(&self, text: &str, force: bool) -> Result<(NodeId, u32), ServiceError> {
         let state = self.node(text).await?;
         let (id, name) = (state.node.id, state.node.name);
         if state.is_self {
@@ -81,7 +91,7 @@ impl<K: Kernel> Service<K> {
         let endpoints = self.remove_endpoints_of(id).await?;
         let commit = Commit::new().delete(Key::Node(id)).delete(Key::Alive(id));
         let revision = self.global.commit(commit).await?;
-        self.world.reached(Revisions { global: revision, local: 0 }).await;
+        self.follow_change(revision).await;
         tracing::info!(node = %name, endpoints, "node removed");
         Ok((id, endpoints))
     }

@@ -1,8 +1,8 @@
 //! `sandbox create`, `rm`: namespaces that we make, or adopt by pid or path.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use super::{AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now, processes};
+use super::{AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now, processes, turns::to_the_end};
 use crate::{
     convert::Record,
     kernel::Kernel,
@@ -51,9 +51,20 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// Bad input, a taken name, no such process or namespace, whatever [`Service::connect`] refuses. Nothing half-done
     /// stays behind.
-    pub async fn create_sandbox(&self, spec: SandboxSpec) -> Result<CreatedSandbox, ServiceError> {
+    pub async fn create_sandbox(self: &Arc<Self>, spec: SandboxSpec) -> Result<CreatedSandbox, ServiceError> {
+        let service = Arc::clone(self);
+        to_the_end(async move { service.make_sandbox(&spec).await }).await
+    }
+
+    async fn make_sandbox(self: &Arc<Self>, spec: &SandboxSpec) -> Result<CreatedSandbox, ServiceError> {
         self.ready().await?;
-        let sandbox = self.draft_sandbox(&spec).await?;
+        let id = SandboxId::from_bytes(rand::random());
+        let name = match spec.name.as_str() {
+            "" => Name::parse("sandbox name", &format!("sb-{}", id.prefix(8)))?,
+            text => Name::parse("sandbox name", text)?,
+        };
+        let _turn = self.turns.take(&name).await?;
+        let sandbox = self.draft_sandbox(id, name, spec).await?;
         let commit = Commit::new()
             .absent(Key::Sandbox(sandbox.name.clone()))
             .put(Key::Sandbox(sandbox.name.clone()), sandbox.to_bytes());
@@ -62,7 +73,7 @@ impl<K: Kernel> Service<K> {
             Err(CommitError::Refused(_)) => return Err(exists(&sandbox.name)),
             Err(CommitError::Store(error)) => return Err(error.into()),
         };
-        match self.furnish(&sandbox, &spec, revision).await {
+        match self.furnish(&sandbox, spec, revision).await {
             Ok(created) => {
                 tracing::info!(sandbox = %sandbox.name, adopted = sandbox.adopted, "sandbox created");
                 Ok(created)
@@ -76,12 +87,12 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    async fn draft_sandbox(&self, spec: &SandboxSpec) -> Result<Sandbox, ServiceError> {
-        let id = SandboxId::from_bytes(rand::random());
-        let name = match spec.name.as_str() {
-            "" => Name::parse("sandbox name", &format!("sb-{}", id.prefix(8)))?,
-            text => Name::parse("sandbox name", text)?,
-        };
+    async fn draft_sandbox(
+        &self,
+        id: SandboxId,
+        name: Name,
+        spec: &SandboxSpec,
+    ) -> Result<Sandbox, ServiceError> {
         let hostname = match spec.hostname.as_str() {
             "" => name.to_string(),
             text => Name::parse("hostname", text)?.to_string(),
@@ -122,7 +133,9 @@ impl<K: Kernel> Service<K> {
         let (path, process, input) = match adopt {
             Adopt::Pid(pid) => {
                 let wrong = |reason: &str| Invalid::new("pid", pid.to_string(), reason);
-                let start = processes::start_time(*pid).ok_or_else(|| wrong("there is no such process"))?;
+                let start = processes::start_time(*pid)
+                    .map_err(|error| wrong(&format!("its start time cannot be read: {error}")))?
+                    .ok_or_else(|| wrong("there is no such process"))?;
                 (PathBuf::from(format!("/proc/{pid}/ns/net")), Some((*pid, start)), pid.to_string())
             }
             Adopt::Path(path) => (path.clone(), None, path.display().to_string()),
@@ -148,7 +161,7 @@ impl<K: Kernel> Service<K> {
 
     /// Wait for the namespace, write the files, connect.
     async fn furnish(
-        &self,
+        self: &Arc<Self>,
         sandbox: &Sandbox,
         spec: &SandboxSpec,
         revision: i64,
@@ -170,7 +183,7 @@ impl<K: Kernel> Service<K> {
         let mut created =
             CreatedSandbox { sandbox: sandbox.clone(), endpoints: Vec::new(), unconfirmed: Vec::new() };
         for attachment in &spec.attachments {
-            let Attached { endpoint, unconfirmed } = self.connect(sandbox.name.as_str(), attachment).await?;
+            let Attached { endpoint, unconfirmed } = self.attach(&sandbox.name, attachment).await?;
             created.endpoints.push(endpoint);
             for node in unconfirmed {
                 if !created.unconfirmed.contains(&node) {
@@ -185,9 +198,16 @@ impl<K: Kernel> Service<K> {
     ///
     /// # Errors
     /// Unknown; processes still run in it (unless forced); the store away.
-    pub async fn remove_sandbox(&self, text: &str, force: bool) -> Result<Name, ServiceError> {
+    pub async fn remove_sandbox(self: &Arc<Self>, text: &str, force: bool) -> Result<Name, ServiceError> {
+        let (service, text) = (Arc::clone(self), text.to_owned());
+        to_the_end(async move { service.unmake_sandbox(&text, force).await }).await
+    }
+
+    async fn unmake_sandbox(&self, text: &str, force: bool) -> Result<Name, ServiceError> {
         self.ready().await?;
-        let sandbox = self.world.read(|intent| intent.find_sandbox(text).cloned())?;
+        let name = self.world.read(|intent| intent.find_sandbox(text).map(|it| it.name.clone()))?;
+        let _turn = self.turns.take(&name).await?;
+        let sandbox = self.world.read(|intent| intent.find_sandbox(name.as_str()).cloned())?;
         if !force && !sandbox.adopted {
             let running = processes::in_netns(&sandbox.netns);
             if let Some(first) = running.first() {
@@ -207,7 +227,7 @@ impl<K: Kernel> Service<K> {
         Ok(sandbox.name)
     }
 
-    async fn dismantle(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
+    pub(super) async fn dismantle(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         for endpoint in self.endpoints_of(&sandbox.name) {
             self.remove_endpoint(&endpoint).await?;
         }
@@ -238,7 +258,12 @@ impl<K: Kernel> Service<K> {
     /// It cannot be told.
     pub async fn is_present(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
         if let Some((pid, start)) = sandbox.process
-            && processes::start_time(pid) != Some(start)
+            && processes::is_gone(pid, start).map_err(|error| {
+                ServiceError::Internal(format!(
+                    "cannot tell whether process {pid} of sandbox {} is still there: {error}",
+                    sandbox.name
+                ))
+            })?
         {
             return Ok(false);
         }

@@ -27,6 +27,8 @@ pub enum Guard {
     Present(Key),
     /// The key was last written at this revision (0: it does not exist).
     Unchanged(Key, i64),
+    /// The key has this value.
+    Is(Key, Bytes),
 }
 
 /// A change of one key, or of a range.
@@ -67,8 +69,10 @@ fn list(refusals: &[Refusal]) -> String {
         .iter()
         .map(|refusal| match (&refusal.guard, &refusal.found) {
             (Guard::Absent(key), _) => format!("{key} exists already"),
-            (Guard::Present(key) | Guard::Unchanged(key, _), None) => format!("{key} does not exist"),
-            (Guard::Present(key) | Guard::Unchanged(key, _), Some(entry)) => {
+            (Guard::Present(key) | Guard::Unchanged(key, _) | Guard::Is(key, _), None) => {
+                format!("{key} does not exist")
+            }
+            (Guard::Present(key) | Guard::Unchanged(key, _) | Guard::Is(key, _), Some(entry)) => {
                 format!("{key} was changed at revision {}", entry.mod_revision)
             }
         })
@@ -80,7 +84,7 @@ impl Guard {
     /// The key that it looks at.
     pub fn key(&self) -> &Key {
         match self {
-            Self::Absent(key) | Self::Present(key) | Self::Unchanged(key, _) => key,
+            Self::Absent(key) | Self::Present(key) | Self::Unchanged(key, _) | Self::Is(key, _) => key,
         }
     }
 
@@ -90,6 +94,7 @@ impl Guard {
             Self::Absent(_) => found.is_none(),
             Self::Present(_) => found.is_some(),
             Self::Unchanged(_, revision) => found.map_or(0, |entry| entry.mod_revision) == *revision,
+            Self::Is(_, value) => found.is_some_and(|entry| entry.value == *value),
         }
     }
 }
@@ -118,6 +123,13 @@ impl Commit {
     #[must_use]
     pub fn unchanged(mut self, key: Key, mod_revision: i64) -> Self {
         self.guards.push(Guard::Unchanged(key, mod_revision));
+        self
+    }
+
+    /// Only if the key has this value.
+    #[must_use]
+    pub fn is(mut self, key: Key, value: impl Into<Bytes>) -> Self {
+        self.guards.push(Guard::Is(key, value.into()));
         self
     }
 

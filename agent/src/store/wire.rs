@@ -86,6 +86,7 @@ fn compare(guard: &Guard) -> Compare {
         Guard::Unchanged(key, revision) => {
             Compare::mod_revision(key.to_string(), CompareOp::Equal, *revision)
         }
+        Guard::Is(key, value) => Compare::value(key.to_string(), CompareOp::Equal, value.to_vec()),
     }
 }
 

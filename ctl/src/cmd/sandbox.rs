@@ -49,10 +49,10 @@ pub(crate) struct Create {
     /// Network to attach, with what is chosen there: NET[:ip=A][,ip6=A][,mac=M][,alias=N]; may be given several times
     #[arg(long = "network", value_name = "NETWORK[:CHOICES]")]
     networks: Vec<Attachment>,
-    /// Adopt the network namespace of this process
-    #[arg(long, conflicts_with = "netns")]
+    /// Adopt the network namespace of this process; the sandbox goes when the process does
+    #[arg(long, conflicts_with = "netns", value_parser = parse_pid)]
     pid: Option<NonZeroU32>,
-    /// Adopt the network namespace at this path
+    /// Adopt the network namespace at this path, such as /run/netns/NAME
     #[arg(long, value_name = "PATH")]
     netns: Option<PathBuf>,
     /// Hostname of what `run` and `exec` start in it, if not the name
@@ -60,6 +60,11 @@ pub(crate) struct Create {
     hostname: Option<String>,
     /// Name of the sandbox; one is made up if absent
     name: Option<String>,
+}
+
+/// The number of a process.
+fn parse_pid(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_reason| "expected the number of a process, such as 4711".to_owned())
 }
 
 impl Create {
@@ -171,7 +176,7 @@ impl Inspect {
 /// `sandbox rm`
 #[derive(Args, Debug)]
 pub(crate) struct Remove {
-    /// Remove although processes run in it or its namespace is gone
+    /// Remove although processes run in it
     #[arg(short, long)]
     force: bool,
     /// Names of sandboxes

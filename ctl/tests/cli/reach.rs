@@ -20,7 +20,11 @@ fn an_agent_that_is_not_there_is_told_with_its_path_and_status_3() {
         Told::of(ovctl().args(["--host", "unix:///nowhere/api.sock", "network", "ls"]).output().unwrap());
     assert_eq!(told.out, "");
     let error = told.failed(3);
-    assert!(error.starts_with("ovctl: cannot reach the agent at /nowhere/api.sock: No such file"), "{error}");
+    assert!(
+        error
+            .starts_with("ovctl: cannot reach the agent at /nowhere/api.sock: No such file or directory: is"),
+        "{error}"
+    );
     assert!(error.ends_with("is ovagent running? systemctl status ovagent\n"), "{error}");
 }
 
@@ -60,6 +64,19 @@ fn bad_usage_has_status_2_and_a_hint() {
     assert!(error.contains("unix:///run/ovnet/api.sock"), "{error}");
     let error = Told::of(ovctl().args(["network", "ls", "--format", "{{.Name"]).output().unwrap()).failed(2);
     assert!(error.contains("expected }}"), "{error}");
+}
+
+#[test]
+fn a_process_number_and_a_reserved_address_that_cannot_be_are_told_in_plain_words() {
+    for (line, words) in [
+        ("sandbox create --pid abc", "expected the number of a process, such as 4711"),
+        ("sandbox create --pid 0", "expected the number of a process, such as 4711"),
+        ("network create --aux-address foo n", "expected NAME=ADDRESS such as router=10.1.0.5"),
+        ("network create --aux-address =10.1.0.5 n", "expected NAME=ADDRESS such as router=10.1.0.5"),
+    ] {
+        let error = Told::of(ovctl().args(line.split(' ')).output().unwrap()).failed(2);
+        assert!(error.contains(words), "{line}: {error}");
+    }
 }
 
 #[test]

@@ -18,7 +18,10 @@ use super::{
     look,
     refusal::Refusal,
 };
-use crate::plan::op::{LinkRef, Op};
+use crate::{
+    kernel::step,
+    plan::op::{LinkRef, Op},
+};
 
 /// Length of struct ifinfomsg.
 const HEADER: usize = 16;
@@ -38,13 +41,8 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// waited for (setting it up failed, or was not asked for), nor one without a carrier (its other end is down), nor for the
 /// port of a bridge that is down.
 pub(super) fn wait(session: &mut Session<'_>, ops: &[Op]) {
-    let mut waiting: BTreeSet<&LinkRef> = ops
-        .iter()
-        .filter_map(|op| match op {
-            Op::SetUp(link, true) | Op::SetPort(link, Some(_)) => Some(link),
-            _ => None,
-        })
-        .collect();
+    let raises = |op: &&Op| matches!(op, Op::SetUp(_, true) | Op::SetPort(_, Some(_)));
+    let mut waiting: BTreeSet<&LinkRef> = ops.iter().filter(raises).filter_map(step::link).collect();
     let (start, mut pause) = (Instant::now(), PAUSE);
     loop {
         // What cannot be looked at has failed before this, with an error of its own.

@@ -25,7 +25,7 @@ pub(crate) struct Create {
     #[arg(long = "ip-range", value_name = "CIDR", value_delimiter = ',')]
     ip_ranges: Vec<String>,
     /// Address that is not given out, with the name of who has it
-    #[arg(long = "aux-address", value_name = "NAME=ADDRESS", value_delimiter = ',', value_parser = parse_pair)]
+    #[arg(long = "aux-address", value_name = "NAME=ADDRESS", value_delimiter = ',', value_parser = parse_aux)]
     aux_addresses: Vec<(String, String)>,
     /// Also an IPv6 subnet
     #[arg(long)]
@@ -39,7 +39,8 @@ pub(crate) struct Create {
     /// Label of the network
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
     labels: Vec<(String, String)>,
-    /// Option of the driver, such as com.docker.network.driver.mtu=1400 or multicast=true
+    /// Option of the driver: mtu=BYTES, vni=NUMBER or multicast=true; Docker's com.docker.network.driver.mtu and
+    /// com.docker.network.driver.overlay.vxlanid_list are understood as well
     #[arg(short, long = "opt", value_name = "KEY=VALUE", value_parser = parse_pair)]
     options: Vec<(String, String)>,
     /// Take a subnet although it overlaps a route of this host
@@ -72,6 +73,13 @@ impl Create {
         cx.out.line(&network.id)?;
         Ok(Exit::DONE)
     }
+}
+
+/// The name and the address of `NAME=ADDRESS`, both of them there.
+fn parse_aux(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, address)| !name.is_empty() && !address.is_empty());
+    let (name, address) = pair.ok_or("expected NAME=ADDRESS such as router=10.1.0.5")?;
+    Ok((name.to_owned(), address.to_owned()))
 }
 
 /// The pairs as a map.

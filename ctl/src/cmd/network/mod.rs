@@ -207,7 +207,7 @@ impl Connect {
 /// `network disconnect`
 #[derive(Args, Debug)]
 pub(crate) struct Disconnect {
-    /// Disconnect although the sandbox's namespace is gone
+    /// Disconnect an endpoint of another node too, by its name: for a node that will not come back
     #[arg(short, long)]
     force: bool,
     /// Name, id or a unique beginning of the id

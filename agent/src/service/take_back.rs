@@ -1,0 +1,53 @@
+//! Taking back what did not become an endpoint: an attach is all or nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Service, ServiceError};
+use crate::{kernel::Kernel, model::Endpoint};
+
+/// First and longest pause before it is tried again.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(30);
+/// How often it is tried: for more than an hour.
+const TRIES: u32 = 150;
+
+impl<K: Kernel> Service<K> {
+    /// Remove an endpoint that was refused; if the store cannot be reached, again later, until it is gone.
+    pub(super) async fn take_back(self: &Arc<Self>, endpoint: &Endpoint) {
+        let Err(error) = self.remove_endpoint(endpoint).await else { return };
+        tracing::warn!(endpoint = %endpoint.id.short(), %error, "cannot take back an endpoint yet");
+        let (service, endpoint) = (Arc::clone(self), endpoint.clone());
+        tokio::spawn(async move {
+            let mut pause = FIRST;
+            for _ in 0..TRIES {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST);
+                if service.remove_endpoint(&endpoint).await.is_ok() {
+                    tracing::info!(endpoint = %endpoint.id.short(), "an endpoint was taken back");
+                    return;
+                }
+            }
+            tracing::error!(endpoint = %endpoint.id.short(), "an endpoint could not be taken back: disconnect it");
+        });
+    }
+
+    /// Remove this node's endpoints whose sandboxes are gone: an agent that was killed may have left some.
+    ///
+    /// # Errors
+    /// The store away.
+    pub async fn remove_stray_endpoints(&self) -> Result<(), ServiceError> {
+        self.ready().await?;
+        let orphans: Vec<Endpoint> = self.world.read(|intent| {
+            let mine = intent.networks().flat_map(|(_, view)| view.endpoints_on(self.world.me));
+            mine.filter(|endpoint| !intent.sandboxes().contains_key(&endpoint.sandbox)).cloned().collect()
+        });
+        for orphan in orphans {
+            let _turn = self.turns.take(&orphan.sandbox).await?;
+            if self.world.read(|intent| !intent.sandboxes().contains_key(&orphan.sandbox)) {
+                tracing::info!(endpoint = %orphan.id.short(), sandbox = %orphan.sandbox, "its sandbox is gone: removed");
+                self.remove_endpoint(&orphan).await?;
+            }
+        }
+        Ok(())
+    }
+}

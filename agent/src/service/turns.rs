@@ -1,0 +1,77 @@
+//! One verb at a time on a sandbox, each to its end: a client that goes away leaves nothing half-done.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::ServiceError;
+use crate::model::Name;
+
+/// How long a verb waits for those before it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Who is at work on which sandbox.
+#[derive(Debug, Default)]
+pub(super) struct Turns(Mutex<BTreeMap<Name, Arc<Semaphore>>>);
+
+/// Nobody else is at work on the sandbox until this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Turns {
+    /// Wait for the others.
+    ///
+    /// # Errors
+    /// They take too long.
+    pub(super) async fn take(&self, sandbox: &Name) -> Result<Turn, ServiceError> {
+        let one = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever waits or works holds one more.
+            all.retain(|_, one| Arc::strong_count(one) > 1);
+            Arc::clone(all.entry(sandbox.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))))
+        };
+        match tokio::time::timeout(PATIENCE, one.acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Turn { _permit: permit }),
+            Ok(Err(_)) | Err(_) => Err(ServiceError::Busy(format!(
+                "others are at work on sandbox {sandbox}, and were not done in {} s: try again",
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+}
+
+/// Do all of `verb`, whatever becomes of whoever waits for it: the front drops a call whose client is gone.
+///
+/// # Errors
+/// The verb's, or that the agent is stopping.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    verb: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Result<T, ServiceError> {
+    let done = tokio::spawn(verb).await;
+    done.unwrap_or_else(|error| Err(ServiceError::Internal(format!("the agent is stopping: {error}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_are_taken_one_after_the_other_and_leave_nothing_behind() {
+        let turns = Turns::default();
+        let (a, b): (Name, Name) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let first = turns.take(&a).await.unwrap();
+        let other = turns.take(&b).await.unwrap();
+        assert!(matches!(turns.take(&a).await, Err(ServiceError::Busy(_))));
+        drop((first, other));
+        drop(turns.take(&a).await.unwrap());
+        drop(turns.take(&b).await.unwrap());
+        assert_eq!(turns.0.lock().unwrap().len(), 1);
+    }
+}

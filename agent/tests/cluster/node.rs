@@ -1,0 +1,259 @@
+//! One node: what the agent composes, with a kernel in memory and without a socket for people.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ovagent::{
+    convert::Record,
+    gossip::{self, Gossip, GossipConfig},
+    intent::Source,
+    ipam,
+    kernel::{FactLink, Facts, MemoryKernel},
+    model::{Name, NetworkId, Node as NodeRecord, NodeId, Timestamp},
+    plan::{
+        op::Op,
+        ownership::Unit,
+        state::{Netns, State},
+    },
+    reconcile::{
+        self, Peers, Reconciler, Request,
+        dirty::Depth,
+        feed::feed,
+        world::{Revisions, World},
+    },
+    service::{self, AttachSpec, SandboxSpec, Service},
+    store::{Change, Commit, Embedded, Key, KeyRange, Store, StoreStatus, follow, hold},
+};
+use tokio::{
+    net::UdpSocket,
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long anything may take before a test says what it waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an attach waits for the other nodes.
+pub(crate) const ATTACH_DEADLINE: Duration = Duration::from_millis(500);
+
+/// What outlives a node's agent: its host.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) id: NodeId,
+    pub(crate) name: Name,
+    pub(crate) vtep: IpAddr,
+    pub(crate) kernel: Arc<MemoryKernel>,
+    pub(crate) local: Embedded,
+    run_dir: Arc<tempfile::TempDir>,
+}
+
+impl Host {
+    pub(crate) fn new(number: u8) -> Self {
+        let vtep = IpAddr::from([192, 0, 2, number]);
+        let link = FactLink {
+            name: "uplink".parse().unwrap(),
+            mtu: 1500,
+            up: true,
+            addresses: vec![format!("{vtep}/24").parse().unwrap()],
+        };
+        let routes = vec![("192.0.2.0/24".parse().unwrap(), "uplink".parse().unwrap())];
+        let kernel = MemoryKernel::new(Facts { links: vec![link], routes });
+        kernel.edit(|state| {
+            let host = state.netns.entry(Netns::Host).or_default();
+            host.sysctls.insert("net/ipv4/ip_forward".into(), "0".into());
+            host.sysctls.insert("net/ipv6/conf/all/forwarding".into(), "0".into());
+        });
+        Self {
+            id: NodeId(uuid::Uuid::from_u128(u128::from(number))),
+            name: format!("node{number}").parse().unwrap(),
+            vtep,
+            kernel: Arc::new(kernel),
+            local: Embedded::open(None).unwrap(),
+            run_dir: Arc::new(tempfile::tempdir().unwrap()),
+        }
+    }
+}
+
+/// What the loop knows of the others, as the test says.
+struct Told {
+    gossip: Gossip,
+    down: Arc<Mutex<BTreeSet<NodeId>>>,
+}
+
+impl Peers for Told {
+    fn is_down(&self, node: NodeId) -> bool {
+        self.down.lock().unwrap().contains(&node)
+    }
+
+    fn applied(&self, network: NetworkId, revision: i64) {
+        self.gossip.applied(network, revision);
+    }
+
+    fn left(&self, network: NetworkId) {
+        self.gossip.forget(network);
+    }
+}
+
+/// A running agent.
+pub(crate) struct Node {
+    pub(crate) host: Host,
+    pub(crate) world: Arc<World>,
+    pub(crate) service: Arc<Service<MemoryKernel>>,
+    pub(crate) gossip: Gossip,
+    pub(crate) address: SocketAddr,
+    pub(crate) global: Store,
+    pub(crate) status: watch::Receiver<StoreStatus>,
+    ask: mpsc::Sender<Request>,
+    // Dropped with the node: every task ends at once, as with kill -9.
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Start an agent on a host. `generation` tells it from the one before.
+    pub(crate) async fn start(host: Host, global: Store, generation: u64) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        let stop = CancellationToken::new();
+        let config = GossipConfig {
+            node: host.id,
+            name: host.name.clone(),
+            advertise: address,
+            vtep: host.vtep,
+            version: "0".into(),
+            generation,
+            seed: generation,
+        };
+        let (gossip, pump) = gossip::new(socket, config, stop.clone());
+        tasks.spawn(pump);
+        let world = Arc::new(World::new(host.id));
+        let local = Store::embedded(&host.local);
+        let status = follow_both(&mut tasks, &world, (&global, &local), &stop);
+        tasks.spawn(keep_registered(Arc::clone(&world), global.clone(), record(&host, address)));
+        let ttl = Duration::from_secs(60);
+        tasks.spawn(hold(global.clone(), Key::Alive(host.id), "x".into(), ttl, stop.clone()));
+        let (ask, asked) = mpsc::channel(8);
+        let settings = reconcile::Settings {
+            vtep: host.vtep,
+            vxlan_port: 4789,
+            // Events alone must do.
+            full_look: Duration::from_secs(3600),
+        };
+        let peers = Told { gossip: gossip.clone(), down: Arc::default() };
+        let kernel = Arc::clone(&host.kernel);
+        let reconciler = Reconciler::new(kernel, peers, Arc::clone(&world), local.clone(), settings);
+        // Nobody gives hints: the kernel in memory has none.
+        let (_, hints) = mpsc::channel(1);
+        tasks.spawn(reconciler.run(asked, hints, stop));
+        let settings = service::Settings {
+            pools: ipam::default_pools(),
+            attach_deadline: ATTACH_DEADLINE,
+            run_dir: host.run_dir.path().into(),
+            netns_dir: "/run/netns".into(),
+        };
+        let both = (global.clone(), local);
+        let edges = (Arc::clone(&host.kernel), gossip.clone());
+        let service = Arc::new(Service::new(Arc::clone(&world), both, edges, ask.clone(), settings));
+        Self { host, world, service, gossip, address, global, status, ask, tasks }
+    }
+
+    /// Kill the agent; the host with its kernel and its local store stays.
+    pub(crate) async fn kill(mut self) -> Host {
+        self.tasks.shutdown().await;
+        self.host
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.host.kernel.state()
+    }
+
+    /// Make a sandbox without endpoints.
+    pub(crate) async fn sandbox(&self, name: &str) {
+        let spec = SandboxSpec { name: name.into(), ..SandboxSpec::default() };
+        self.service.create_sandbox(spec).await.unwrap();
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        network: &str,
+        sandbox: &str,
+    ) -> Result<service::Attached, service::ServiceError> {
+        let spec = AttachSpec { network: network.into(), ..AttachSpec::default() };
+        self.service.connect(sandbox, &spec).await
+    }
+
+    /// Wait until the loop has done everything that the store said up to `revision`.
+    pub(crate) async fn caught_up(&self, revision: i64) {
+        let at = Revisions { global: revision, local: 0 };
+        let done = async {
+            self.world.reached(at).await;
+            self.world.look_again(Unit::Host, Depth::Full);
+            // The host comes first in a round, so whoever asks the loop after this asks after that round.
+            self.world.programmed(Unit::Host, at).await;
+        };
+        let done = tokio::time::timeout(PATIENCE, done).await;
+        done.unwrap_or_else(|_elapsed| panic!("{} never got to revision {revision}", self.host.name));
+    }
+
+    /// What a full look would do now.
+    pub(crate) async fn diff(&self) -> Vec<(Unit, Vec<Op>)> {
+        let (tell, told) = oneshot::channel();
+        self.ask.send(Request::Diff(tell)).await.unwrap();
+        let units = tokio::time::timeout(PATIENCE, told).await.expect("the loop answers").unwrap();
+        let ops = units.into_iter().map(|(unit, ops)| (unit, ops.unwrap()));
+        ops.filter(|(_, ops)| !ops.is_empty()).collect()
+    }
+}
+
+fn record(host: &Host, gossip: SocketAddr) -> NodeRecord {
+    NodeRecord {
+        id: host.id,
+        name: host.name.clone(),
+        vtep: host.vtep,
+        gossip,
+        version: "0".into(),
+        underlay_mtu: 1500,
+        vxlan_port: 4789,
+        created: Timestamp(1),
+    }
+}
+
+fn follow_both(
+    tasks: &mut JoinSet<()>,
+    world: &Arc<World>,
+    (global, local): (&Store, &Store),
+    stop: &CancellationToken,
+) -> watch::Receiver<StoreStatus> {
+    let (status, seen) = watch::channel(StoreStatus::Starting);
+    let (local_status, _) = watch::channel(StoreStatus::Starting);
+    let both = [
+        (Source::Global, global, KeyRange::followed(), status),
+        (Source::Local, local, KeyRange::local(), local_status),
+    ];
+    for (source, store, range, status) in both {
+        let (out, changes) = mpsc::channel::<Change>(64);
+        tasks.spawn(follow(store.clone(), range, out, status, stop.clone()));
+        tasks.spawn(feed(Arc::clone(world), source, changes));
+    }
+    seen
+}
+
+/// The node's record is there, again when somebody removes it.
+async fn keep_registered(world: Arc<World>, global: Store, record: NodeRecord) {
+    let mut changes = world.changes();
+    world.reached(Revisions::default()).await;
+    loop {
+        if world.read(|intent| intent.nodes().get(&record.id) != Some(&record)) {
+            let commit = Commit::new().put(Key::Node(record.id), record.to_bytes());
+            if let Ok(revision) = global.commit(commit).await {
+                world.reached(Revisions { global: revision, local: 0 }).await;
+            }
+        }
+        // Lagging behind is a reason to look, too.
+        drop(changes.recv().await);
+    }
+}

@@ -1,0 +1,155 @@
+//! What a verb promises when it returns, on every node.
+
+use std::time::Duration;
+
+use ovagent::{
+    plan::{op::Op, ownership::Unit, state::Netns},
+    service::AttachSpec,
+    store::{Commit, Key},
+};
+
+use crate::{
+    invariants::{check_store, has_rows},
+    nodes::{Cluster, spec},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_is_reachable_from_every_node_when_the_attach_returns() {
+    let cluster = Cluster::of(3).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    for (number, node) in cluster.nodes.iter().enumerate() {
+        node.sandbox(&format!("first{number}")).await;
+        let attached = node.connect("net", &format!("first{number}")).await.unwrap();
+        assert!(attached.unconfirmed.is_empty(), "{:?}", attached.unconfirmed);
+    }
+    for (number, node) in cluster.nodes.iter().enumerate() {
+        node.sandbox(&format!("second{number}")).await;
+        let attached = node.connect("net", &format!("second{number}")).await.unwrap();
+        assert!(attached.unconfirmed.is_empty(), "{:?}", attached.unconfirmed);
+        for other in cluster.nodes.iter().filter(|other| other.host.id != node.host.id) {
+            assert!(has_rows(&other.state(), &attached.endpoint, node.host.vtep), "{}", other.host.name);
+        }
+    }
+    check_store(&cluster.store).await;
+    cluster.check_in_step().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_kernel_refuses_is_named_by_the_attach() {
+    let cluster = Cluster::of(3).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    for (number, node) in cluster.nodes.iter().enumerate() {
+        node.sandbox(&format!("first{number}")).await;
+        node.connect("net", &format!("first{number}")).await.unwrap();
+    }
+    let [one, _, stuck] = &cluster.nodes[..] else { panic!("three nodes") };
+    stuck.host.kernel.fail_when(|_| true);
+    one.sandbox("second").await;
+    let attached = one.connect("net", "second").await.unwrap();
+    assert_eq!(attached.unconfirmed, ["node3"]);
+    stuck.host.kernel.heal();
+    stuck.world.look_again(Unit::Network(attached.endpoint.network), ovagent::reconcile::dirty::Depth::Full);
+    cluster.check_in_step().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_nobody_follows_hold_up_no_verb() {
+    let cluster = Cluster::of(2).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
+    one.sandbox("a").await;
+    one.connect("net", "a").await.unwrap();
+    other.sandbox("b").await;
+    other.connect("net", "b").await.unwrap();
+    let unfollowed = Commit::new().put(Key::Pool("10.77.0.0/24".parse().unwrap()), "somebody's");
+    cluster.store.commit(unfollowed).await.unwrap();
+    let verbs = async {
+        one.service.disconnect("net", "a", false).await.unwrap();
+        other.service.disconnect("net", "b", false).await.unwrap();
+        one.service.remove_network("net").await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(5), verbs).await.expect("the verbs return");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_has_just_changed_another_one_builds_upon() {
+    let cluster = Cluster::of(2).await;
+    let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
+    one.sandbox("a").await;
+    other.sandbox("b").await;
+    for round in 0..20 {
+        let name = format!("net{round}");
+        one.service.create_network(spec(&name, "10.9.0.0/29")).await.unwrap();
+        // Three addresses are free after the gateway's and the nodes' own.
+        let chosen =
+            |ip: &str| AttachSpec { network: name.clone(), ip: ip.parse().ok(), ..AttachSpec::default() };
+        other.service.connect("b", &chosen("10.9.0.5")).await.unwrap();
+        other.service.disconnect(&name, "b", false).await.unwrap();
+        one.service.connect("a", &chosen("10.9.0.5")).await.unwrap();
+        one.service.disconnect(&name, "a", false).await.unwrap();
+        other.connect(&name, "b").await.unwrap();
+        other.service.disconnect(&name, "b", false).await.unwrap();
+        one.service.remove_network(&name).await.unwrap();
+    }
+    check_store(&cluster.store).await;
+    cluster.check_in_step().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attach_whose_client_goes_away_is_done_or_taken_back() {
+    let cluster = Cluster::of(2).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    let node = &cluster.nodes[0];
+    for round in 0..40_u64 {
+        let name = format!("s{round}");
+        node.sandbox(&name).await;
+        let fails = round % 2 == 1;
+        if fails {
+            node.host.kernel.fail_when(|op| matches!(op, Op::AddVeth(..)));
+        }
+        let spec = AttachSpec { network: "net".into(), ..AttachSpec::default() };
+        // The client goes after more and more of the attach.
+        let patience = Duration::from_micros(100 * round);
+        let gone = tokio::time::timeout(patience, node.service.connect(&name, &spec)).await.is_err();
+        // Whoever takes the sandbox's turn comes after it.
+        let again = node.service.disconnect("net", &name, false).await;
+        if fails {
+            assert!(again.is_err(), "a refused endpoint of {name} was there, the client gone: {gone}");
+            node.host.kernel.heal();
+        }
+        node.service.remove_sandbox(&name, true).await.unwrap();
+        check_store(&cluster.store).await;
+    }
+    cluster.check_in_step().await;
+    assert!(node.state().netns.keys().all(|netns| matches!(netns, Netns::Host)), "{:?}", node.state());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interface_moves_from_one_network_to_another_in_one_round() {
+    let cluster = Cluster::of(1).await;
+    let node = &cluster.nodes[0];
+    node.sandbox("a").await;
+    for round in 0..20 {
+        for side in ["left", "right"] {
+            let subnet = if side == "left" { "10.9.0.0/24" } else { "10.8.0.0/24" };
+            node.service.create_network(spec(&format!("{side}{round}"), subnet)).await.unwrap();
+        }
+        // The endpoint is gone from the store at once, from the kernel when the loop gets to it.
+        node.connect(&format!("left{round}"), "a").await.unwrap();
+        let left = node.service.endpoints_of(&"a".parse().unwrap()).remove(0);
+        let network = left.network;
+        let mut commit = Commit::new()
+            .delete(Key::Endpoint(network, left.id))
+            .delete(Key::EndpointName(network, left.name.clone()))
+            .delete(Key::Member(network, node.host.id));
+        let own = node.world.read(|intent| intent.network(network).unwrap().members()[&node.host.id].clone());
+        for address in left.addresses.iter().chain(&own.addresses) {
+            commit = commit.delete(Key::Address(network, address.addr()));
+        }
+        cluster.store.commit(commit).await.unwrap();
+        node.connect(&format!("right{round}"), "a").await.unwrap();
+        node.service.disconnect(&format!("right{round}"), "a", false).await.unwrap();
+    }
+    check_store(&cluster.store).await;
+    cluster.check_in_step().await;
+}

@@ -1,0 +1,177 @@
+//! Which room of `agent/src` may know which other one, and which rooms alone may know a foreign crate.
+//!
+//! The tables below are the ones of `docs/ARCHITECTURE.md`. The sources are read as text: comments, literals and what is
+//! compiled for tests alone are left out, and every path that starts at the crate is looked at, in `use` and elsewhere.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails where it is")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[path = "rooms/source.rs"]
+mod source;
+
+use source::{Mention, Source};
+
+/// Each room with the rooms that it may import. A room imports only what stands above it, so there are no circles.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("telemetry", &[]),
+    ("plan", &["model"]),
+    ("convert", &["model"]),
+    ("ipam", &["model"]),
+    ("store", &["model"]),
+    ("gossip", &["model"]),
+    ("intent", &["model", "plan"]),
+    ("kernel", &["model", "plan"]),
+    // `convert` for the "did you mean" of an unknown key; `ipam` for the pools.
+    ("config", &["model", "convert", "ipam"]),
+    ("reconcile", &["model", "plan", "convert", "store", "intent", "kernel"]),
+    ("service", &["model", "plan", "convert", "ipam", "store", "gossip", "intent", "kernel", "reconcile"]),
+    (
+        "api",
+        &["model", "plan", "convert", "ipam", "store", "gossip", "intent", "kernel", "reconcile", "service"],
+    ),
+    (
+        "app",
+        &[
+            "model",
+            "plan",
+            "convert",
+            "ipam",
+            "store",
+            "gossip",
+            "intent",
+            "kernel",
+            "config",
+            "reconcile",
+            "service",
+            "api",
+        ],
+    ),
+];
+
+/// Foreign crates that are known to these rooms alone.
+const WALLED: &[(&str, &[&str])] = &[
+    ("etcd_client", &["store"]),
+    ("redb", &["store"]),
+    ("rtnetlink", &["kernel"]),
+    ("netlink_packet_core", &["kernel"]),
+    ("netlink_packet_route", &["kernel"]),
+    ("netlink_sys", &["kernel"]),
+    ("foca", &["gossip"]),
+    ("foca_rand", &["gossip"]),
+    ("postcard", &["gossip"]),
+    ("ovnet_proto", &["convert", "api"]),
+    ("prost", &["convert", "store", "api"]),
+    // The embedded store serves gRPC by itself, and `app` runs the API's server.
+    ("tonic", &["store", "api", "app"]),
+    // app: the lock on the state directory, the host's name, the API's group.
+    ("nix", &["kernel", "app"]),
+    ("toml", &["config"]),
+    ("clap", &["config"]),
+    ("sd_notify", &["app"]),
+    // config: a log level is checked by who understands it.
+    ("tracing_subscriber", &["config", "telemetry"]),
+    ("tracing_journald", &["telemetry"]),
+    // Not in the pure rooms: model, plan, convert, ipam, intent, config.
+    ("tokio", &["store", "gossip", "kernel", "reconcile", "service", "api", "app"]),
+    ("tokio_util", &["store", "gossip", "kernel", "reconcile", "service", "api", "app"]),
+];
+
+#[test]
+fn each_room_imports_only_the_rooms_that_it_may() {
+    let allowed: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
+    let wrong = violations(|room, mention| {
+        let Mention::Own(other) = mention else { return None };
+        let fits = room == other || allowed.get(room).is_some_and(|may| may.contains(&other.as_str()));
+        // What is no room is an item of the crate's root, of which there is none.
+        (!fits).then(|| format!("{room} may not import {other}"))
+    });
+    assert!(wrong.is_empty(), "imports that the table does not allow:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_foreign_crate_is_known_only_to_the_rooms_behind_its_wall() {
+    let walled: BTreeMap<&str, &[&str]> = WALLED.iter().copied().collect();
+    let wrong = violations(|room, mention| {
+        let Mention::Foreign(name) = mention else { return None };
+        let rooms = walled.get(name.as_str())?;
+        (!rooms.contains(&room)).then(|| format!("{name} is for {} alone, not for {room}", rooms.join(", ")))
+    });
+    assert!(wrong.is_empty(), "foreign crates outside of their rooms:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_table_has_every_room_and_no_circle() {
+    let there: BTreeSet<String> = sources().into_iter().map(|source| source.room).collect();
+    let named: BTreeSet<String> = ROOMS.iter().map(|(room, _)| (*room).to_owned()).collect();
+    assert_eq!(there, named, "rooms in agent/src, and rooms in the table");
+    for (place, (room, may)) in ROOMS.iter().enumerate() {
+        for other in *may {
+            let above = ROOMS[..place].iter().any(|(name, _)| name == other);
+            assert!(above, "{room} imports {other}, which must stand above it in the table");
+        }
+    }
+}
+
+#[test]
+fn the_page_on_the_architecture_has_the_same_tables() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ARCHITECTURE.md");
+    let page = fs::read_to_string(&path).expect("docs/ARCHITECTURE.md can be read");
+    let words = |names: &[&str]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    let missing: Vec<String> = ROOMS
+        .iter()
+        .map(|(room, may)| format!("| `{room}` | {} |", words(may)))
+        .filter(|row| !page.contains(row.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "rows that docs/ARCHITECTURE.md lacks:\n{}", missing.join("\n"));
+}
+
+/// What `judge` finds wrong in any file, with its place.
+fn violations(judge: impl Fn(&str, &Mention) -> Option<String>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for (line, mention) in &source.mentions {
+            if let Some(reason) = judge(&source.room, mention) {
+                wrong.push(format!("agent/src/{}:{line}: {reason}", source.path.display()));
+            }
+        }
+    }
+    wrong
+}
+
+/// Every file of every room that is not for tests alone. `lib.rs` and `main.rs` belong to no room.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    walk(&root, &mut files);
+    let all: Vec<Source> = files
+        .iter()
+        .filter_map(|file| {
+            let text = fs::read_to_string(file).expect("a source file can be read");
+            Source::read(file.strip_prefix(&root).expect("files lie below the root"), &text)
+        })
+        .collect();
+    assert!(all.len() > 50, "only {} files were found in {}", all.len(), root.display());
+    let for_tests: BTreeSet<PathBuf> = all.iter().flat_map(|source| source.test_modules.clone()).collect();
+    let kept =
+        |source: &Source| !source.path.ancestors().any(|path| for_tests.contains(&path.with_extension("")));
+    all.into_iter().filter(kept).collect()
+}
+
+fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(directory).expect("agent/src can be listed");
+    for entry in entries {
+        let path = entry.expect("agent/src can be listed").path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+}
