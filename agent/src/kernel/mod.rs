@@ -8,6 +8,7 @@ mod linux;
 mod memory;
 mod nft;
 pub(crate) mod port;
+pub(crate) mod processes;
 mod step;
 
 pub use linux::{LinuxKernel, Seen, watch};

@@ -10,9 +10,9 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Service, ServiceError, processes};
+use super::{Service, ServiceError};
 use crate::{
-    kernel::Kernel,
+    kernel::{Kernel, processes},
     model::{Sandbox, SandboxId},
     reconcile::world::Revisions,
 };

@@ -11,7 +11,6 @@ mod files;
 mod janitor;
 mod networks;
 mod nodes;
-mod processes;
 mod sandboxes;
 mod take_back;
 mod turns;

@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now, processes, turns::to_the_end};
+use super::{AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now, turns::to_the_end};
 use crate::{
     convert::Record,
-    kernel::Kernel,
+    kernel::{Kernel, processes},
     model::{Endpoint, Invalid, Name, Sandbox, SandboxId},
     plan::ownership::Unit,
     reconcile::world::Revisions,
