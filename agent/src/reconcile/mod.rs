@@ -75,13 +75,17 @@ pub struct Reconciler<K, P> {
     world: Arc<World>,
     local: Store,
     settings: Settings,
-    features: Features,
+    /// What the host has; None: never seen yet, and nothing can be planned without.
+    features: Option<Features>,
     underlay_mtu: u32,
     paths: BTreeMap<IpAddr, u32>,
     legs: BTreeMap<NetworkId, Leg>,
     programmed: BTreeMap<NetworkId, Programmed>,
     retries: Retries,
 }
+
+/// The MTU of an underlay whose link nobody knows, in bytes: Ethernet's.
+const USUAL_MTU: u32 = 1500;
 
 /// A step that failed, or a look that could not be taken, and why.
 type Failures = Vec<(Option<Op>, String)>;
@@ -95,8 +99,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             world,
             local,
             settings,
-            features: Features::default(),
-            underlay_mtu: 0,
+            features: None,
+            underlay_mtu: USUAL_MTU,
             paths: BTreeMap::new(),
             legs: BTreeMap::new(),
             programmed: BTreeMap::new(),
@@ -111,7 +115,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             () = stop.cancelled() => return,
             () = self.world.reached(Revisions::default()) => {}
         }
-        let mut full = tokio::time::interval(self.settings.full_look);
+        // The past is looked at first: events that come before that only add to it.
+        self.survey().await;
+        let period = self.settings.full_look;
+        let mut full = tokio::time::interval_at(Instant::now() + period, period);
         full.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -199,7 +206,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// Learn anew what the host has, and mark every unit that the stores, the kernel or the past know of.
     async fn survey(&mut self) {
-        self.refresh_host().await;
+        if let Err(error) = self.refresh_host().await {
+            tracing::warn!(%error, "cannot look at the host");
+        }
         let mut units: BTreeSet<Unit> = [Unit::Host].into();
         units.extend(self.programmed.keys().map(|id| Unit::Network(*id)));
         match self.marked_units().await {
