@@ -82,18 +82,17 @@ impl<K: Kernel> Service<K> {
         self.check_present(&sandbox).await?;
         let interfaces = self.interfaces(&sandbox).await?;
         let (draft, revision) = self.commit_endpoint(&sandbox, spec, interfaces).await?;
-        let endpoint = draft.endpoint;
-        match self.await_endpoint(&endpoint, revision).await {
+        match self.await_endpoint(&draft, revision).await {
             Ok(unconfirmed) => {
                 self.write_files(&sandbox.name).await;
                 tracing::info!(
-                    sandbox = %sandbox.name, network = %draft.network.name, endpoint = %endpoint.id.short(),
-                    addresses = ?endpoint.addresses, unconfirmed = unconfirmed.len(), "connected"
+                    sandbox = %sandbox.name, network = %draft.network.name, endpoint = %draft.endpoint.id.short(),
+                    addresses = ?draft.endpoint.addresses, unconfirmed = unconfirmed.len(), "connected"
                 );
-                Ok(Attached { endpoint, unconfirmed })
+                Ok(Attached { endpoint: draft.endpoint, unconfirmed })
             }
             Err(error) => {
-                self.take_back(&endpoint).await;
+                self.take_back(&draft.endpoint).await;
                 Err(error)
             }
         }
@@ -239,7 +238,8 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Wait for this host, which must succeed, and for the others, which have until the deadline.
-    async fn await_endpoint(&self, endpoint: &Endpoint, revision: i64) -> Result<Vec<String>, ServiceError> {
+    async fn await_endpoint(&self, draft: &Draft, revision: i64) -> Result<Vec<String>, ServiceError> {
+        let endpoint = &draft.endpoint;
         let at = Revisions { global: revision, local: 0 };
         let heard = tokio::time::timeout(LOCAL_DEADLINE, self.world.reached(at)).await;
         if heard.is_err() {
@@ -255,11 +255,27 @@ impl<K: Kernel> Service<K> {
         let outcome =
             here.map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
         refuse_failures(&outcome)?;
+        refuse_failures(&self.host_outcome(draft, at).await)?;
         let name = |node: &NodeId| {
             let known = self.world.read(|intent| intent.nodes().get(node).map(|node| node.name.to_string()));
             known.unwrap_or_else(|| node.to_string())
         };
         Ok(missing.iter().map(name).collect())
+    }
+
+    /// What came of the host's own part, which networks with a host leg need: settings and rules.
+    async fn host_outcome(&self, draft: &Draft, at: Revisions) -> Outcome {
+        if draft.network.internal {
+            return Outcome::default();
+        }
+        if draft.first {
+            // The first endpoint brings the look about; it is over by now, or nearly so.
+            let looked = self.world.programmed(Unit::Host, at);
+            if let Ok(outcome) = tokio::time::timeout(LOCAL_DEADLINE, looked).await {
+                return outcome;
+            }
+        }
+        self.world.outcome(Unit::Host).unwrap_or_default()
     }
 
     /// The other nodes of a network that gossip has alive, with their addresses there.
