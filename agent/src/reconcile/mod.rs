@@ -65,8 +65,11 @@ pub struct Settings {
 #[derive(Debug)]
 pub enum Request {
     /// What would be done now, by unit. Err: the unit could not be looked at.
-    Diff(oneshot::Sender<Vec<(Unit, Result<Vec<Op>, String>)>>),
+    Diff(oneshot::Sender<Differences>),
 }
+
+/// The steps that are left, by unit. Err: why it could not be looked at.
+pub type Differences = Vec<(Unit, Result<Vec<Op>, String>)>;
 
 /// The loop's own state; one task owns it.
 pub struct Reconciler<K, P> {
@@ -82,6 +85,8 @@ pub struct Reconciler<K, P> {
     legs: BTreeMap<NetworkId, Leg>,
     programmed: BTreeMap<NetworkId, Programmed>,
     retries: Retries,
+    /// What was known at the last look at everything.
+    surveyed: Revisions,
 }
 
 /// The MTU of an underlay whose link nobody knows, in bytes: Ethernet's.
@@ -105,6 +110,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             legs: BTreeMap::new(),
             programmed: BTreeMap::new(),
             retries: Retries::default(),
+            surveyed: Revisions::default(),
         }
     }
 
@@ -115,6 +121,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             () = stop.cancelled() => return,
             () = self.world.reached(Revisions::default()) => {}
         }
+        // From here on only this loop changes them, so what it hears of them is always older than what it knows.
+        self.world.read(|intent| self.legs.clone_from(intent.legs()));
         // The past is looked at first: events that come before that only add to it.
         self.survey().await;
         let period = self.settings.full_look;
@@ -131,7 +139,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                     // Whoever asked may have gone.
                     drop(reply.send(diff));
                 }
-                _ = full.tick() => self.survey().await,
+                _ = full.tick() => {
+                    self.survey().await;
+                    let now = self.world.known();
+                    self.world.forget_outcomes(std::mem::replace(&mut self.surveyed, now));
+                }
                 () = self.world.woken() => {}
                 () = tokio::time::sleep_until(self.retries.next()) => {
                     for unit in self.retries.due(Instant::now()) {
@@ -149,11 +161,6 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if dirty.is_empty() {
             return;
         }
-        self.world.read(|intent| {
-            for (id, leg) in intent.legs() {
-                self.legs.insert(*id, *leg);
-            }
-        });
         let mut again = Vec::new();
         let mut units = dirty.into_units().into_iter().peekable();
         while let Some((unit, depth)) = units.next() {
@@ -210,7 +217,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             tracing::warn!(%error, "cannot look at the host");
         }
         let mut units: BTreeSet<Unit> = [Unit::Host].into();
-        units.extend(self.programmed.keys().map(|id| Unit::Network(*id)));
+        units.extend(self.programmed.keys().chain(self.legs.keys()).map(|id| Unit::Network(*id)));
         match self.marked_units().await {
             Ok(marked) => units.extend(marked),
             Err(error) => tracing::warn!(%error, "cannot list what is in the kernel"),
@@ -226,7 +233,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// What would be done, for every unit, without doing it.
-    async fn diff(&mut self) -> Vec<(Unit, Result<Vec<Op>, String>)> {
+    async fn diff(&mut self) -> Differences {
         self.survey().await;
         let Some((dirty, at)) = self.world.take_dirty() else { return Vec::new() };
         let mut found = Vec::new();
