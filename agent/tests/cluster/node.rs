@@ -101,7 +101,6 @@ pub(crate) struct Node {
     pub(crate) service: Arc<Service<MemoryKernel>>,
     pub(crate) gossip: Gossip,
     pub(crate) address: SocketAddr,
-    pub(crate) global: Store,
     pub(crate) status: watch::Receiver<StoreStatus>,
     ask: mpsc::Sender<Request>,
     // Dropped with the node: every task ends at once, as with kill -9.
@@ -152,7 +151,7 @@ impl Node {
         let both = (global.clone(), local);
         let edges = (Arc::clone(&host.kernel), gossip.clone());
         let service = Arc::new(Service::new(Arc::clone(&world), both, edges, ask.clone(), settings));
-        Self { host, world, service, gossip, address, global, status, ask, tasks }
+        Self { host, world, service, gossip, address, status, ask, tasks }
     }
 
     /// Kill the agent; the host with its kernel and its local store stays.
