@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 /// How long anything may take before a test says what it waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an attach waits for the other nodes.
-pub(crate) const ATTACH_DEADLINE: Duration = Duration::from_millis(500);
+pub(crate) const ATTACH_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What outlives a node's agent: its host.
 #[derive(Clone)]
