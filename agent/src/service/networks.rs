@@ -88,7 +88,10 @@ impl<K: Kernel> Service<K> {
                         match refusal.guard {
                             Guard::Absent(Key::Vni(vni)) if wanted.vni.is_none() => passed_vnis.push(vni),
                             Guard::Absent(Key::Pool(prefix)) => passed_over.push(prefix),
-                            taken @ (Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..)) => {
+                            taken @ (Guard::Absent(_)
+                            | Guard::Present(_)
+                            | Guard::Unchanged(..)
+                            | Guard::Is(..)) => {
                                 return Err(self.taken(&taken, &network));
                             }
                         }

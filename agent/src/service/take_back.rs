@@ -35,7 +35,7 @@ impl<K: Kernel> Service<K> {
     ///
     /// # Errors
     /// The store away.
-    pub async fn remove_orphans(&self) -> Result<(), ServiceError> {
+    pub async fn remove_stray_endpoints(&self) -> Result<(), ServiceError> {
         self.ready().await?;
         let orphans: Vec<Endpoint> = self.world.read(|intent| {
             let mine = intent.networks().flat_map(|(_, view)| view.endpoints_on(self.world.me));

@@ -92,6 +92,10 @@ impl Peers for Told {
     fn applied(&self, network: NetworkId, revision: i64) {
         self.gossip.applied(network, revision);
     }
+
+    fn left(&self, network: NetworkId) {
+        self.gossip.forget(network);
+    }
 }
 
 /// A running agent.
@@ -142,7 +146,9 @@ impl Node {
         let peers = Told { gossip: gossip.clone(), down: Arc::default() };
         let kernel = Arc::clone(&host.kernel);
         let reconciler = Reconciler::new(kernel, peers, Arc::clone(&world), local.clone(), settings);
-        tasks.spawn(reconciler.run(asked, stop));
+        // Nobody gives hints: the kernel in memory has none.
+        let (_, hints) = mpsc::channel(1);
+        tasks.spawn(reconciler.run(asked, hints, stop));
         let settings = service::Settings {
             pools: ipam::default_pools(),
             attach_deadline: ATTACH_DEADLINE,
