@@ -69,8 +69,8 @@ const WALLED: &[(&str, &[&str])] = &[
     ("prost", &["convert", "store", "api"]),
     // The embedded store serves gRPC by itself, and `app` runs the API's server.
     ("tonic", &["store", "api", "app"]),
-    // app: the lock on the state directory, the host's name, the API's group.
-    ("nix", &["kernel", "app"]),
+    // app: the lock on the state directory, the host's name, the API's group; service: an error number of /proc.
+    ("nix", &["kernel", "service", "app"]),
     ("toml", &["config"]),
     ("clap", &["config"]),
     ("sd_notify", &["app"]),

@@ -85,7 +85,13 @@ async fn a_conflict_names_the_guard_and_what_was_found(subject: Subject) {
         .absent(vni(2))
         .present(vni(3))
         .unchanged(vni(3), 0)
+        .is(vni(1), "c")
+        .is(vni(2), "B")
+        .is(vni(3), "")
         .put(vni(9), "never");
+    let equal = Commit::new().is(vni(1), "c").put(vni(1), "c");
+    let third = store.commit(equal).await.unwrap();
+    assert!(third > second);
     let Err(CommitError::Refused(refusals)) = store.commit(stale).await else { panic!("it must be refused") };
     let seen: Vec<_> = refusals
         .iter()
@@ -97,9 +103,11 @@ async fn a_conflict_names_the_guard_and_what_was_found(subject: Subject) {
             (&Guard::Unchanged(vni(1), first), Some(&b"c"[..])),
             (&Guard::Absent(vni(2)), Some(&b"b"[..])),
             (&Guard::Present(vni(3)), None),
+            (&Guard::Is(vni(2), "B".into()), Some(&b"b"[..])),
+            (&Guard::Is(vni(3), "".into()), None),
         ]
     );
-    assert_eq!(store.get(&vni(9)).await.unwrap(), (second, None));
+    assert_eq!(store.get(&vni(9)).await.unwrap(), (third, None));
 }
 
 async fn a_transaction_happens_whole_or_not_at_all(subject: Subject) {

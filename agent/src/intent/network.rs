@@ -17,6 +17,8 @@ pub struct NetworkView {
     network: Option<Network>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
     members: BTreeMap<NodeId, Member>,
+    /// The endpoints of each node that has some.
+    by_node: BTreeMap<NodeId, BTreeSet<EndpointId>>,
     /// Addresses of endpoints and members.
     used: BTreeSet<IpAddr>,
 }
@@ -34,7 +36,8 @@ impl NetworkView {
 
     /// Its endpoints on one node.
     pub fn endpoints_on(&self, node: NodeId) -> impl Iterator<Item = &Endpoint> {
-        self.endpoints.values().filter(move |endpoint| endpoint.node == node)
+        let ids = self.by_node.get(&node).into_iter().flatten();
+        ids.filter_map(|id| self.endpoints.get(id))
     }
 
     /// The nodes that have endpoints in it, with their own addresses.
@@ -88,6 +91,7 @@ impl NetworkView {
                 .unwrap_or_default()
         };
         self.account(&addresses(self.endpoints.get(&id)), &addresses(endpoint.as_ref()));
+        self.rehouse(id, endpoint.as_ref().map(|endpoint| endpoint.node));
         let touched = Touched::Endpoint(network, id);
         fact::replace(&mut self.endpoints, id, endpoint, touched, |endpoint| endpoint.name.to_string())
     }
@@ -105,6 +109,20 @@ impl NetworkView {
         fact::replace(&mut self.members, node, member, Touched::Member(network, node), |member| {
             member.node.to_string()
         })
+    }
+
+    fn rehouse(&mut self, id: EndpointId, node: Option<NodeId>) {
+        if let Some(before) = self.endpoints.get(&id).map(|endpoint| endpoint.node)
+            && let Some(ids) = self.by_node.get_mut(&before)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_node.remove(&before);
+            }
+        }
+        if let Some(node) = node {
+            self.by_node.entry(node).or_default().insert(id);
+        }
     }
 
     fn account(&mut self, before: &[IpAddr], after: &[IpAddr]) {

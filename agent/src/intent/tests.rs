@@ -1,5 +1,8 @@
 use super::*;
-use crate::model::{Network, Timestamp, testing};
+use crate::model::{
+    Network, Timestamp,
+    testing::{self, ME},
+};
 
 fn load(intent: &mut Intent, facts: Vec<Fact>) -> Vec<Changed> {
     intent.replace(Source::Global, 1, facts, &BTreeSet::new())
@@ -74,4 +77,27 @@ fn people_find_things_by_name_id_or_start_of_id_and_get_a_hint() {
     assert_eq!(error, format!("no such network: {typed} (did you mean {}?)", network.name));
     let path = format!("{}/{}", network.name, endpoint.name);
     assert_eq!(intent.find_endpoint(&path).unwrap().id, endpoint.id);
+}
+
+#[test]
+fn the_endpoints_of_a_node_are_those_that_name_it_wherever_they_move() {
+    let network = testing::network().id;
+    let mut intent = Intent::default();
+    let mut say = |number: u8, node: Option<crate::model::NodeId>| {
+        let endpoint = node.map(|node| testing::endpoint(number, node));
+        let id = testing::endpoint(number, ME).id;
+        intent.apply(Source::Global, 1, vec![Fact::Endpoint(network, id, endpoint)]);
+        [ME, testing::OTHER].map(|node| {
+            let view = intent.network(network);
+            let scan = |view: &NetworkView| view.endpoints().values().filter(|it| it.node == node).count();
+            let count = view.map_or(0, |view| view.endpoints_on(node).count());
+            assert_eq!(count, view.map_or(0, scan));
+            count
+        })
+    };
+    assert_eq!(say(2, Some(ME)), [1, 0]);
+    assert_eq!(say(3, Some(ME)), [2, 0]);
+    assert_eq!(say(2, Some(testing::OTHER)), [1, 1]);
+    assert_eq!(say(2, None), [1, 0]);
+    assert_eq!(say(3, None), [0, 0]);
 }

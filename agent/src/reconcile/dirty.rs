@@ -79,13 +79,13 @@ impl Dirty {
         match &changed.touched {
             Touched::Network(id) => {
                 self.add(Unit::Network(*id), Depth::Full);
-                self.equal_subnets(*id, intent);
+                self.equal_subnets(*id, intent, me);
             }
             Touched::Endpoint(network, id) => self.row(*network, Row::Endpoint(*id)),
             Touched::Member(network, node) if *node == me => {
                 self.add(Unit::Network(*network), Depth::Full);
                 self.add(Unit::Host, Depth::Full);
-                self.equal_subnets(*network, intent);
+                self.equal_subnets(*network, intent, me);
             }
             Touched::Member(network, node) => self.row(*network, Row::Member(*node)),
             Touched::Node(node) | Touched::Alive(node) => self.node(*node, intent),
@@ -117,13 +117,14 @@ impl Dirty {
     }
 
     /// A network that comes or goes can give or take another one's route in the host.
-    fn equal_subnets(&mut self, id: NetworkId, intent: &Intent) {
+    fn equal_subnets(&mut self, id: NetworkId, intent: &Intent, me: NodeId) {
         let prefixes = |id: NetworkId| {
             let network = intent.network(id).and_then(|view| view.network());
             network.map(|network| network.subnets.iter().map(|subnet| subnet.prefix).collect::<Vec<_>>())
         };
         let mine = prefixes(id);
-        for (other, _) in intent.networks().filter(|(other, _)| **other != id) {
+        for (other, _) in intent.networks().filter(|(other, view)| **other != id && super::is_here(view, me))
+        {
             let meets = match (&mine, prefixes(*other)) {
                 // A network that is gone took its subnets' names with it: look at every other one.
                 (None, _) => true,
@@ -132,7 +133,7 @@ impl Dirty {
                 }
                 (Some(_), None) => false,
             };
-            if meets && intent.legs().contains_key(other) {
+            if meets {
                 self.add(Unit::Network(*other), Depth::Full);
             }
         }

@@ -74,12 +74,12 @@ pub struct Settings {
 /// Something asked of the loop.
 #[derive(Debug)]
 pub enum Request {
-    /// What would be done now.
-    Diff(oneshot::Sender<Diff>),
+    /// What would be done now, by unit. Err: the unit could not be looked at.
+    Diff(oneshot::Sender<Differences>),
 }
 
-/// Steps by unit. Err: the unit could not be looked at.
-pub type Diff = Vec<(Unit, Result<Vec<Op>, String>)>;
+/// The steps that are left, by unit. Err: why it could not be looked at.
+pub type Differences = Vec<(Unit, Result<Vec<Op>, String>)>;
 
 /// The loop's own state; one task owns it.
 pub struct Reconciler<K, P> {
@@ -88,13 +88,19 @@ pub struct Reconciler<K, P> {
     world: Arc<World>,
     local: Store,
     settings: Settings,
-    features: Features,
+    /// What the host has; None: never seen yet, and nothing can be planned without.
+    features: Option<Features>,
     underlay_mtu: u32,
     paths: BTreeMap<IpAddr, u32>,
     legs: BTreeMap<NetworkId, Leg>,
     programmed: BTreeMap<NetworkId, Programmed>,
     retries: Retries,
+    /// What was known at the last look at everything.
+    surveyed: Revisions,
 }
+
+/// The MTU of an underlay whose link nobody knows, in bytes: Ethernet's.
+const USUAL_MTU: u32 = 1500;
 
 /// A step that failed, or a look that could not be taken, and why.
 type Failures = Vec<(Option<Op>, String)>;
@@ -108,12 +114,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             world,
             local,
             settings,
-            features: Features::default(),
-            underlay_mtu: 0,
+            features: None,
+            underlay_mtu: USUAL_MTU,
             paths: BTreeMap::new(),
             legs: BTreeMap::new(),
             programmed: BTreeMap::new(),
             retries: Retries::default(),
+            surveyed: Revisions::default(),
         }
     }
 
@@ -129,7 +136,12 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             () = stop.cancelled() => return,
             () = self.world.reached(Revisions::default()) => {}
         }
-        let mut full = tokio::time::interval(self.settings.full_look);
+        // From here on only this loop changes them, so what it hears of them is always older than what it knows.
+        self.world.read(|intent| self.legs.clone_from(intent.legs()));
+        // The past is looked at first: events that come before that only add to it.
+        self.survey().await;
+        let period = self.settings.full_look;
+        let mut full = tokio::time::interval_at(Instant::now() + period, period);
         full.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut patrol = None;
         loop {
@@ -143,7 +155,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                     // Whoever asked may have gone.
                     drop(reply.send(diff));
                 }
-                _ = full.tick() => self.survey().await,
+                _ = full.tick() => {
+                    self.survey().await;
+                    let now = self.world.known();
+                    self.world.forget_outcomes(std::mem::replace(&mut self.surveyed, now));
+                }
                 () = self.world.woken() => {}
                 // Our own changes come as hints too, and others' in bursts: one patrol when it has become quiet.
                 Some(_hint) = hints.recv() => {
@@ -169,11 +185,6 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if dirty.is_empty() {
             return;
         }
-        self.world.read(|intent| {
-            for (id, leg) in intent.legs() {
-                self.legs.insert(*id, *leg);
-            }
-        });
         let mut again = Vec::new();
         let mut units = dirty.into_units().into_iter().peekable();
         while let Some((unit, depth)) = units.next() {
@@ -230,9 +241,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// Learn anew what the host has, and mark every unit that the stores, the kernel or the past know of.
     async fn survey(&mut self) {
-        self.refresh_host().await;
+        if let Err(error) = self.refresh_host().await {
+            tracing::warn!(%error, "cannot look at the host");
+        }
         let mut units: BTreeSet<Unit> = [Unit::Host].into();
-        units.extend(self.programmed.keys().map(|id| Unit::Network(*id)));
+        units.extend(self.programmed.keys().chain(self.legs.keys()).map(|id| Unit::Network(*id)));
         match self.marked_units().await {
             Ok(marked) => units.extend(marked),
             Err(error) => tracing::warn!(%error, "cannot list what is in the kernel"),
@@ -248,7 +261,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// What would be done, for every unit, without doing it.
-    async fn diff(&mut self) -> Diff {
+    async fn diff(&mut self) -> Differences {
         self.survey().await;
         let Some((dirty, at)) = self.world.take_dirty() else { return Vec::new() };
         let mut found = Vec::new();

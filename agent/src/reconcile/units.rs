@@ -46,12 +46,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     async fn look_at_host(&mut self) -> Result<Plan, String> {
+        let features = self.known_features().await?;
         let input = self.world.read(|intent| {
             let here = intent.networks().filter(|(_, view)| super::is_here(view, self.world.me));
             let legged = here.filter_map(|(_, view)| view.network()).filter(|network| !network.internal);
             legged.fold(HostInput::default(), |input, network| HostInput {
                 legs: true,
-                ipv6: input.ipv6 || network.has_ipv6() && self.features.ipv6,
+                ipv6: input.ipv6 || network.has_ipv6() && features.ipv6,
             })
         });
         let wanted = host(input);
@@ -63,12 +64,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     async fn look_at_sandbox(&mut self, unit: Unit, sandbox: Option<Sandbox>) -> Result<Plan, String> {
+        let features = self.known_features().await?;
         let mut wanted = State::default();
         let mut look = Look::default();
         let at = |sysctls| LookAt { links: Some(BTreeSet::new()), sysctls, table: false };
         if let Some(sandbox) = sandbox.filter(|sandbox| !sandbox.adopted) {
             let mut state = NetnsState { mark: Some(Mark::new(unit, "netns")), ..NetnsState::default() };
-            if self.features.ipv6 {
+            if features.ipv6 {
                 state.sysctls.insert("net/ipv6/conf/default/accept_dad".into(), "0".into());
             }
             let netns = Netns::Named(sandbox.name);
@@ -177,6 +179,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// What this host is to a network now. With `rows`, only the sandboxes of those are looked for.
     async fn env(&mut self, id: NetworkId, rows: Option<&BTreeSet<Row>>) -> Result<Env, String> {
+        let features = self.known_features().await?;
         let me = self.world.me;
         let (sandboxes, hidden) = self.world.read(|intent| {
             let endpoints = intent.network(id).into_iter().flat_map(|view| view.endpoints_on(me));
@@ -199,7 +202,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             vxlan_port: self.settings.vxlan_port,
             underlay_mtu: self.underlay_mtu,
             paths: BTreeMap::new(),
-            features: self.features,
+            features,
             hidden,
             sandboxes: present,
             legs: self.legs.clone(),
@@ -234,30 +237,28 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// Learn what the host has: the underlay's MTU, the kernel's features.
-    pub(super) async fn refresh_host(&mut self) {
-        match self.kernel.facts().await {
-            Ok(facts) => {
-                let vtep = self.settings.vtep;
-                let carries =
-                    |link: &&crate::kernel::FactLink| link.addresses.iter().any(|it| it.addr() == vtep);
-                match facts.links.iter().find(carries) {
-                    Some(link) => self.underlay_mtu = link.mtu,
-                    None => tracing::warn!(%vtep, "no link of this host has the advertised address"),
-                }
-            }
-            Err(error) => tracing::warn!(error = chain(&error), "cannot look at the host's links"),
-        }
+    /// Learn what the host has: the underlay's MTU, the kernel's features. What cannot be seen stays as it was known.
+    pub(super) async fn refresh_host(&mut self) -> Result<Features, String> {
+        let facts = self.kernel.facts().await.map_err(|error| chain(&error))?;
         let sysctls = [FORWARDING_V6, BRIDGE_NETFILTER].map(String::from).into();
         let at = LookAt { links: Some(BTreeSet::new()), sysctls, table: false };
-        match self.observe(Look { netns: [(Netns::Host, at)].into() }).await {
-            Ok(seen) => {
-                let has =
-                    |key| seen.netns.get(&Netns::Host).is_some_and(|host| host.sysctls.contains_key(key));
-                self.features =
-                    Features { bridge_netfilter: has(BRIDGE_NETFILTER), ipv6: has(FORWARDING_V6) };
-            }
-            Err(error) => tracing::warn!(%error, "cannot look at the kernel's features"),
+        let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+        let vtep = self.settings.vtep;
+        match facts.links.iter().find(|link| link.addresses.iter().any(|it| it.addr() == vtep)) {
+            Some(link) => self.underlay_mtu = link.mtu,
+            None => tracing::warn!(%vtep, "no link of this host has the advertised address"),
+        }
+        let has = |key| seen.netns.get(&Netns::Host).is_some_and(|host| host.sysctls.contains_key(key));
+        let features = Features { bridge_netfilter: has(BRIDGE_NETFILTER), ipv6: has(FORWARDING_V6) };
+        self.features = Some(features);
+        Ok(features)
+    }
+
+    /// What the kernel has. A guess would change what is there and right.
+    async fn known_features(&mut self) -> Result<Features, String> {
+        match self.features {
+            Some(features) => Ok(features),
+            None => self.refresh_host().await,
         }
     }
 

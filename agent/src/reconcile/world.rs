@@ -170,6 +170,26 @@ impl World {
         lock(&self.outcomes).get(&unit).cloned()
     }
 
+    /// Forget what came of looks at units that are gone, if that was known at `before` already: nobody waits so long.
+    pub(super) fn forget_outcomes(&self, before: Revisions) {
+        self.read(|intent| {
+            let sandboxes: BTreeSet<SandboxId> = intent.sandboxes().values().map(|it| it.id).collect();
+            lock(&self.outcomes).retain(|unit, outcome| {
+                let there = match unit {
+                    Unit::Host => true,
+                    Unit::Network(id) => intent.network(*id).is_some(),
+                    Unit::Sandbox(id) => sandboxes.contains(id),
+                };
+                there || !before.reach(outcome.at) || !outcome.failures.is_empty()
+            });
+        });
+    }
+
+    /// What the intent reflects now.
+    pub(super) fn known(&self) -> Revisions {
+        self.read(revisions)
+    }
+
     /// The MTU of a network's endpoints as it was last programmed here, in bytes.
     pub fn mtu(&self, network: NetworkId) -> Option<u32> {
         lock(&self.mtus).get(&network).copied()
@@ -183,7 +203,9 @@ impl World {
         };
     }
 
-    /// Wait until both stores have been read and the intent reflects at least `revisions`.
+    /// Wait until both stores have been read and the intent reflects at least `revisions`. It never does reflect one
+    /// that changed nothing that is followed, until something else does: ask for what wrote a followed key, and put a
+    /// limit on it.
     pub async fn reached(&self, revisions: Revisions) {
         let mut seen = self.revisions.subscribe();
         // The sender lives as long as self: this cannot fail.
@@ -227,6 +249,21 @@ mod tests {
 
     use super::*;
     use crate::model::testing::ME;
+
+    #[test]
+    fn what_came_of_units_that_are_gone_is_forgotten_in_the_end() {
+        let world = World::new(ME);
+        let gone = Unit::Sandbox(SandboxId::from_bytes([1; 32]));
+        let at = |local| Revisions { global: 1, local };
+        for (unit, local) in [(Unit::Host, 1), (gone, 5)] {
+            world.record(unit, Outcome { at: at(local), failures: Vec::new() });
+        }
+        world.forget_outcomes(at(4));
+        assert!(world.outcome(gone).is_some(), "somebody may still wait for it");
+        world.forget_outcomes(at(5));
+        assert!(world.outcome(gone).is_none());
+        assert!(world.outcome(Unit::Host).is_some());
+    }
 
     #[test]
     fn two_feeders_never_take_back_what_the_other_has_told() {

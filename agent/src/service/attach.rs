@@ -4,25 +4,18 @@ use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
-use super::{LOCAL_DEADLINE, Reserved, Service, ServiceError, TRIES, draft, turns::to_the_end};
+use super::{LOCAL_DEADLINE, Service, ServiceError, draft::Draft, turns::to_the_end};
 use crate::{
-    convert::Record,
     kernel::Kernel,
-    model::{Endpoint, IfName, Mac, Member, Name, NodeId, Sandbox},
+    model::{Endpoint, IfName, Mac, Name, NodeId, Sandbox},
     plan::{
         ownership::Unit,
         state::{Look, LookAt, Netns},
     },
     reconcile::world::{Outcome, Revisions},
-    store::{Commit, CommitError, Guard, Key, Refusal, StoreError},
 };
-use draft::{Choice, Draft};
-
-/// How long to let other attaches of this host come to an end before choosing again.
-const CHOOSING: Duration = Duration::from_millis(20);
 
 /// An attachment as it was asked for.
 #[derive(Clone, Debug, Default)]
@@ -82,164 +75,25 @@ impl<K: Kernel> Service<K> {
         self.check_present(&sandbox).await?;
         let interfaces = self.interfaces(&sandbox).await?;
         let (draft, revision) = self.commit_endpoint(&sandbox, spec, interfaces).await?;
-        let endpoint = draft.endpoint;
-        match self.await_endpoint(&endpoint, revision).await {
+        match self.await_endpoint(&draft, revision).await {
             Ok(unconfirmed) => {
                 self.write_files(&sandbox.name).await;
                 tracing::info!(
-                    sandbox = %sandbox.name, network = %draft.network.name, endpoint = %endpoint.id.short(),
-                    addresses = ?endpoint.addresses, unconfirmed = unconfirmed.len(), "connected"
+                    sandbox = %sandbox.name, network = %draft.network.name, endpoint = %draft.endpoint.id.short(),
+                    addresses = ?draft.endpoint.addresses, unconfirmed = unconfirmed.len(), "connected"
                 );
-                Ok(Attached { endpoint, unconfirmed })
+                Ok(Attached { endpoint: draft.endpoint, unconfirmed })
             }
             Err(error) => {
-                self.take_back(&endpoint).await;
+                self.take_back(&draft.endpoint).await;
                 Err(error)
             }
         }
     }
 
-    /// Choose and commit, again while others take what was chosen.
-    async fn commit_endpoint(
-        self: &Arc<Self>,
-        sandbox: &Sandbox,
-        spec: &AttachSpec,
-        interfaces: BTreeSet<IfName>,
-    ) -> Result<(Draft, i64), ServiceError> {
-        let mut passed_over: BTreeSet<IpAddr> = BTreeSet::new();
-        let mut caught_up = false;
-        for attempt in 0..TRIES {
-            let drafted = self.draft(sandbox, spec, (attempt, &passed_over, &interfaces));
-            let (draft, reserved) = match drafted {
-                Ok(drafted) => drafted,
-                // What others of this host are about to take they may yet leave.
-                Err(ServiceError::Exhausted(_)) if attempt + 1 < TRIES && self.others_choose(spec) => {
-                    tokio::time::sleep(CHOOSING).await;
-                    continue;
-                }
-                // A change that another node has made a moment ago may not be known here yet.
-                Err(error) if caught_up || matches!(error, ServiceError::Invalid(_)) => return Err(error),
-                Err(_stale) => {
-                    caught_up = true;
-                    self.catch_up().await;
-                    continue;
-                }
-            };
-            let Some(commit) = self.guarded(&draft).await? else {
-                drop(reserved);
-                self.catch_up().await;
-                continue;
-            };
-            let committed = self.global.commit(commit).await;
-            drop(reserved);
-            match committed {
-                Ok(revision) => return Ok((draft, revision)),
-                Err(CommitError::Refused(refusals)) => {
-                    let found = refusals.iter().filter_map(|refusal| refusal.found.as_ref());
-                    let newest = found.map(|entry| entry.mod_revision).max();
-                    passed_over.extend(self.weigh(&draft, spec, refusals)?);
-                    // What refused us is known here soon; choosing before that would only be refused again.
-                    let heard = match newest {
-                        Some(newest) => self.hears_of(newest).await,
-                        None => self.catch_up().await,
-                    };
-                    if heard {
-                        passed_over.clear();
-                    }
-                }
-                Err(CommitError::Store(error)) => {
-                    if matches!(error, StoreError::Unknown { .. }) {
-                        self.take_back(&draft.endpoint).await;
-                    }
-                    return Err(error.into());
-                }
-            }
-        }
-        Err(ServiceError::Busy(format!(
-            "network {} is so busy that no address could be had in {TRIES} tries: try again",
-            spec.network
-        )))
-    }
-
-    /// Choose from what is known, and keep others of this host from choosing the same.
-    fn draft(
-        &self,
-        sandbox: &Sandbox,
-        spec: &AttachSpec,
-        (attempt, passed_over, interfaces): (u32, &BTreeSet<IpAddr>, &BTreeSet<IfName>),
-    ) -> Result<(Draft, Reserved<'_>), ServiceError> {
-        self.world.read(|intent| {
-            let (network, _) = intent.find_network(&spec.network)?;
-            let mut passed_over = passed_over.clone();
-            passed_over.extend(self.reserved(network.id));
-            let interfaces = interfaces.clone();
-            let choice = Choice { me: self.world.me, spec, sandbox, passed_over, interfaces, attempt };
-            let draft = Draft::new(intent, &choice)?;
-            let reserved = self.reserve(draft.network.id, &draft.addresses());
-            Ok((draft, reserved))
-        })
-    }
-
-    /// The transaction of a draft. None: this node has left and joined the network since what the draft knows.
-    async fn guarded(&self, draft: &Draft) -> Result<Option<Commit>, ServiceError> {
-        if draft.first {
-            return Ok(Some(draft.commit(None)));
-        }
-        let key = Key::Member(draft.network.id, self.world.me);
-        let Some(entry) = self.global.get(&key).await?.1 else { return Ok(None) };
-        let same = Member::from_bytes(&entry.value)? == draft.member;
-        Ok(same.then(|| draft.commit(Some(entry.value))))
-    }
-
-    /// Whether other attaches of this host to the same network are under way.
-    fn others_choose(&self, spec: &AttachSpec) -> bool {
-        self.world.read(|intent| {
-            let network = intent.find_network(&spec.network);
-            network.is_ok_and(|(network, _)| !self.reserved(network.id).is_empty())
-        })
-    }
-
-    /// Which refusals can be mended by choosing again, and which cannot. The addresses that are taken come back.
-    fn weigh(
-        &self,
-        draft: &Draft,
-        spec: &AttachSpec,
-        refusals: Vec<Refusal>,
-    ) -> Result<Vec<IpAddr>, ServiceError> {
-        let mut taken = Vec::new();
-        for refusal in refusals {
-            match refusal.guard {
-                Guard::Absent(Key::Address(network, address)) => {
-                    if spec.ip == Some(address) || spec.ip6 == Some(address) {
-                        return Err(self.world.read(|intent| match intent.network(network) {
-                            Some(view) => draft::taken(&draft.network, view, address),
-                            None => ServiceError::Exists(format!("address {address} is taken")),
-                        }));
-                    }
-                    taken.push(address);
-                }
-                Guard::Absent(Key::EndpointName(_, name)) => {
-                    return Err(ServiceError::Exists(format!(
-                        "network {} has an endpoint named {name} already: names are unique in a network, so give the \
-                         sandbox another one",
-                        draft.network.name
-                    )));
-                }
-                Guard::Present(Key::Network(_)) => {
-                    return Err(ServiceError::InUse(format!(
-                        "network {} was removed at the same time",
-                        draft.network.name
-                    )));
-                }
-                // The node's first or last endpoint came or went at the same time: the next draft knows.
-                Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) | Guard::Is(..) => {}
-            }
-        }
-        Ok(taken)
-    }
-
     /// Wait for this host, which must succeed, and for the others, which have until the deadline.
-    async fn await_endpoint(&self, endpoint: &Endpoint, revision: i64) -> Result<Vec<String>, ServiceError> {
+    async fn await_endpoint(&self, draft: &Draft, revision: i64) -> Result<Vec<String>, ServiceError> {
+        let endpoint = &draft.endpoint;
         let at = Revisions { global: revision, local: 0 };
         let heard = tokio::time::timeout(LOCAL_DEADLINE, self.world.reached(at)).await;
         if heard.is_err() {
@@ -255,6 +109,7 @@ impl<K: Kernel> Service<K> {
         let outcome =
             here.map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
         refuse_failures(&outcome)?;
+        refuse_failures(&self.host_outcome(draft, at).await)?;
         let name = |node: &NodeId| {
             let known = self.world.read(|intent| intent.nodes().get(node).map(|node| node.name.to_string()));
             known.unwrap_or_else(|| node.to_string())
@@ -262,15 +117,32 @@ impl<K: Kernel> Service<K> {
         Ok(missing.iter().map(name).collect())
     }
 
-    /// The other nodes of a network that gossip has alive, with their addresses there.
+    /// What came of the host's own part, which networks with a host leg need: settings and rules.
+    async fn host_outcome(&self, draft: &Draft, at: Revisions) -> Outcome {
+        if draft.network.internal {
+            return Outcome::default();
+        }
+        if draft.first {
+            // The first endpoint brings the look about; it is over by now, or nearly so.
+            let looked = self.world.programmed(Unit::Host, at);
+            if let Ok(outcome) = tokio::time::timeout(LOCAL_DEADLINE, looked).await {
+                return outcome;
+            }
+        }
+        self.world.outcome(Unit::Host).unwrap_or_default()
+    }
+
+    /// The other nodes of a network that are alive, by gossip or by their lease, with where they gossip.
     fn live_members(&self, endpoint: &Endpoint) -> Vec<(NodeId, SocketAddr)> {
         let members = self.gossip.members().borrow().clone();
         self.world.read(|intent| {
             let nodes = intent.network(endpoint.network).map(|view| view.members().keys().copied());
             let others = nodes.into_iter().flatten().filter(|node| *node != self.world.me);
-            let alive = others.filter_map(|node| {
-                let member = members.get(&node).filter(|member| member.state.is_active())?;
-                Some((node, member.address))
+            let alive = others.filter_map(|node| match members.get(&node) {
+                Some(member) => member.state.is_active().then_some((node, member.address)),
+                // Gossip has not met it (yet), but it lives: it is asked where its record says, and named if that is in
+                // vain.
+                None => Some((node, intent.nodes().get(&node).filter(|_| intent.is_alive(node))?.gossip)),
             });
             alive.collect()
         })

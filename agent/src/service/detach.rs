@@ -117,7 +117,7 @@ impl<K: Kernel> Service<K> {
         if self.hears_of(revision).await {
             return Ok(self.world.read(|intent| {
                 let view = intent.network(endpoint.network);
-                view.map_or(0, |view| view.endpoints().values().filter(|it| other(it)).count())
+                view.map_or(0, |view| view.endpoints_on(endpoint.node).filter(|it| other(it)).count())
             }));
         }
         // The follower is away, the store is not.

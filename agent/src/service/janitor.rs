@@ -197,7 +197,7 @@ mod tests {
     fn a_stray_is_an_endpoint_of_this_node_without_a_sandbox() {
         let (network, stray) = testing::network_with_endpoint();
         let kept = testing::endpoint(3, testing::ME);
-        let foreign = testing::endpoint(4, NodeId(uuid::Uuid::from_u128(2)));
+        let foreign = testing::endpoint(4, testing::OTHER);
         let fact = |endpoint: &Endpoint| Fact::Endpoint(network.id, endpoint.id, Some(endpoint.clone()));
         let facts = vec![fact(&stray), fact(&kept), fact(&foreign)];
         let sandbox = Sandbox { name: kept.sandbox.clone(), ..adopted(None) };

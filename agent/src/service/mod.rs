@@ -4,6 +4,7 @@
 //! (`api`) only translate.
 
 mod attach;
+mod claim;
 mod detach;
 mod draft;
 mod error;

@@ -12,7 +12,7 @@ use crate::{
     kernel::{Facts, Kernel},
     model::{AddressOwner, Driver, Invalid, Name, Network, NetworkId, Scope, Subnet, Vni},
     plan::ownership::LEG_PREFIX,
-    store::{Commit, CommitError, Guard, Key, KeyRange},
+    store::{Commit, CommitError, Guard, Key, KeyRange, Refusal},
 };
 
 /// A network as it was asked for.
@@ -84,16 +84,15 @@ impl<K: Kernel> Service<K> {
                     return Ok(network);
                 }
                 Err(CommitError::Refused(refusals)) => {
-                    for refusal in refusals {
-                        match refusal.guard {
-                            Guard::Absent(Key::Vni(vni)) if wanted.vni.is_none() => passed_vnis.push(vni),
-                            Guard::Absent(Key::Pool(prefix)) => passed_over.push(prefix),
-                            taken @ (Guard::Absent(_)
-                            | Guard::Present(_)
-                            | Guard::Unchanged(..)
-                            | Guard::Is(..)) => {
-                                return Err(self.taken(&taken, &network));
-                            }
+                    for Refusal { guard, .. } in refusals {
+                        if let Guard::Absent(Key::Vni(vni)) = guard
+                            && wanted.vni.is_none()
+                        {
+                            passed_vnis.push(vni);
+                        } else if let Guard::Absent(Key::Pool(prefix)) = guard {
+                            passed_over.push(prefix);
+                        } else {
+                            return Err(self.taken(&guard, &network));
                         }
                     }
                 }

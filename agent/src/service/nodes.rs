@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Service, ServiceError, turns::to_the_end};
+use super::{Service, ServiceError, TRIES, turns::to_the_end};
 use crate::{
     gossip::State,
     kernel::Kernel,
@@ -88,7 +88,14 @@ impl<K: Kernel> Service<K> {
                 "node {name} is alive: stop its agent first, or use --force (it comes back when its agent starts again)"
             )));
         }
-        let endpoints = self.remove_endpoints_of(id).await?;
+        let mut endpoints = 0;
+        // A node that lives may have made some more meanwhile.
+        for _ in 0..TRIES {
+            match self.remove_endpoints_of(id).await? {
+                0 => break,
+                removed => endpoints += removed,
+            }
+        }
         let commit = Commit::new().delete(Key::Node(id)).delete(Key::Alive(id));
         let revision = self.global.commit(commit).await?;
         self.follow_change(revision).await;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use ovagent::{
+    plan::ownership::Unit,
     service::ServiceError,
     store::{Commit, EtcdConfig, Key, KeyRange, Store, StoreStatus},
 };
@@ -150,4 +151,33 @@ async fn records_that_cannot_be_read_leave_what_was_there_after_a_restart_of_the
     cluster.quiet().await;
     assert!(far.diff().await.is_empty());
     assert_eq!(far.state(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_starts_again_takes_no_step_although_looks_fail_at_first() {
+    let mut cluster = Cluster::of(2).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    for (number, node) in cluster.nodes.iter().enumerate() {
+        node.sandbox(&format!("s{number}")).await;
+        node.connect("net", &format!("s{number}")).await.unwrap();
+    }
+    cluster.check_in_step().await;
+    for failing in 0..6 {
+        let host = cluster.nodes.pop().unwrap().kill().await;
+        let (applied, before) = (host.kernel.applied(), host.kernel.state());
+        host.kernel.fail_looks(failing);
+        cluster.nodes.push(Node::start(host, cluster.store.clone(), generation()).await);
+        let node = &cluster.nodes[1];
+        cluster.meet().await;
+        cluster.quiet().await;
+        let network = node.world.read(|intent| *intent.networks().next().unwrap().0);
+        eventually("the network is as wanted", async || {
+            let outcome = node.world.outcome(Unit::Network(network))?;
+            outcome.failures.is_empty().then_some(())
+        })
+        .await;
+        assert!(node.diff().await.is_empty());
+        assert_eq!(node.host.kernel.applied(), applied, "no step, with {failing} looks failing");
+        assert_eq!(node.state(), before);
+    }
 }

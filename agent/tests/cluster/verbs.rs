@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use ovagent::{
+    convert::Record,
+    model::{Mac, Member, Node as NodeRecord, NodeId, Timestamp},
     plan::{op::Op, ownership::Unit, state::Netns},
     service::AttachSpec,
-    store::{Commit, Key},
+    store::{Commit, Key, KeyRange, Store},
 };
 
 use crate::{
@@ -152,4 +154,62 @@ async fn an_interface_moves_from_one_network_to_another_in_one_round() {
     }
     check_store(&cluster.store).await;
     cluster.check_in_step().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lives_by_its_lease_but_is_not_heard_is_named_by_the_attach() {
+    let cluster = Cluster::of(1).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    let node = &cluster.nodes[0];
+    let network = node.world.read(|intent| *intent.networks().next().unwrap().0);
+    let deaf = NodeId(uuid::Uuid::from_u128(77));
+    let record = NodeRecord {
+        id: deaf,
+        name: "deaf".parse().unwrap(),
+        vtep: "192.0.2.77".parse().unwrap(),
+        // Nobody is there.
+        gossip: "127.0.0.1:1".parse().unwrap(),
+        version: "0".into(),
+        underlay_mtu: 1500,
+        vxlan_port: 4789,
+        created: Timestamp(1),
+    };
+    let own: ipnet::IpNet = "10.9.0.77/24".parse().unwrap();
+    let member = Member { network, node: deaf, mac: Mac::derived(own.addr()), addresses: vec![own] };
+    let commit = Commit::new()
+        .put(Key::Node(deaf), record.to_bytes())
+        .put(Key::Alive(deaf), "x")
+        .put(Key::Member(network, deaf), member.to_bytes());
+    cluster.store.commit(commit).await.unwrap();
+    cluster.quiet().await;
+    node.sandbox("a").await;
+    let attached = node.connect("net", "a").await.unwrap();
+    assert_eq!(attached.unconfirmed, ["deaf"]);
+    cluster.store.commit(Commit::new().delete(Key::Alive(deaf))).await.unwrap();
+    cluster.quiet().await;
+    node.sandbox("b").await;
+    let attached = node.connect("net", "b").await.unwrap();
+    assert!(attached.unconfirmed.is_empty(), "without a lease nobody waits for it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_networks_with_equal_subnets_the_next_one_has_the_hosts_route_when_the_oldest_goes() {
+    let cluster = Cluster::of(1).await;
+    let node = &cluster.nodes[0];
+    for round in 0..20 {
+        for age in ["older", "younger"] {
+            let name = format!("{age}{round}");
+            node.service.create_network(spec(&name, "10.9.0.0/24")).await.unwrap();
+            node.sandbox(&name).await;
+            node.connect(&name, &name).await.unwrap();
+        }
+        node.service.disconnect(&format!("older{round}"), &format!("older{round}"), false).await.unwrap();
+        cluster.check_in_step().await;
+        node.service.disconnect(&format!("younger{round}"), &format!("younger{round}"), false).await.unwrap();
+        node.service.remove_network(&format!("older{round}")).await.unwrap();
+    }
+    cluster.check_in_step().await;
+    let legs =
+        Store::embedded(&node.host.local).list(&KeyRange::prefix("/ovnet/local/v1/legs/")).await.unwrap();
+    assert!(legs.entries.is_empty(), "every leg is given back: {:?}", legs.entries);
 }

@@ -14,7 +14,8 @@ use nix::libc;
 
 use super::{
     apply::Session,
-    attributes::{Attributes, u8_at},
+    attributes::{Attributes, u8_at, u32_at},
+    look,
     refusal::Refusal,
 };
 use crate::{
@@ -36,8 +37,9 @@ const LIMIT: Duration = Duration::from_millis(1_500);
 /// First pause between two looks; it doubles.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// Wait for every link that these steps set up or gave to a bridge. One whose carrier is missing is not waited for: its
-/// other end is down, and only whoever owns that can change it.
+/// Wait for every link that these steps set up or gave to a bridge. One that is down is not
+/// waited for (setting it up failed, or was not asked for), nor one without a carrier (its other end is down), nor for the
+/// port of a bridge that is down.
 pub(super) fn wait(session: &mut Session<'_>, ops: &[Op]) {
     let raises = |op: &&Op| matches!(op, Op::SetUp(_, true) | Op::SetPort(_, Some(_)));
     let mut waiting: BTreeSet<&LinkRef> = ops.iter().filter(raises).filter_map(step::link).collect();
@@ -57,15 +59,23 @@ pub(super) fn wait(session: &mut Session<'_>, ops: &[Op]) {
 }
 
 fn works(session: &mut Session<'_>, link: &LinkRef) -> Result<bool, Refusal> {
-    let body = session.namespace(&link.netns)?.link(link.name)?;
+    let namespace = session.namespace(&link.netns)?;
+    let body = namespace.link(link.name)?;
     let attributes = Attributes::after(&body, HEADER);
     let byte = |kind| attributes.find(kind).and_then(|value| u8_at(value, 0));
-    if byte(libc::IFLA_CARRIER) == Some(0) {
+    let up = u32_at(&body, 8).is_some_and(|flags| flags & libc::IFF_UP.unsigned_abs() != 0);
+    if !up || byte(libc::IFLA_CARRIER) == Some(0) {
         return Ok(true);
     }
     let active = matches!(byte(libc::IFLA_OPERSTATE), None | Some(UNKNOWN | UP));
     let info = Attributes::nested(attributes.find(libc::IFLA_LINKINFO).unwrap_or_default());
     let port = Attributes::nested(info.find(libc::IFLA_INFO_SLAVE_DATA).unwrap_or_default());
     let state = port.find(PORT_STATE).and_then(|value| u8_at(value, 0));
-    Ok(active && matches!(state, None | Some(FORWARDING)))
+    if matches!(state, None | Some(FORWARDING)) {
+        return Ok(active);
+    }
+    // While its bridge is down no port passes frames.
+    let master = attributes.find(libc::IFLA_MASTER).and_then(|value| u32_at(value, 0)).unwrap_or_default();
+    let bridge = look::by_index(namespace, master)?;
+    Ok(active && bridge.is_none_or(|row| !row.link.up))
 }
