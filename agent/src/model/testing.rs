@@ -9,6 +9,8 @@ use super::{
 
 /// The node that tests take for this one.
 pub(crate) const ME: NodeId = NodeId(uuid::Uuid::from_u128(1));
+/// Another one.
+pub(crate) const OTHER: NodeId = NodeId(uuid::Uuid::from_u128(2));
 
 /// An overlay 10.0.0.0/24.
 pub(crate) fn network() -> Network {
