@@ -139,7 +139,7 @@ async fn an_agent_killed_in_the_middle_of_an_attach_leaves_all_of_it_or_nothing(
         host.kernel.heal();
         let (runtime, node) = start_apart(host.clone(), cluster.store.clone()).await;
         let again = Arc::clone(&node);
-        runtime.spawn(async move { again.service.remove_orphans().await.unwrap() }).await.unwrap();
+        runtime.spawn(async move { again.service.remove_stray_endpoints().await.unwrap() }).await.unwrap();
         check_store(&cluster.store).await;
         let revision = cluster.quiet().await;
         node.caught_up(revision - 1).await;
