@@ -148,6 +148,9 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
                 () = start.reached(Revisions::default()) => {}
             }
             files.write_all_files().await;
+            if let Err(error) = files.remove_stray_endpoints().await {
+                tracing::warn!(%error, "endpoints of sandboxes that are gone stay for now");
+            }
             stop.cancelled().await;
         }
     });

@@ -107,7 +107,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Remove an endpoint, unless its sandbox has a record after all: one that cannot be read is not one that is gone.
-    async fn remove_stray(&self, endpoint: &Endpoint) -> Result<bool, ServiceError> {
+    pub(super) async fn remove_stray(&self, endpoint: &Endpoint) -> Result<bool, ServiceError> {
         let _turn = self.turns.take(&endpoint.sandbox).await?;
         if self.local.get(&Key::Sandbox(endpoint.sandbox.clone())).await?.1.is_some() {
             return Ok(false);
@@ -118,7 +118,7 @@ impl<K: Kernel> Service<K> {
 }
 
 /// The endpoints of a node whose sandbox it does not have.
-fn strays(intent: &Intent, me: NodeId) -> Vec<Endpoint> {
+pub(super) fn strays(intent: &Intent, me: NodeId) -> Vec<Endpoint> {
     let mine = intent.networks().flat_map(|(_, view)| view.endpoints_on(me));
     mine.filter(|endpoint| !intent.sandboxes().contains_key(&endpoint.sandbox)).cloned().collect()
 }

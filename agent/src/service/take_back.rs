@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Service;
+use super::{Service, ServiceError, janitor};
 use crate::{kernel::Kernel, model::Endpoint};
 
 /// First and longest pause before it is tried again.
@@ -29,5 +29,19 @@ impl<K: Kernel> Service<K> {
             }
             tracing::error!(endpoint = %endpoint.id.short(), "an endpoint could not be taken back: disconnect it");
         });
+    }
+
+    /// Remove this node's endpoints whose sandboxes are gone: an agent that was killed may have left some.
+    ///
+    /// # Errors
+    /// The store away.
+    pub async fn remove_stray_endpoints(&self) -> Result<(), ServiceError> {
+        self.ready().await?;
+        for stray in self.world.read(|intent| janitor::strays(intent, self.world.me)) {
+            if self.remove_stray(&stray).await? {
+                tracing::info!(endpoint = %stray.id.short(), sandbox = %stray.sandbox, "endpoint removed: it has no sandbox");
+            }
+        }
+        Ok(())
     }
 }
