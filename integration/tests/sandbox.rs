@@ -102,18 +102,24 @@ fn by_pid(lab: &Lab) -> Result<()> {
 
 fn gone(lab: &Lab) -> Result<()> {
     network(lab)?;
-    let host = lab.host(1)?;
-    let pid = process(host)?;
-    host.ovctl_ok(&["sandbox", "create", "--pid", &pid, "--network", "net", "box"])?;
-    host.exec_ok(&["kill", "-9", &pid])?;
-    wait_until("the sandbox to be gone", Duration::from_secs(10), || {
-        Ok(host
-            .ovctl_ok(&["sandbox", "ls"])?
-            .stdout
-            .lines()
-            .any(|line| line.contains("box") && line.contains("gone")))
-    })?;
     lab.create_network(&["--subnet", "10.8.0.0/24", "other"])?;
+    let host = lab.host(1)?;
+    // One that was adopted from a process goes with it.
+    let pid = process(host)?;
+    host.ovctl_ok(&["sandbox", "create", "--pid", &pid, "--network", "net", "job"])?;
+    host.exec_ok(&["kill", "-9", &pid])?;
+    wait_until("the sandbox to go with its process", Duration::from_secs(10), || {
+        Ok(!host.ovctl_ok(&["sandbox", "ls"])?.stdout.contains("job"))
+    })?;
+    ensure!(host.api()?.network("net")?.endpoints.is_empty(), "its endpoint stays");
+    // One that was adopted by path waits for whoever made it.
+    host.exec_ok(&["ip", "netns", "add", "theirs"])?;
+    host.ovctl_ok(&["sandbox", "create", "--netns", "/run/netns/theirs", "--network", "net", "box"])?;
+    host.exec_ok(&["ip", "netns", "del", "theirs"])?;
+    wait_until("the sandbox to be gone", Duration::from_secs(10), || {
+        let listed = host.ovctl_ok(&["sandbox", "ls"])?.stdout;
+        Ok(listed.lines().any(|line| line.contains("box") && line.contains("gone")))
+    })?;
     let refused = host.ovctl(&["network", "connect", "other", "box"])?;
     ensure!(refused.code() == 1 && refused.stderr.contains("box"), "{refused}");
     host.ovctl_ok(&["sandbox", "rm", "-f", "box"])?;
