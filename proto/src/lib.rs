@@ -6,6 +6,8 @@
     missing_docs,
     clippy::all,
     clippy::pedantic,
+    rustdoc::invalid_html_tags,
+    rustdoc::broken_intra_doc_links,
     reason = "generated code, documented in the .proto files"
 )]
 pub mod v1 {

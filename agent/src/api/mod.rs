@@ -7,7 +7,7 @@ mod events;
 mod status;
 mod view;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use ovnet_proto::v1::{
     self,
@@ -26,6 +26,9 @@ use crate::{
     service::{Adopt, AttachSpec, NetworkSpec, SandboxSpec, Service, ServiceError},
     store::StoreStatus,
 };
+
+/// How long a look at everything may take.
+const DIFF_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What `version` tells of this agent.
 #[derive(Clone, Debug)]
@@ -273,9 +276,11 @@ impl<K: Kernel> Api<K> {
         };
         let (tell, told) = oneshot::channel();
         let stopped = || ServiceError::Busy("the agent is stopping".into());
+        let busy = || ServiceError::Busy("the kernel could not be looked at in time: try again".into());
         let asked = self.service.loop_requests.send(reconcile::Request::Diff(tell)).await;
         asked.map_err(|_closed| stopped())?;
-        let units = told.await.map_err(|_closed| stopped())?;
+        let told = tokio::time::timeout(DIFF_DEADLINE, told).await;
+        let units = told.map_err(|_elapsed| busy())?.map_err(|_closed| stopped())?;
         let mut lines = Vec::new();
         for (unit, steps) in units.into_iter().filter(|(unit, _)| only.is_none_or(|only| only == *unit)) {
             let unit = view::unit(&self.service, unit);

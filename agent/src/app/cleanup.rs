@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result};
 
-use super::{identity, lock, stores};
+use super::{NETNS_DIR_NOTE, identity, lock, stores};
 use crate::{
     config::{Config, StoreConfig},
     convert::Record,
@@ -52,7 +52,9 @@ pub(super) async fn run(config: Config) -> Result<()> {
         }
     }
     forget(&config).await;
-    kernel.tidy().await.context("cannot tidy the netns directory")?;
+    if config.state_dir.join(NETNS_DIR_NOTE).exists() {
+        kernel.tidy().await.context("cannot tidy the netns directory")?;
+    }
     remove_files(&config);
     drop(lock);
     tracing::info!(steps, "this host is as it was before the first start");
@@ -172,6 +174,7 @@ fn remove_files(config: &Config) {
         config.state_dir.join("node-id"),
         config.state_dir.join("store.redb"),
         config.state_dir.join("lock"),
+        config.state_dir.join(NETNS_DIR_NOTE),
         config.run_dir.join("api.sock"),
     ];
     for file in files {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt;
 use tokio::{net::UdpSocket, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ use crate::{
 const SETTLE: Duration = Duration::from_secs(20);
 /// Time between two checks.
 const EVERY: Duration = Duration::from_secs(2);
+/// Most hosts that are asked at a time.
+const AT_ONCE: usize = 64;
 /// How long a host has to refuse a datagram.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -62,12 +65,12 @@ pub(super) async fn watch(dead: Dead, world: Arc<World>, gossip: Gossip, stop: C
         if start.elapsed() < SETTLE {
             continue;
         }
-        let mut now = BTreeSet::new();
-        for (node, address) in suspects(&world, &gossip) {
-            if !host_answers(address).await {
-                now.insert(node);
-            }
-        }
+        let probes = suspects(&world, &gossip)
+            .into_iter()
+            .map(async |(node, address)| (node, host_answers(address).await));
+        let answers = futures_util::stream::iter(probes).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+        let now: BTreeSet<NodeId> =
+            answers.into_iter().filter(|(_, answers)| !answers).map(|(node, _)| node).collect();
         let before = {
             let mut dead = dead.0.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *dead, now.clone())

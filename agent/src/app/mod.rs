@@ -17,6 +17,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::config::Config;
 
+/// The file in the state directory that says that the netns directory was not there before us.
+const NETNS_DIR_NOTE: &str = "made-netns-dir";
+
 /// Bit of CAP_NET_ADMIN and of CAP_SYS_ADMIN (capability.h).
 const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 

@@ -39,7 +39,12 @@ pub(super) async fn register(world: Arc<World>, global: Store, node: Node, stop:
                 tracing::warn!(name = %node.name, other = %id, %vtep, "another node has this name: give one of the two another with --node-name");
             }
             match global.commit(Commit::new().put(Key::Node(node.id), wanted.to_bytes())).await {
-                Ok(revision) => world.reached(Revisions { global: revision, local: 0 }).await,
+                Ok(revision) => {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = world.reached(Revisions { global: revision, local: 0 }) => {}
+                    }
+                }
                 Err(error) => tracing::warn!(error = chain(&error), "cannot register this node"),
             }
         }

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_stream::wrappers::UnixListenerStream;
 
 use super::{
-    identity,
+    NETNS_DIR_NOTE, identity,
     liveness::{self, Dead, GossipPeers},
     lock, register, server,
     stores::{self, Stores},
@@ -64,6 +64,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
         vxlan_port: config.vxlan_port,
         created: now(),
     };
+    note_netns_dir(&config)?;
     let stores = stores::open(&config).await?;
     let socket = bind_gossip(vtep, config.gossip_port).await?;
     let api = server::listen(&config.run_dir, config.api_group.as_deref()).await?;
@@ -75,6 +76,15 @@ pub(super) async fn run(config: Config) -> Result<()> {
     let ended = tasks.until_stopped().await;
     tracing::info!("stopped; what is in the kernel stays");
     ended
+}
+
+/// Leave a note, for `cleanup`, if the netns directory is going to be made by us.
+fn note_netns_dir(config: &Config) -> Result<()> {
+    let note = config.state_dir.join(NETNS_DIR_NOTE);
+    if config.netns_dir.exists() || note.exists() {
+        return Ok(());
+    }
+    std::fs::write(&note, "").with_context(|| format!("cannot write {}", note.display()))
 }
 
 struct Parts {

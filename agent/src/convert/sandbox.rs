@@ -21,6 +21,7 @@ impl From<&Sandbox> for v1::Sandbox {
             hostname: sandbox.hostname.clone(),
             created_ms: sandbox.created.0,
             netns_inode: sandbox.netns_inode,
+            unfinished: sandbox.unfinished,
         }
     }
 }
@@ -42,6 +43,7 @@ impl TryFrom<v1::Sandbox> for Sandbox {
             adopted: wire.adopted,
             process: (wire.pid != 0).then_some((wire.pid, wire.pid_start)),
             netns_inode: wire.netns_inode,
+            unfinished: wire.unfinished,
             hostname: wire.hostname,
             created: Timestamp(wire.created_ms),
         })

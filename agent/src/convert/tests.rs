@@ -154,6 +154,7 @@ fn sandbox() -> impl Strategy<Value = Sandbox> {
             adopted,
             process,
             netns_inode,
+            unfinished: netns_inode % 2 == 1,
             hostname,
             created: Timestamp(created),
         })

@@ -217,11 +217,15 @@ impl Core {
     fn notice(&mut self, notice: &OwnedNotification<Identity>, now: Instant) {
         self.survey.changed = true;
         match notice {
-            OwnedNotification::MemberUp(member) => tracing::info!(?member, "a node is there"),
-            OwnedNotification::MemberDown(member) if member.leaving => {
-                tracing::info!(?member, "a node has left");
+            OwnedNotification::MemberUp(member) => {
+                tracing::info!(node = %member.called(), address = %member.address, "a node is there");
             }
-            OwnedNotification::MemberDown(member) => tracing::warn!(?member, "a node does not answer"),
+            OwnedNotification::MemberDown(member) if member.leaving => {
+                tracing::info!(node = %member.called(), address = %member.address, "a node has left");
+            }
+            OwnedNotification::MemberDown(member) => {
+                tracing::warn!(node = %member.called(), address = %member.address, "a node does not answer");
+            }
             OwnedNotification::Rename(before, member) => {
                 tracing::debug!(?before, ?member, "a node is new at its address");
             }

@@ -100,6 +100,13 @@ impl foca::Identity for Identity {
     }
 }
 
+impl Identity {
+    /// What people call it: its name, or where only that is known, the start of its id.
+    pub(super) fn called(&self) -> String {
+        self.profile.as_ref().map_or_else(|| self.node.short(), |profile| profile.name.to_string())
+    }
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}#{}", self.node.short(), self.address, self.generation)

@@ -22,6 +22,8 @@ pub struct Sandbox {
     pub netns_inode: u64,
     /// The hostname of processes in it.
     pub hostname: String,
+    /// It is being made, with its attachments: all or none. One that is left so by a crash is taken back.
+    pub unfinished: bool,
     /// When it was made.
     pub created: Timestamp,
 }

@@ -58,26 +58,32 @@ impl<K: Kernel> Service<K> {
     async fn remove_orphans(&self, failed: &mut Failed) {
         let orphans: Vec<Sandbox> = self
             .world
-            .read(|intent| intent.sandboxes().values().filter(|it| is_orphan(it)).cloned().collect());
+            .read(|intent| intent.sandboxes().values().filter(|it| self.is_orphan(it)).cloned().collect());
         failed.keep(&orphans.iter().map(|sandbox| sandbox.id).collect());
         for sandbox in orphans {
             if !failed.is_due(sandbox.id, Instant::now()) {
                 continue;
             }
-            let pid = sandbox.process.map(|(pid, _)| pid).unwrap_or_default();
+            let why = if sandbox.unfinished { "it was never finished" } else { "its process has gone" };
             match self.remove_orphan(&sandbox).await {
                 Ok(()) => {
-                    tracing::info!(sandbox = %sandbox.name, pid, "sandbox removed: its process has gone")
+                    tracing::info!(sandbox = %sandbox.name, "sandbox removed: {why}");
                 }
                 Err(error) => failed.note(&sandbox, &error, Instant::now()),
             }
         }
     }
 
+    /// Whether nobody is left to remove a sandbox: the process it was adopted from is no more, or an agent before this
+    /// one died while it made it.
+    fn is_orphan(&self, sandbox: &Sandbox) -> bool {
+        has_lost_its_process(sandbox) || sandbox.unfinished && sandbox.created < self.started
+    }
+
     async fn remove_orphan(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         let _turn = self.turns.take(&sandbox.name).await?;
         // Another one may have its name by now.
-        let same = |known: &Sandbox| known.id == sandbox.id;
+        let same = |known: &Sandbox| known.id == sandbox.id && self.is_orphan(known);
         if self.world.read(|intent| intent.sandboxes().get(&sandbox.name).is_some_and(same)) {
             self.dismantle(sandbox).await?;
         }
@@ -124,7 +130,7 @@ pub(super) fn strays(intent: &Intent, me: NodeId) -> Vec<Endpoint> {
 }
 
 /// Whether a sandbox was adopted from a process that is no more. What cannot be told is no reason to remove anything.
-fn is_orphan(sandbox: &Sandbox) -> bool {
+fn has_lost_its_process(sandbox: &Sandbox) -> bool {
     sandbox.process.is_some_and(|(pid, start)| processes::is_gone(pid, start).unwrap_or(false))
 }
 
@@ -170,6 +176,7 @@ mod tests {
             adopted: true,
             process,
             netns_inode: 0,
+            unfinished: false,
             hostname: "adopted".into(),
             created: Timestamp(0),
         }
@@ -181,16 +188,19 @@ mod tests {
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let start = processes::start_time(child.id()).unwrap().unwrap();
         let sandbox = adopted(Some((child.id(), start)));
-        assert!(!is_orphan(&sandbox), "it lives");
-        assert!(is_orphan(&adopted(Some((child.id(), start + 1)))), "the pid belongs to another one by now");
+        assert!(!has_lost_its_process(&sandbox), "it lives");
+        assert!(
+            has_lost_its_process(&adopted(Some((child.id(), start + 1)))),
+            "the pid belongs to another one by now"
+        );
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert!(is_orphan(&sandbox), "it has gone");
+        assert!(has_lost_its_process(&sandbox), "it has gone");
     }
 
     #[test]
     fn a_sandbox_adopted_by_path_is_never_an_orphan() {
-        assert!(!is_orphan(&adopted(None)));
+        assert!(!has_lost_its_process(&adopted(None)));
     }
 
     #[test]

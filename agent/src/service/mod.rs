@@ -77,6 +77,8 @@ pub struct Service<K> {
     pub(crate) gossip: Gossip,
     pub(crate) loop_requests: mpsc::Sender<reconcile::Request>,
     pub(crate) settings: Settings,
+    /// When this agent started: what is unfinished from before that stays so.
+    started: Timestamp,
     /// Addresses that attaches under way on this host have chosen, so that they do not choose the same.
     choosing: Mutex<BTreeSet<(NetworkId, IpAddr)>>,
     turns: turns::Turns,
@@ -99,6 +101,7 @@ impl<K: Kernel> Service<K> {
             gossip,
             loop_requests,
             settings,
+            started: now(),
             choosing: Mutex::default(),
             turns: turns::Turns::default(),
         }

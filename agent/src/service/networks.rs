@@ -126,7 +126,9 @@ impl<K: Kernel> Service<K> {
             }
             let used: BTreeSet<Vni> = others.iter().filter_map(|other| other.vni).chain(vnis.iter().copied()).collect();
             let mut automatic = (Vni::FIRST_AUTOMATIC..=Vni::MAX).filter_map(|number| Vni::new(number).ok());
-            network.vni = wanted.vni.or_else(|| automatic.find(|vni| !used.contains(vni)));
+            let free = wanted.vni.or_else(|| automatic.find(|vni| !used.contains(vni)));
+            let none = || ServiceError::Exhausted("every VNI is taken: remove networks that nobody uses".into());
+            network.vni = Some(free.ok_or_else(none)?);
             Ok(network)
         })
     }

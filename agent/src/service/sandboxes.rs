@@ -73,7 +73,11 @@ impl<K: Kernel> Service<K> {
             Err(CommitError::Refused(_)) => return Err(exists(&sandbox.name)),
             Err(CommitError::Store(error)) => return Err(error.into()),
         };
-        match self.furnish(&sandbox, spec, revision).await {
+        let finished = match self.furnish(&sandbox, spec, revision).await {
+            Ok(created) => self.finish(created).await,
+            Err(error) => Err(error),
+        };
+        match finished {
             Ok(created) => {
                 tracing::info!(sandbox = %sandbox.name, adopted = sandbox.adopted, "sandbox created");
                 Ok(created)
@@ -85,6 +89,14 @@ impl<K: Kernel> Service<K> {
                 Err(error)
             }
         }
+    }
+
+    /// From here on it stays, whatever dies.
+    async fn finish(&self, mut created: CreatedSandbox) -> Result<CreatedSandbox, ServiceError> {
+        created.sandbox.unfinished = false;
+        let key = Key::Sandbox(created.sandbox.name.clone());
+        self.local.commit(Commit::new().present(key.clone()).put(key, created.sandbox.to_bytes())).await?;
+        Ok(created)
     }
 
     async fn draft_sandbox(
@@ -112,7 +124,8 @@ impl<K: Kernel> Service<K> {
             Some(adopt) => self.adopted_netns(adopt).await?,
         };
         let adopted = spec.adopt.is_some();
-        Ok(Sandbox { id, name, netns, adopted, process, netns_inode, hostname, created: now() })
+        let unfinished = true;
+        Ok(Sandbox { id, name, netns, adopted, process, netns_inode, hostname, unfinished, created: now() })
     }
 
     async fn refuse_foreign_netns(&self, name: &Name) -> Result<(), ServiceError> {

@@ -158,3 +158,54 @@ async fn an_agent_killed_in_the_middle_of_an_attach_leaves_all_of_it_or_nothing(
     }
     assert!(there > 0 && gone > 0, "both must have been seen: {there} there, {gone} gone");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_killed_while_it_makes_a_sandbox_leaves_it_with_all_its_networks_or_not_at_all() {
+    let mut cluster = Cluster::of(2).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    cluster.network("other", "10.8.0.0/24").await;
+    let host = cluster.nodes.remove(0).kill().await;
+    let (mut there, mut gone) = (0, 0);
+    for round in 0..24_u64 {
+        let (runtime, node) = start_apart(host.clone(), cluster.store.clone()).await;
+        let name: ovagent::model::Name = format!("s{round}").parse().unwrap();
+        let attachment = |network: &str| AttachSpec { network: network.into(), ..AttachSpec::default() };
+        let spec = ovagent::service::SandboxSpec {
+            name: name.to_string(),
+            attachments: vec![attachment("net"), attachment("other")],
+            ..Default::default()
+        };
+        let service = Arc::clone(&node.service);
+        let made = runtime.spawn(async move { service.create_sandbox(spec).await });
+        // The point at which it dies, later and later; the last rounds are let finish.
+        let patience = if round < 20 { Duration::from_micros(700 * round) } else { Duration::from_secs(20) };
+        if let Ok(made) = tokio::time::timeout(patience, made).await {
+            made.unwrap().unwrap();
+        }
+        drop(node);
+        kill(runtime).await;
+        let (runtime, node) = start_apart(host.clone(), cluster.store.clone()).await;
+        let (janitor, stop) = (Arc::clone(&node.service), tokio_util::sync::CancellationToken::new());
+        runtime.spawn(async move { janitor.tidy_sandboxes(stop).await });
+        let settled = async {
+            node.world.reached(ovagent::reconcile::world::Revisions::default()).await;
+            loop {
+                let endpoints = node.service.endpoints_of(&name).len();
+                let sandbox = node.world.read(|intent| intent.sandboxes().get(&name).cloned());
+                match sandbox {
+                    Some(sandbox) if !sandbox.unfinished && endpoints == 2 => return true,
+                    None if endpoints == 0 => return false,
+                    Some(_) | None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(20), settled).await.expect("half a sandbox stays") {
+            true => there += 1,
+            false => gone += 1,
+        }
+        check_store(&cluster.store).await;
+        drop(node);
+        kill(runtime).await;
+    }
+    assert!(there > 0 && gone > 0, "both must have been seen: {there} there, {gone} gone");
+}
