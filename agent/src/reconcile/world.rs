@@ -103,7 +103,13 @@ impl World {
         let mut intent = self.intent.write().unwrap_or_else(PoisonError::into_inner);
         let was_loaded = intent.loaded();
         let before = sandbox_ids(&intent, named);
-        let changed = change(&mut intent);
+        let mut changed = change(&mut intent);
+        // That a sandbox has been finished changes nothing in the kernel, and nothing for those who listen.
+        changed.retain(|change| {
+            let Touched::Sandbox(name) = &change.touched else { return true };
+            let now = intent.sandboxes().get(name).map(|sandbox| sandbox.id);
+            now.is_none() || now.as_ref() != before.get(name)
+        });
         let mut dirty = lock(&self.dirty);
         for change in &changed {
             dirty.mark(change, &intent, self.me);
