@@ -8,6 +8,7 @@ pub mod feed;
 mod network;
 mod patrol;
 mod retry;
+mod surroundings;
 mod units;
 pub mod world;
 

@@ -10,6 +10,7 @@ mod draft;
 mod error;
 mod files;
 mod janitor;
+mod network_spec;
 mod networks;
 mod nodes;
 mod sandboxes;
@@ -28,7 +29,8 @@ use tokio::sync::mpsc;
 
 pub use attach::{AttachSpec, Attached};
 pub use error::ServiceError;
-pub use networks::{NetworkSpec, NetworkUsage};
+pub use network_spec::NetworkSpec;
+pub use networks::NetworkUsage;
 pub use nodes::NodeState;
 pub use sandboxes::{Adopt, CreatedSandbox, SandboxSpec};
 
