@@ -1,9 +1,6 @@
 //! `events`: what changes, as it changes. A listener that is too slow is told so and cut off.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use ovnet_proto::v1;
 use tokio::sync::{broadcast::error::RecvError, mpsc};
@@ -66,9 +63,8 @@ fn event(world: &World, change: &Changed) -> Option<v1::Event> {
         Action::Alive => "alive",
         Action::Expired => "expired",
     };
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Some(v1::Event {
-        time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        time_ms: crate::service::now().0,
         r#type: noun.to_owned(),
         action: action.to_owned(),
         id,

@@ -22,7 +22,7 @@ use crate::{
     gossip::{self, Gossip, GossipConfig},
     intent::Source,
     kernel::{self, Kernel, LinuxKernel, Seen, port},
-    model::{Node, Timestamp},
+    model::Node,
     plan::ownership::Unit,
     reconcile::{
         Reconciler, Settings, chain,
@@ -62,7 +62,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
             .find(|link| link.addresses.iter().any(|own| own.addr() == vtep))
             .map_or(1500, |link| link.mtu),
         vxlan_port: config.vxlan_port,
-        created: now(),
+        created: service::now(),
     };
     note_netns_dir(&config)?;
     let stores = stores::open(&config).await?;
@@ -112,7 +112,7 @@ fn start_gossip(tasks: &mut Tasks, socket: UdpSocket, node: &Node) -> Gossip {
         advertise: node.gossip,
         vtep: node.vtep,
         version: node.version.clone(),
-        generation: now().0,
+        generation: service::now().0,
         seed: rand::random(),
     };
     let (gossip, pump) = gossip::new(socket, config, tasks.stop.clone());
@@ -320,9 +320,4 @@ fn announce(tasks: &mut Tasks, world: Arc<World>, name: String, vtep: std::net::
         // The manager may be gone by now.
         drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     });
-}
-
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

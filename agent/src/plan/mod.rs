@@ -18,5 +18,5 @@ mod tests;
 
 pub use host::{Features, HostInput, host};
 pub use leg::{Leg, outer_name};
-pub use overlay::{LocalEndpoint, OverlayInput, Station, netns_of, overlay, port_of, station_rows};
+pub use overlay::{LocalEndpoint, OverlayInput, Station, netns_of, overlay, port_of};
 pub use steps::plan;

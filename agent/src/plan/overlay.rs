@@ -82,9 +82,8 @@ pub fn port_of(endpoint: EndpointId) -> IfName {
     format!("ep{}", endpoint.short()).parse().unwrap_or(BRIDGE)
 }
 
-/// The rows of one remote station alone, as a piece of the network's state.
-pub fn station_rows(network: &Network, link: &mut Link, station: &Station) {
-    debug_assert!(network.vni.is_some(), "an overlay has a VNI");
+/// The rows of one remote station.
+fn station_rows(link: &mut Link, station: &Station) {
     link.tunnels.insert(station.mac, station.vtep);
     link.stations.insert(station.mac);
     for address in &station.addresses {
@@ -153,7 +152,7 @@ fn tunnel(input: &OverlayInput<'_>, unit: Unit) -> Link {
     let mut link = Link::new(LinkKind::Vxlan(input.vxlan), Mark::new(unit, "vxlan0"), mac, input.mtu);
     link.port = Some(port());
     for station in &input.remote {
-        station_rows(input.network, &mut link, station);
+        station_rows(&mut link, station);
     }
     link.floods.extend(&input.floods);
     link

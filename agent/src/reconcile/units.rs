@@ -118,13 +118,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// Plan changed rows against what was programmed for them.
     pub(super) async fn network_rows(&mut self, id: NetworkId, rows: BTreeSet<Row>) -> Failures {
-        let Some(programmed) = self.programmed.get(&id) else {
+        if !self.programmed.contains_key(&id) {
             let here = self
                 .world
                 .read(|intent| intent.network(id).is_some_and(|view| super::is_here(view, self.world.me)));
             return if here { self.full(Unit::Network(id)).await } else { Vec::new() };
-        };
-        let rows = self.world.read(|intent| network::spell_out(intent, id, rows, programmed));
+        }
+        let rows = self.world.read(|intent| network::spell_out(intent, id, rows));
         let env = match self.env(id, Some(&rows)).await {
             Ok(env) => env,
             Err(error) => return vec![(None, error)],
