@@ -103,6 +103,7 @@ impl Attachment {
             ip6: self.ip6.map(|ip| ip.to_string()).unwrap_or_default(),
             mac_address: self.mac.as_ref().map(|mac| mac.0.clone()).unwrap_or_default(),
             aliases: self.aliases.clone(),
+            ..pb::Attachment::default()
         }
     }
 }
@@ -137,6 +138,7 @@ mod tests {
             ip6: "fd00::5".into(),
             mac_address: "02:42:0a:00:00:05".into(),
             aliases: vec!["a".into(), "b".into()],
+            ..pb::Attachment::default()
         };
         assert_eq!(text.parse::<Attachment>().unwrap().message(), expected);
         assert_eq!("net1".parse::<Attachment>().unwrap().message().network, "net1");

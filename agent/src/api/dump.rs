@@ -48,7 +48,7 @@ fn json(key: &str, value: &[u8]) -> String {
     fn message<M: Message + Default + serde::Serialize>(value: &[u8]) -> Option<String> {
         serde_json::to_string(&M::decode(value).ok()?).ok()
     }
-    let record = match key.parse::<Key>() {
+    let record = match key.parse::<Key>().as_ref().map(Key::bare) {
         Ok(Key::Network(_)) => message::<v1::Network>(value),
         Ok(Key::Endpoint(..)) => message::<v1::Endpoint>(value),
         Ok(Key::Member(..)) => message::<v1::Member>(value),
@@ -61,6 +61,7 @@ fn json(key: &str, value: &[u8]) -> String {
             | Key::EndpointName(..)
             | Key::Alive(_)
             | Key::Pool(_)
+            | Key::Here(_)
             | Key::Leg(_)
             | Key::Sysctl(_),
         )

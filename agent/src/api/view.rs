@@ -49,6 +49,7 @@ pub(super) async fn network<K: Kernel>(
             here,
             host_routes,
             host_route_note,
+            interface: String::new(),
         })
     })
 }

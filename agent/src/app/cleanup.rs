@@ -63,7 +63,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
 
 async fn remove(kernel: &LinuxKernel, unit: Unit) -> Result<usize> {
     let mut look = Look::default();
-    let all = LookAt { links: None, sysctls: BTreeSet::new(), table: true };
+    let all = LookAt { links: None, sysctls: BTreeSet::new(), table: true, openings: true };
     match unit {
         Unit::Host => {
             look.netns.insert(Netns::Host, LookAt { links: Some(BTreeSet::new()), ..all });
@@ -163,6 +163,7 @@ fn belongs(key: &Key, value: &[u8], id: NodeId, endpoints: &[Endpoint]) -> bool 
         | Key::Node(_)
         | Key::Alive(_)
         | Key::Pool(_)
+        | Key::Here(_)
         | Key::Sandbox(_)
         | Key::Leg(_)
         | Key::Sysctl(_) => false,

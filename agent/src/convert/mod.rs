@@ -13,24 +13,26 @@ mod record;
 mod sandbox;
 mod subnet;
 
+pub use endpoint::port_number;
 pub use limits::{
     MAX_ADDRESSES, MAX_ALIASES, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_RECORD, check_labels,
 };
 pub use nearest::nearest;
 pub use options::{Options, parse_options};
 pub use record::{Record, decode, encode};
+pub use sandbox::HOST_GATEWAY;
 
 use crate::model::Invalid;
 
-/// Parses each of `texts`, of which there may be `most`; `what` names the noun of a list that is too long.
-fn each<T>(
+/// Parses each of `items`, of which there may be `most`; `what` names the noun of a list that is too long.
+fn each<I, T>(
     what: &'static str,
-    texts: &[String],
+    items: &[I],
     most: usize,
-    parse: impl Fn(&str) -> Result<T, Invalid>,
+    parse: impl Fn(&I) -> Result<T, Invalid>,
 ) -> Result<Vec<T>, Invalid> {
-    limits::count(what, texts.len(), most)?;
-    texts.iter().map(|text| parse(text)).collect()
+    limits::count(what, items.len(), most)?;
+    items.iter().map(parse).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Networks. MTU and multicast do not stand in the message: they follow from the options.
+//! Networks. MTU and the driver's settings do not stand in the message: they follow from the options.
 
 use ovnet_proto::v1;
 
@@ -13,7 +13,7 @@ impl From<&Network> for v1::Network {
         Self {
             id: network.id.to_string(),
             name: network.name.to_string(),
-            driver: network.driver.to_string(),
+            driver: network.driver().to_string(),
             scope: network.scope.to_string(),
             vni: network.vni.map(Vni::get).unwrap_or_default(),
             subnets: network.subnets.iter().map(Into::into).collect(),
@@ -31,11 +31,10 @@ impl TryFrom<v1::Network> for Network {
 
     fn try_from(wire: v1::Network) -> Result<Self, Invalid> {
         check_labels(&wire.labels)?;
-        let options = parse_options(&wire.options)?;
+        let options = parse_options(wire.driver.parse()?, &wire.options)?;
         let network = Self {
             id: wire.id.parse()?,
             name: Name::parse("network name", &wire.name)?,
-            driver: wire.driver.parse()?,
             scope: wire.scope.parse()?,
             vni: if wire.vni == 0 { None } else { Some(Vni::new(wire.vni)?) },
             subnets: subnets(wire.subnets)?,
@@ -43,7 +42,8 @@ impl TryFrom<v1::Network> for Network {
             labels: wire.labels,
             options: wire.options,
             mtu: options.mtu,
-            multicast: options.multicast,
+            interface_prefix: options.interface_prefix.clone(),
+            settings: options.settings.clone(),
             created: Timestamp(wire.created_ms),
         };
         if network.has_ipv6() {

@@ -12,7 +12,7 @@ impl From<&Subnet> for v1::Subnet {
     fn from(subnet: &Subnet) -> Self {
         Self {
             prefix: subnet.prefix.to_string(),
-            gateway: subnet.gateway.to_string(),
+            gateway: subnet.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
             ip_range: subnet.ip_range.as_ref().map(ToString::to_string).unwrap_or_default(),
             aux_addresses: subnet.aux_addresses.iter().map(|(k, v)| (k.clone(), v.to_string())).collect(),
         }
@@ -47,7 +47,10 @@ impl TryFrom<v1::Subnet> for Subnet {
                 Ok((name, inside("auxiliary address", address("auxiliary address", &text)?)?))
             })
             .collect::<Result<_, Invalid>>()?;
-        let gateway = inside("gateway", address("gateway", &wire.gateway)?)?;
+        let gateway = match wire.gateway.as_str() {
+            "" => None,
+            text => Some(inside("gateway", address("gateway", text)?)?),
+        };
         Ok(Self { prefix, gateway, ip_range, aux_addresses })
     }
 }

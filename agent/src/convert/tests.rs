@@ -9,7 +9,8 @@ use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
 use crate::model::{
-    AddressOwner, Driver, Endpoint, EndpointId, Mac, Member, Name, Network, NetworkId, Node, NodeId, Sandbox,
+    AddressOwner, DnsChoice, DriverSettings, Endpoint, EndpointId, EndpointLink, ExtraHost, HostAddress, Mac,
+    Member, Name, Network, NetworkId, Node, NodeId, OverlaySettings, Protocol, PublishedPort, Sandbox,
     SandboxId, Scope, Subnet, Timestamp, Vni,
 };
 
@@ -53,7 +54,7 @@ fn subnet(n: u8) -> impl Strategy<Value = Subnet> {
     (any::<u16>(), any::<bool>(), vec((name(), any::<u16>()), 0..4)).prop_map(
         move |(gateway, ranged, aux)| Subnet {
             prefix,
-            gateway: inside(gateway),
+            gateway: (gateway % 4 != 0).then(|| inside(gateway)),
             ip_range: ranged.then(|| range.parse().unwrap()),
             aux_addresses: aux.into_iter().map(|(name, host)| (name.to_string(), inside(host))).collect(),
         },
@@ -77,7 +78,10 @@ fn network() -> impl Strategy<Value = Network> {
             Network {
                 id,
                 name,
-                driver: Driver::Overlay,
+                settings: DriverSettings::Overlay(OverlaySettings {
+                    multicast,
+                    ..OverlaySettings::default()
+                }),
                 scope: if local { Scope::Local } else { Scope::Global },
                 vni: vni.map(|number| Vni::new(number).unwrap()),
                 subnets,
@@ -89,31 +93,49 @@ fn network() -> impl Strategy<Value = Network> {
                     .chain(multicast.then(|| ("multicast".to_owned(), "true".to_owned())))
                     .collect(),
                 mtu,
-                multicast,
+                interface_prefix: None,
                 created: Timestamp(created),
             }
         })
+}
+
+fn port() -> impl Strategy<Value = PublishedPort> {
+    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)];
+    (protocol, option::of(any::<IpAddr>()), 1..=u16::MAX, 1..=u16::MAX)
+        .prop_map(|(protocol, host, host_port, port)| PublishedPort { protocol, host, host_port, port })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     (
         (any::<[u8; 32]>(), name(), network_id(), name(), node_id()),
         (mac(), vec(address(), 0..4), vec(name(), 0..4), "[a-z]{1,15}", any::<u64>()),
+        (vec(port(), 0..4), vec(any::<IpAddr>(), 0..3), Endpoint::GATEWAY_PRIORITIES, vec(name(), 0..3)),
     )
-        .prop_map(|((id, name, network, sandbox, node), (mac, addresses, aliases, ifname, created))| {
-            Endpoint {
-                id: EndpointId::from_bytes(id),
-                name,
-                network,
-                sandbox,
-                node,
-                mac,
-                addresses,
-                aliases,
-                ifname: ifname.parse().unwrap(),
-                created: Timestamp(created),
-            }
-        })
+        .prop_map(
+            |((id, name, network, sandbox, node), (mac, addresses, aliases, ifname, created), rest)| {
+                let (ports, link_local, gateway_priority, links) = rest;
+                Endpoint {
+                    id: EndpointId::from_bytes(id),
+                    name,
+                    network,
+                    sandbox,
+                    node,
+                    mac,
+                    addresses,
+                    aliases,
+                    ifname: ifname.parse().unwrap(),
+                    created: Timestamp(created),
+                    ports,
+                    sysctls: links.iter().map(|link| (link.to_string(), "1".to_owned())).collect(),
+                    link_local,
+                    gateway_priority,
+                    links: links
+                        .into_iter()
+                        .map(|link| EndpointLink { alias: link.clone(), endpoint: link })
+                        .collect(),
+                }
+            },
+        )
 }
 
 fn node() -> impl Strategy<Value = Node> {
@@ -146,17 +168,35 @@ fn sandbox() -> impl Strategy<Value = Sandbox> {
     (
         (any::<[u8; 32]>(), name(), "/[a-z/]{1,40}", any::<bool>()),
         (option::of((1..u32::MAX, any::<u64>())), any::<u64>(), "[a-z]{0,20}", any::<u64>()),
+        ("[a-z.]{0,20}", vec(any::<IpAddr>(), 0..3), option::of(name())),
     )
-        .prop_map(|((id, name, netns, adopted), (process, netns_inode, hostname, created))| Sandbox {
-            id: SandboxId::from_bytes(id),
-            name,
-            netns: netns.into(),
-            adopted,
-            process,
-            netns_inode,
-            unfinished: netns_inode % 2 == 1,
-            hostname,
-            created: Timestamp(created),
+        .prop_map(|((id, name, netns, adopted), (process, netns_inode, hostname, created), rest)| {
+            let (domain, servers, shares) = rest;
+            Sandbox {
+                id: SandboxId::from_bytes(id),
+                name,
+                netns: netns.into(),
+                adopted,
+                process,
+                netns_inode,
+                unfinished: netns_inode % 2 == 1,
+                hostname,
+                created: Timestamp(created),
+                domain: domain.clone(),
+                dns: DnsChoice {
+                    servers: servers.clone(),
+                    search: vec![domain],
+                    options: vec!["ndots:2".into()],
+                },
+                hosts: servers
+                    .into_iter()
+                    .map(HostAddress::Ip)
+                    .chain([HostAddress::Gateway])
+                    .map(|address| ExtraHost { name: "extra".into(), address })
+                    .collect(),
+                shares,
+                left: netns_inode % 3 == 1,
+            }
         })
 }
 
@@ -221,7 +261,9 @@ fn mtu_and_multicast_follow_from_the_options() {
     wire.options =
         [("mtu".to_owned(), "1400".to_owned()), ("multicast".to_owned(), "true".to_owned())].into();
     let network: Network = decode::<v1::Network, Network>(&encode(&wire)).unwrap();
-    assert_eq!((network.mtu, network.multicast), (Some(1400), true));
+    assert_eq!(network.mtu, Some(1400));
+    let settings = OverlaySettings { multicast: true, ..OverlaySettings::default() };
+    assert_eq!(network.settings, DriverSettings::Overlay(settings));
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Intent {
     /// Take in what changed at `revision`; what was a real change comes back.
     pub fn apply(&mut self, source: Source, revision: i64, facts: Vec<Fact>) -> Vec<Changed> {
         self.advance(source, revision);
-        facts.into_iter().filter_map(|fact| self.take(fact)).collect()
+        facts.into_iter().filter_map(|fact| self.take(source, fact)).collect()
     }
 
     /// Take in a whole snapshot: what it does not have is gone, but for `unreadable` records, which stay as they were.
@@ -104,7 +104,7 @@ impl Intent {
             Source::Global => self.global_revision = Some(revision),
             Source::Local => self.local_revision = Some(revision),
         }
-        gone.into_iter().chain(facts).filter_map(|fact| self.take(fact)).collect()
+        gone.into_iter().chain(facts).filter_map(|fact| self.take(source, fact)).collect()
     }
 
     fn advance(&mut self, source: Source, revision: i64) {
@@ -121,27 +121,29 @@ impl Intent {
             Source::Global => Box::new(
                 self.networks
                     .iter()
+                    .filter(|(_, view)| view.source() == Source::Global)
                     .flat_map(|(id, view)| view.known(*id))
                     .chain(self.nodes.keys().map(|id| Fact::Node(*id, None)))
                     .chain(self.alive.iter().map(|id| Fact::Alive(*id, false))),
             ),
             Source::Local => Box::new(
-                self.sandboxes
-                    .keys()
-                    .map(|name| Fact::Sandbox(name.clone(), None))
+                self.networks
+                    .iter()
+                    .filter(|(_, view)| view.source() == Source::Local)
+                    .flat_map(|(id, view)| view.known(*id))
+                    .chain(self.sandboxes.keys().map(|name| Fact::Sandbox(name.clone(), None)))
                     .chain(self.legs.keys().map(|id| Fact::Leg(*id, None))),
             ),
         }
     }
-
-    fn take(&mut self, fact: Fact) -> Option<Changed> {
+    fn take(&mut self, source: Source, fact: Fact) -> Option<Changed> {
         match fact {
-            Fact::Network(id, network) => self.in_network(id, |view| view.set_network(id, network)),
+            Fact::Network(id, network) => self.in_network((source, id), |view| view.set_network(id, network)),
             Fact::Endpoint(network, id, endpoint) => {
-                self.in_network(network, |view| view.set_endpoint(network, id, endpoint))
+                self.in_network((source, network), |view| view.set_endpoint(network, id, endpoint))
             }
             Fact::Member(network, node, member) => {
-                self.in_network(network, |view| view.set_member(network, node, member))
+                self.in_network((source, network), |view| view.set_member(network, node, member))
             }
             Fact::Node(id, node) => {
                 let name = |node: &Node| node.name.to_string();
@@ -165,10 +167,10 @@ impl Intent {
 
     fn in_network(
         &mut self,
-        id: NetworkId,
+        (source, id): (Source, NetworkId),
         change: impl FnOnce(&mut NetworkView) -> Option<Changed>,
     ) -> Option<Changed> {
-        let view = self.networks.entry(id).or_default();
+        let view = self.networks.entry(id).or_insert_with(|| NetworkView::new(source));
         let changed = change(view);
         if view.is_empty() {
             self.networks.remove(&id);

@@ -6,14 +6,15 @@ use std::{
 };
 
 use super::{
-    Changed, Fact, Touched,
+    Changed, Fact, Source, Touched,
     fact::{self},
 };
 use crate::model::{Endpoint, EndpointId, Mac, Member, Network, NetworkId, NodeId};
 
 /// A network as far as it is known: its record may come after, or go before, what belongs to it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NetworkView {
+    source: Source,
     network: Option<Network>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
     members: BTreeMap<NodeId, Member>,
@@ -24,6 +25,22 @@ pub struct NetworkView {
 }
 
 impl NetworkView {
+    pub(super) const fn new(source: Source) -> Self {
+        Self {
+            source,
+            network: None,
+            endpoints: BTreeMap::new(),
+            members: BTreeMap::new(),
+            by_node: BTreeMap::new(),
+            used: BTreeSet::new(),
+        }
+    }
+
+    /// The store that it is in: this node's own, if it is a network of this host alone.
+    pub const fn source(&self) -> Source {
+        self.source
+    }
+
     /// Its own record.
     pub fn network(&self) -> Option<&Network> {
         self.network.as_ref()

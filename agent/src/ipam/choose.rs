@@ -72,7 +72,7 @@ pub fn check_chosen(subnets: &[Subnet], address: IpAddr) -> Result<&Subnet, Inva
         return wrong(format!("it lies in none of the network's subnets ({})", all.join(", ")));
     };
     refuse_special(WHAT, &address.to_string(), subnet.prefix, address)?;
-    if address == subnet.gateway {
+    if Some(address) == subnet.gateway {
         return wrong(format!("it is the gateway of {}", subnet.prefix));
     }
     if let Some((name, _)) = subnet.aux_addresses.iter().find(|(_, taken)| **taken == address) {
@@ -99,7 +99,7 @@ fn range(subnet: &Subnet) -> Option<Span> {
 }
 
 fn reserved(subnet: &Subnet) -> BTreeSet<IpAddr> {
-    subnet.aux_addresses.values().copied().chain([subnet.gateway]).collect()
+    subnet.aux_addresses.values().copied().chain(subnet.gateway).collect()
 }
 
 /// 128 bits of a seed: two steps of SplitMix64 (Steele, Lea and Flood 2014).

@@ -73,7 +73,7 @@ pub fn parse_subnets(request: &SubnetRequest) -> Result<Vec<Subnet>, Invalid> {
 
 /// The subnet of an automatic `prefix`: its first address is the gateway. None: the prefix has no room.
 pub fn automatic(prefix: IpNet) -> Option<Subnet> {
-    let gateway = Span::usable(prefix)?.first_address();
+    let gateway = Some(Span::usable(prefix)?.first_address());
     Some(Subnet { prefix, gateway, ip_range: None, aux_addresses: BTreeMap::new() })
 }
 
@@ -94,8 +94,12 @@ impl Draft {
             let reason = format!("it is the gateway of {}; choose another with --gateway", self.prefix);
             return Err(Invalid::new("auxiliary address", format!("{name}={address}"), reason));
         }
-        let subnet =
-            Subnet { prefix: self.prefix, gateway, ip_range: self.ip_range, aux_addresses: self.aux };
+        let subnet = Subnet {
+            prefix: self.prefix,
+            gateway: Some(gateway),
+            ip_range: self.ip_range,
+            aux_addresses: self.aux,
+        };
         if !has_room(&subnet, usable) {
             let what = if subnet.ip_range.is_some() { "address range" } else { "subnet" };
             let input = subnet.ip_range.unwrap_or(subnet.prefix).to_string();
@@ -113,7 +117,7 @@ impl Draft {
 fn has_room(subnet: &Subnet, usable: Span) -> bool {
     let range = subnet.ip_range.map_or(Some(usable), |range| usable.intersection(Span::of(range)));
     range.is_some_and(|range| {
-        let reserved = subnet.aux_addresses.values().chain([&subnet.gateway]);
+        let reserved = subnet.aux_addresses.values().chain(&subnet.gateway);
         let inside = reserved.filter(|address| range.contains(**address)).count();
         u128::try_from(inside).is_ok_and(|inside| range.count() > inside)
     })

@@ -127,8 +127,8 @@ proptest! {
 #[test]
 fn a_subnet_has_its_first_address_as_gateway_unless_told() {
     let subnets = parse_subnets(&request(&["10.0.0.0/24", "fd00::/64"])).unwrap();
-    assert_eq!(subnets[0].gateway, ip("10.0.0.1"));
-    assert_eq!(subnets[1].gateway, ip("fd00::1"));
+    assert_eq!(subnets[0].gateway, Some(ip("10.0.0.1")));
+    assert_eq!(subnets[1].gateway, Some(ip("fd00::1")));
     assert_eq!(automatic(net("10.0.0.0/24")).as_ref(), subnets.first());
     assert_eq!(parse_subnets(&SubnetRequest::default()), Ok(Vec::new()));
 }
@@ -142,9 +142,12 @@ fn gateways_ranges_and_auxiliary_addresses_find_their_subnets() {
         aux: [("printer".to_owned(), "10.0.0.9".to_owned())].into(),
     };
     let subnets = parse_subnets(&request).unwrap();
-    assert_eq!((subnets[0].gateway, subnets[1].gateway), (ip("10.0.0.1"), ip("fd00::ff")));
+    assert_eq!((subnets[0].gateway, subnets[1].gateway), (Some(ip("10.0.0.1")), Some(ip("fd00::ff"))));
     assert_eq!(subnets[0].aux_addresses, BTreeMap::from([("printer".to_owned(), ip("10.0.0.9"))]));
-    assert_eq!((subnets[2].gateway, subnets[2].ip_range), (ip("10.0.1.254"), Some(net("10.0.1.128/25"))));
+    assert_eq!(
+        (subnets[2].gateway, subnets[2].ip_range),
+        (Some(ip("10.0.1.254")), Some(net("10.0.1.128/25")))
+    );
 }
 
 #[test]
@@ -223,7 +226,7 @@ fn small() -> impl Strategy<Value = Subnet> {
                 // Not to be asked for, but the end of the space is where sums overflow.
                 return Some(Subnet {
                     prefix,
-                    gateway: *gateway.get(&hosts),
+                    gateway: Some(*gateway.get(&hosts)),
                     ip_range: None,
                     aux_addresses: BTreeMap::new(),
                 });
@@ -268,7 +271,7 @@ proptest! {
         let used: BTreeSet<IpAddr> = picks.iter().map(|index| *index.get(&hosts)).chain([ip("192.0.2.1")]).collect();
         let usage = usage(&subnet, &used);
         let mut taken = used.clone();
-        taken.insert(subnet.gateway);
+        taken.extend(subnet.gateway);
         taken.extend(subnet.aux_addresses.values());
         prop_assert_eq!(usage.total, hosts.len() as u128);
         prop_assert_eq!(usage.used, (taken.len() - 1) as u128);

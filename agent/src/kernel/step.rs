@@ -78,13 +78,18 @@ pub(super) fn link(op: &Op) -> Option<&LinkRef> {
         | Op::AddVeth(..)
         | Op::SetSysctl(..)
         | Op::SetTable(..)
-        | Op::RemoveTable(_) => None,
+        | Op::RemoveTable(_)
+        | Op::SetOpenings(..) => None,
     }
 }
 
 /// The namespace that the step changes as a whole.
 fn netns(op: &Op) -> Option<&Netns> {
-    if let Op::SetSysctl(netns, ..) | Op::SetTable(netns, _) | Op::RemoveTable(netns) = op {
+    if let Op::SetSysctl(netns, ..)
+    | Op::SetTable(netns, _)
+    | Op::RemoveTable(netns)
+    | Op::SetOpenings(netns, ..) = op
+    {
         Some(netns)
     } else {
         None
@@ -121,6 +126,7 @@ pub(super) fn words(op: &Op) -> (&'static str, String) {
         Op::SetSysctl(netns, key, value) => ("set sysctl", format!("{key}={value} in {netns}")),
         Op::SetTable(netns, _) => ("set nftables table", netns.to_string()),
         Op::RemoveTable(netns) => ("remove nftables table", netns.to_string()),
+        Op::SetOpenings(netns, ..) => ("set rules in the FORWARD chain", netns.to_string()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything from outside becomes one of these types at the edge, or an [`Invalid`] that quotes it. No tokio, no
 //! netlink, no protobuf here: `convert` is where these meet the wire.
 
+mod driver;
 mod endpoint;
 mod id;
 mod invalid;
@@ -10,20 +11,26 @@ mod mac;
 mod name;
 mod network;
 mod node;
+mod port;
 mod sandbox;
 mod subnet;
 #[cfg(test)]
 pub(crate) mod testing;
 mod vni;
 
-pub use endpoint::Endpoint;
+pub use driver::{
+    BridgeSettings, Driver, DriverSettings, IpvlanFlag, IpvlanMode, MacvlanMode, OverlaySettings, Parent,
+    Publish,
+};
+pub use endpoint::{Endpoint, EndpointLink};
 pub use id::{EndpointId, NetworkId, NodeId, SandboxId};
 pub use invalid::Invalid;
 pub use mac::Mac;
 pub use name::{IfName, Name};
-pub use network::{Driver, Network, Scope};
+pub use network::{Network, Scope};
 pub use node::{AddressOwner, Member, Node};
-pub use sandbox::Sandbox;
+pub use port::{Protocol, PublishedPort};
+pub use sandbox::{DnsChoice, ExtraHost, HostAddress, Sandbox};
 pub use subnet::Subnet;
 pub use vni::Vni;
 

@@ -2,32 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use super::{Invalid, Name, NetworkId, Subnet, Timestamp, Vni};
-
-/// How a network is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Driver {
-    /// VXLAN between the hosts.
-    Overlay,
-}
-
-impl fmt::Display for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Overlay => "overlay",
-        })
-    }
-}
-
-impl FromStr for Driver {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        match text {
-            "overlay" => Ok(Self::Overlay),
-            _ => Err(Invalid::new("driver", text, "this agent has: overlay")),
-        }
-    }
-}
+use super::{Driver, DriverSettings, Invalid, Name, NetworkId, Subnet, Timestamp, Vni};
 
 /// Who knows a network: this host, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +41,7 @@ pub struct Network {
     /// Its name, unique in its scope.
     pub name: Name,
     /// How it is built.
-    pub driver: Driver,
+    pub settings: DriverSettings,
     /// Who knows it.
     pub scope: Scope,
     /// Its VXLAN identifier, unique in the cluster.
@@ -81,8 +56,8 @@ pub struct Network {
     pub options: BTreeMap<String, String>,
     /// MTU of the endpoints in bytes, if it was chosen.
     pub mtu: Option<u32>,
-    /// Broadcast and multicast are replicated to every host.
-    pub multicast: bool,
+    /// What the names of its interfaces in sandboxes begin with, if it was chosen; "eth" otherwise.
+    pub interface_prefix: Option<String>,
     /// When it was made.
     pub created: Timestamp,
 }
@@ -90,6 +65,11 @@ pub struct Network {
 impl Network {
     /// Most subnets.
     pub const MAX_SUBNETS: usize = 16;
+
+    /// Its driver.
+    pub const fn driver(&self) -> Driver {
+        self.settings.driver()
+    }
 
     /// Whether it has an IPv6 subnet.
     pub fn has_ipv6(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Sandboxes: network namespaces that have endpoints.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use super::{Name, SandboxId, Timestamp};
 
@@ -26,4 +26,53 @@ pub struct Sandbox {
     pub unfinished: bool,
     /// When it was made.
     pub created: Timestamp,
+    /// The domain of its hostname; may be empty.
+    pub domain: String,
+    /// What was chosen of its resolver.
+    pub dns: DnsChoice,
+    /// Further lines of its /etc/hosts.
+    pub hosts: Vec<ExtraHost>,
+    /// The sandbox whose namespace it shares: it has no endpoints of its own then.
+    pub shares: Option<Name>,
+    /// It was removed, but stays, with its endpoints, until those that share its namespace are gone too.
+    pub left: bool,
+}
+
+/// What was chosen of a sandbox's resolver; what is empty is as on the host (resolv.conf(5)).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsChoice {
+    /// Name servers.
+    pub servers: Vec<IpAddr>,
+    /// Domains to search; "." alone: none.
+    pub search: Vec<String>,
+    /// Options, such as "ndots:2".
+    pub options: Vec<String>,
+}
+
+impl DnsChoice {
+    /// Most of each.
+    pub const MAX: usize = 16;
+}
+
+/// A line of a sandbox's /etc/hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraHost {
+    /// The name.
+    pub name: String,
+    /// What it stands for.
+    pub address: HostAddress,
+}
+
+impl ExtraHost {
+    /// Most of them in a sandbox.
+    pub const MAX: usize = 256;
+}
+
+/// What a line of /etc/hosts stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostAddress {
+    /// This address.
+    Ip(IpAddr),
+    /// Where the sandbox reaches its host ("host-gateway").
+    Gateway,
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Driver, Endpoint, EndpointId, IfName, Mac, Member, Network, NetworkId, NodeId, Scope, Subnet, Timestamp,
-    Vni,
+    DriverSettings, Endpoint, EndpointId, IfName, Mac, Member, Network, NetworkId, NodeId, OverlaySettings,
+    Scope, Subnet, Timestamp, Vni,
 };
 
 /// The node that tests take for this one.
@@ -17,12 +17,12 @@ pub(crate) fn network() -> Network {
     Network {
         id: NetworkId::from_bytes([0xab; 32]),
         name: "ov_net1".parse().unwrap(),
-        driver: Driver::Overlay,
+        settings: DriverSettings::Overlay(OverlaySettings::default()),
         scope: Scope::Global,
         vni: Some(Vni::new(256).unwrap()),
         subnets: vec![Subnet {
             prefix: "10.0.0.0/24".parse().unwrap(),
-            gateway: "10.0.0.1".parse().unwrap(),
+            gateway: Some("10.0.0.1".parse().unwrap()),
             ip_range: None,
             aux_addresses: BTreeMap::new(),
         }],
@@ -30,7 +30,7 @@ pub(crate) fn network() -> Network {
         labels: BTreeMap::new(),
         options: BTreeMap::new(),
         mtu: None,
-        multicast: false,
+        interface_prefix: None,
         created: Timestamp(1_000),
     }
 }
@@ -49,6 +49,11 @@ pub(crate) fn endpoint(number: u8, node: NodeId) -> Endpoint {
         aliases: vec![],
         ifname: IfName::literal("eth0"),
         created: Timestamp(2_000),
+        ports: vec![],
+        sysctls: BTreeMap::new(),
+        link_local: vec![],
+        gateway_priority: 0,
+        links: vec![],
     }
 }
 

@@ -4,19 +4,25 @@
 //! what is wanted of the kernel, [`plan()`] how to get there. The `kernel` room looks and applies; `reconcile` brings
 //! the two together.
 
+mod bridge;
 mod host;
 mod leg;
 mod link;
 pub mod op;
 mod overlay;
 pub mod ownership;
+mod p2p;
+mod parent;
 pub mod ruleset;
 pub mod state;
 mod steps;
 #[cfg(test)]
 mod tests;
 
-pub use host::{Features, HostInput, host};
+pub use bridge::{BridgeInput, DEFAULT_NETWORK, bridge, bridge_name};
+pub use host::{Features, Forward, HostInput, HostNetwork, HostSide, host};
 pub use leg::{Leg, outer_name};
 pub use overlay::{LocalEndpoint, OverlayInput, Station, netns_of, overlay, port_of};
+pub use p2p::{P2pInput, p2p};
+pub use parent::{ParentInput, parent};
 pub use steps::plan;

@@ -1,12 +1,12 @@
 //! The steps that bring a kernel from what was seen to what is wanted, in the order of the plan.
 
-use std::{fmt, net::IpAddr};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use ipnet::IpNet;
 
 use super::{
     ownership::Mark,
-    ruleset::Table,
+    ruleset::{Family, LinkMatch, Table},
     state::{LinkKind, Netns, Port, Route},
 };
 use crate::model::{IfName, Mac};
@@ -47,7 +47,7 @@ pub enum Op {
     AddNetns(Netns, Mark),
     /// Remove a named namespace that we made, with all that is in it.
     RemoveNetns(Netns),
-    /// Make a bridge or a vxlan device.
+    /// Make a link that has no other end.
     AddLink(NewLink, LinkKind),
     /// Make a veth pair, both ends at once.
     AddVeth(NewLink, NewLink),
@@ -91,6 +91,8 @@ pub enum Op {
     SetTable(Netns, Table),
     /// Remove our nftables table.
     RemoveTable(Netns),
+    /// Have exactly these rules of ours at the end of the FORWARD chain of iptables' `filter` table of a family.
+    SetOpenings(Netns, Family, BTreeSet<LinkMatch>),
 }
 
 impl fmt::Display for Op {
@@ -129,6 +131,10 @@ impl fmt::Display for Op {
                 write!(f, "set nftables table ({rules} rules) in {netns}")
             }
             Self::RemoveTable(netns) => write!(f, "remove nftables table in {netns}"),
+            Self::SetOpenings(netns, family, links) => {
+                let command = if *family == Family::V4 { "iptables" } else { "ip6tables" };
+                write!(f, "set rules in the FORWARD chain of {command} ({} links) in {netns}", links.len())
+            }
         }
     }
 }
@@ -143,6 +149,9 @@ impl fmt::Display for KindWord<'_> {
                 write!(f, "vxlan (vni {} local {} port {})", vxlan.vni, vxlan.local, vxlan.port)
             }
             LinkKind::Veth => f.write_str("veth"),
+            LinkKind::Macvlan(parent, mode) => write!(f, "macvlan (on {parent} mode {mode})"),
+            LinkKind::Ipvlan(parent, mode, flag) => write!(f, "ipvlan (on {parent} mode {mode} {flag})"),
+            LinkKind::Vlan(parent, id) => write!(f, "vlan (on {parent} id {id})"),
             LinkKind::Other(kind) => f.write_str(kind),
         }
     }

@@ -141,7 +141,7 @@ fn sysctls(input: &OverlayInput<'_>) -> BTreeMap<String, String> {
 fn bridge(input: &OverlayInput<'_>, unit: Unit) -> Link {
     let mut link = Link::new(LinkKind::Bridge, Mark::new(unit, "br0"), input.member.mac, input.mtu);
     for subnet in &input.network.subnets {
-        link.addresses.insert(subnet.with_prefix(subnet.gateway));
+        link.addresses.extend(subnet.gateway.map(|gateway| subnet.with_prefix(gateway)));
     }
     link.addresses.extend(input.member.addresses.iter().map(|own| IpNet::from(own.addr())));
     link
@@ -159,7 +159,7 @@ fn tunnel(input: &OverlayInput<'_>, unit: Unit) -> Link {
 }
 
 const fn port() -> Port {
-    Port { bridge: BRIDGE, learning: false, unicast_flood: false }
+    Port { bridge: BRIDGE, learning: false, unicast_flood: false, isolated: false }
 }
 
 fn leg_ends(input: &OverlayInput<'_>, unit: Unit, leg: Leg) -> (Link, Link) {
@@ -206,11 +206,11 @@ fn endpoint_ends(input: &OverlayInput<'_>, unit: Unit, local: &LocalEndpoint<'_>
     if !input.network.internal {
         let metric = SANDBOX_METRIC + interface_number(endpoint.ifname);
         for subnet in &input.network.subnets {
-            if endpoint.addresses.iter().any(|address| subnet.prefix.contains(&address.addr())) {
-                let via = Some(subnet.gateway);
-                inner
-                    .routes
-                    .insert(default_of(subnet.gateway), Route { via, source: None, mtu: None, metric });
+            if let Some(gateway) = subnet.gateway
+                && endpoint.addresses.iter().any(|address| subnet.prefix.contains(&address.addr()))
+            {
+                let via = Some(gateway);
+                inner.routes.insert(default_of(gateway), Route { via, source: None, mtu: None, metric });
             }
         }
     }
@@ -241,5 +241,5 @@ fn table(input: &OverlayInput<'_>) -> Table {
             action: Action::SourceNat(own.addr()),
         });
     }
-    Table { chains: vec![Chain { hook: Hook::Postrouting, rules }] }
+    Table { ports: BTreeMap::new(), chains: vec![Chain { hook: Hook::Postrouting, rules }] }
 }

@@ -15,6 +15,10 @@ pub const TABLE: &str = "ovnet";
 pub const NETNS_PREFIX: &str = "ov-";
 /// Start of the names of the host ends of host legs.
 pub const LEG_PREFIX: &str = "ovh-";
+/// Start of the names of bridges in the host; the network id's first ten digits follow.
+pub const BRIDGE_PREFIX: &str = "ovb-";
+/// Start of the names of bridges' ports in the host; the endpoint id's first eleven digits follow.
+pub const PORT_PREFIX: &str = "ovp-";
 /// First word of every mark.
 const WORD: &str = "ovnet";
 

@@ -1,17 +1,59 @@
 //! The little of nftables that we need, as plain data. `kernel` writes and reads it; the reading is the inverse of the
 //! writing, so that a table is compared rule by rule.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
-use crate::model::IfName;
+use crate::model::{IfName, Protocol};
 
 /// Our table: `inet ovnet` in its namespace, replaced whole in one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
+    /// Where ports are redirected to; what is empty is not there.
+    pub ports: BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>,
     /// In order.
     pub chains: Vec<Chain>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+/// The maps of ports that a table may have: by family, and by whether the destination address is part of the key. Their names
+/// are `ports4`, `ports6`, `addressed4` and `addressed6`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortMap {
+    /// Of both the key's address and the value's.
+    pub family: Family,
+    /// The key has an address.
+    pub addressed: bool,
+}
+
+/// A port that is redirected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortKey {
+    /// In an addressed map: the destination address, of the map's family. None in the others.
+    pub address: Option<IpAddr>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Destination port.
+    pub port: u16,
 }
 
 /// A base chain (policy accept).
@@ -23,9 +65,14 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
-/// The hooks that we use. Name, type and priority are: `forward` filter 0; `postrouting` nat 100; `prerouting` nat -100.
+/// The hooks that we use. Name, type, hook and priority are: `raw` filter prerouting -300; `prerouting` nat prerouting -100;
+/// `output` nat output -100; `forward` filter forward 0; `postrouting` nat postrouting 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {
+    /// What comes in, before connections are looked up.
+    Raw,
+    /// What the host itself sends, before it is routed: destination NAT.
+    Output,
     /// What is routed through.
     Forward,
     /// Before routing: destination NAT.
@@ -56,12 +103,20 @@ pub enum Match {
     Destination(IpNet),
     /// Destination address outside of a prefix.
     NotDestination(IpNet),
+    /// Destination address is one of the host's own (`fib daddr type local`).
+    DestinationLocal,
+    /// Belongs to a connection that is known, or to one of those (`ct state established,related`).
+    Established,
+    /// Belongs to a connection whose destination was translated (`ct status dnat`).
+    Redirected,
+    /// Goes to this port.
+    Port(Protocol, u16),
     /// Seen only: one that we never write, as JSON text.
     Other(String),
 }
 
 /// A condition on a link's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkMatch {
     /// This one.
     Is(IfName),
@@ -82,6 +137,11 @@ pub enum Action {
     Masquerade,
     /// Source NAT to this address; the rule applies to its family alone.
     SourceNat(IpAddr),
+    /// Destination NAT to this address and port; the rule applies to its family alone.
+    DestinationNat(IpAddr, u16),
+    /// Destination NAT to what the map has for the packet's protocol and destination port, and address if it is addressed;
+    /// nothing for what it does not have. The rule applies to the map's family alone.
+    Redirect(PortMap),
     /// Seen only: one that we never write, as JSON text.
     Other(String),
 }

@@ -13,8 +13,11 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{ownership::Mark, ruleset::Table};
-use crate::model::{IfName, Mac, Name, Vni};
+use super::{
+    ownership::Mark,
+    ruleset::{Family, LinkMatch, Table},
+};
+use crate::model::{IfName, IpvlanFlag, IpvlanMode, Mac, MacvlanMode, Name, Vni};
 
 /// A network namespace, as the agent reaches it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +60,9 @@ pub struct NetnsState {
     pub sysctls: BTreeMap<String, String>,
     /// Our nftables table (`inet ovnet`), whole.
     pub table: Option<Table>,
+    /// Rules of ours at the end of others' FORWARD chains (iptables' `filter` tables), which let what passes these links
+    /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself.
+    pub openings: BTreeMap<Family, BTreeSet<LinkMatch>>,
 }
 
 /// A network interface with all that hangs off it.
@@ -116,6 +122,12 @@ pub enum LinkKind {
     Bridge,
     /// A VXLAN device whose UDP socket is in the agent's own namespace, wherever the device is.
     Vxlan(Vxlan),
+    /// A link with an Ethernet address of its own on a link of the host, wherever it is itself.
+    Macvlan(IfName, MacvlanMode),
+    /// A link that shares the Ethernet address of a link of the host, wherever it is itself.
+    Ipvlan(IfName, IpvlanMode, IpvlanFlag),
+    /// A VLAN on a link of the host, with its identifier (802.1Q, 1 to 4094).
+    Vlan(IfName, u16),
     /// One end of a veth pair. The other end is the link with the same mark, often in another namespace.
     Veth,
     /// Anything that we do not make, by the kernel's name for it ("tun", "" for a physical one).
@@ -143,6 +155,8 @@ pub struct Port {
     pub learning: bool,
     /// Send unicast frames to unknown stations here.
     pub unicast_flood: bool,
+    /// No frames between this port and others that are isolated too.
+    pub isolated: bool,
 }
 
 /// A route by way of the link that it hangs off.
@@ -174,4 +188,6 @@ pub struct LookAt {
     pub sysctls: BTreeSet<String>,
     /// Also our nftables table.
     pub table: bool,
+    /// Also our rules in others' FORWARD chains.
+    pub openings: bool,
 }

@@ -88,7 +88,11 @@ fn doomed_links(unit: Unit, wanted: &State, seen: &State) -> BTreeSet<LinkRef> {
 fn create(at: &LinkRef, link: &Link, wanted: &State, ops: &mut Vec<Op>) {
     let Some(new) = new_link(at, link) else { return };
     match &link.kind {
-        LinkKind::Bridge | LinkKind::Vxlan(_) => ops.push(Op::AddLink(new, link.kind.clone())),
+        LinkKind::Bridge
+        | LinkKind::Vxlan(_)
+        | LinkKind::Macvlan(..)
+        | LinkKind::Ipvlan(..)
+        | LinkKind::Vlan(..) => ops.push(Op::AddLink(new, link.kind.clone())),
         LinkKind::Veth => {
             // Said once for the pair, by the end that sorts first.
             let ends = link.mark.as_ref().map(|mark| pair_ends(wanted, mark)).unwrap_or_default();
@@ -190,9 +194,9 @@ fn rank(op: &Op) -> u8 {
         Op::RemoveNetns(_) => 5,
         Op::AddNetns(..) => 6,
         Op::SetSysctl(..) => 7,
-        Op::SetTable(..) => 8,
-        Op::AddLink(_, LinkKind::Bridge | LinkKind::Veth | LinkKind::Other(_)) => 9,
-        Op::AddLink(_, LinkKind::Vxlan(_)) => 10,
+        Op::SetTable(..) | Op::SetOpenings(..) => 8,
+        Op::AddLink(_, LinkKind::Bridge | LinkKind::Vlan(..) | LinkKind::Veth | LinkKind::Other(_)) => 9,
+        Op::AddLink(_, LinkKind::Vxlan(_) | LinkKind::Macvlan(..) | LinkKind::Ipvlan(..)) => 10,
         Op::AddVeth(..) => 11,
         Op::SetMac(..) => 12,
         Op::SetMtu(..) => 13,

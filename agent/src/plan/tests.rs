@@ -70,7 +70,7 @@ fn wanted(shape: &Shape) -> State {
     if shape.ipv6 {
         network.subnets.push(Subnet {
             prefix: "fd00:1::/64".parse().unwrap(),
-            gateway: "fd00:1::1".parse().unwrap(),
+            gateway: Some("fd00:1::1".parse().unwrap()),
             ip_range: None,
             aux_addresses: BTreeMap::new(),
         });
@@ -136,7 +136,10 @@ fn look(state: &State) -> Look {
     for netns in [Netns::Host, netns_of(testing::network().id)].into_iter().chain((2..30).map(sandbox)) {
         let sysctls =
             state.netns.get(&netns).map(|want| want.sysctls.keys().cloned().collect()).unwrap_or_default();
-        look.netns.insert(netns.clone(), LookAt { links: None, sysctls, table: netns != Netns::Host });
+        look.netns.insert(
+            netns.clone(),
+            LookAt { links: None, sysctls, table: netns != Netns::Host, openings: false },
+        );
     }
     look
 }
@@ -192,7 +195,8 @@ fn link_of(op: &Op) -> Option<&LinkRef> {
         | Op::AddVeth(..)
         | Op::SetSysctl(..)
         | Op::SetTable(..)
-        | Op::RemoveTable(_) => None,
+        | Op::RemoveTable(_)
+        | Op::SetOpenings(..) => None,
     }
 }
 

@@ -61,6 +61,7 @@ fn fact_of_removal(key: &Key) -> Option<Fact> {
 
 fn fact(key: &Key, value: Option<&[u8]>) -> Result<Option<Fact>, Invalid> {
     Ok(Some(match key {
+        Key::Here(key) => return fact(key, value),
         Key::Network(id) => Fact::Network(*id, value.map(Network::from_bytes).transpose()?),
         Key::Endpoint(network, id) => {
             Fact::Endpoint(*network, *id, value.map(Endpoint::from_bytes).transpose()?)

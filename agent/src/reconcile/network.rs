@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::dirty::Row;
 use crate::{
     intent::{Intent, NetworkView},
-    model::{Endpoint, Member, Name, Network, NetworkId, NodeId},
+    model::{DriverSettings, Endpoint, Member, Name, Network, NetworkId, NodeId},
     plan::{
         Features, Leg, LocalEndpoint, OverlayInput, Station, netns_of, outer_name, overlay,
         state::{Look, LookAt, Netns, State, Vxlan},
@@ -81,7 +81,7 @@ impl Base {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     /// An endpoint of this host, with its sandbox's namespace.
-    Local(Endpoint, Netns),
+    Local(Box<Endpoint>, Netns),
     /// What is behind another host.
     Remote(Station),
 }
@@ -108,8 +108,12 @@ pub(super) fn base(intent: &Intent, env: &Env, id: NetworkId) -> Option<Base> {
     let vxlan = Vxlan { vni: network.vni?, local: env.vtep, port: env.vxlan_port };
     let leg = if network.internal { None } else { env.legs.get(&id).copied() };
     let host_routes = if leg.is_some() { host_routes(intent, env.me, network).0 } else { Vec::new() };
-    let floods =
-        if network.multicast { peers(intent, env, view).map(|(_, vtep)| vtep).collect() } else { Vec::new() };
+    let DriverSettings::Overlay(settings) = &network.settings else { return None };
+    let floods = if settings.multicast {
+        peers(intent, env, view).map(|(_, vtep)| vtep).collect()
+    } else {
+        Vec::new()
+    };
     let mtu = mtu(intent, env, network, view);
     Some(Base {
         network: network.clone(),
@@ -184,7 +188,7 @@ pub(super) fn piece(intent: &Intent, env: &Env, id: NetworkId, row: Row) -> Opti
             let endpoint = view.endpoints().get(&endpoint)?;
             if endpoint.node == env.me {
                 let netns = env.sandboxes.get(&endpoint.sandbox)?;
-                return Some(Piece::Local(endpoint.clone(), netns.clone()));
+                return Some(Piece::Local(Box::new(endpoint.clone()), netns.clone()));
             }
             station(intent, env, endpoint.node, endpoint.mac, &endpoint.addresses)
         }

@@ -88,7 +88,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(super) async fn refresh_host(&mut self) -> Result<Features, String> {
         let facts = self.kernel.facts().await.map_err(|error| chain(&error))?;
         let sysctls = [FORWARDING_V6, BRIDGE_NETFILTER].map(String::from).into();
-        let at = LookAt { links: Some(BTreeSet::new()), sysctls, table: false };
+        let at = LookAt { links: Some(BTreeSet::new()), sysctls, ..LookAt::default() };
         let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
         let vtep = self.settings.vtep;
         match facts.links.iter().find(|link| link.addresses.iter().any(|it| it.addr() == vtep)) {

@@ -11,8 +11,9 @@ use crate::{
     kernel::{ApplyError, Kernel, KernelError},
     model::{NetworkId, Sandbox},
     plan::{
-        HostInput, host,
+        HostInput, HostNetwork, HostSide, host,
         op::Op,
+        outer_name,
         ownership::{Mark, Unit},
         plan,
         state::{Look, LookAt, Netns, NetnsState, State},
@@ -43,17 +44,38 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     async fn look_at_host(&mut self) -> Result<Plan, String> {
         let features = self.known_features().await?;
+        let here: Vec<NetworkId> = self.world.read(|intent| {
+            let here = intent.networks().filter(|(_, view)| super::is_here(view, self.world.me));
+            here.map(|(id, _)| *id).collect()
+        });
+        for id in here {
+            self.ensure_leg(id).await?;
+        }
         let input = self.world.read(|intent| {
             let here = intent.networks().filter(|(_, view)| super::is_here(view, self.world.me));
             let legged = here.filter_map(|(_, view)| view.network()).filter(|network| !network.internal);
-            legged.fold(HostInput::default(), |input, network| HostInput {
-                legs: true,
-                ipv6: input.ipv6 || network.has_ipv6() && features.ipv6,
-            })
+            let networks = legged.filter_map(|network| {
+                Some(HostNetwork {
+                    id: network.id,
+                    link: outer_name(network.id),
+                    side: HostSide::Leg(*self.legs.get(&network.id)?),
+                    subnets: network.subnets.iter().map(|subnet| subnet.prefix).collect(),
+                    internal: false,
+                    masquerade: true,
+                    icc: true,
+                    allowed: Vec::new(),
+                })
+            });
+            HostInput {
+                networks: networks.collect(),
+                ports: Vec::new(),
+                ip_forward: true,
+                ipv6: features.ipv6,
+            }
         });
-        let wanted = host(input);
+        let wanted = host(&input);
         let sysctls = wanted.netns.values().flat_map(|state| state.sysctls.keys().cloned()).collect();
-        let at = LookAt { links: Some(BTreeSet::new()), sysctls, table: true };
+        let at = LookAt { links: Some(BTreeSet::new()), sysctls, table: true, openings: true };
         let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
         let originals = seen.netns.get(&Netns::Host).map(|state| state.sysctls.clone()).unwrap_or_default();
         Ok(Plan { ops: plan(Unit::Host, &wanted, &seen), programmed: None, originals })
@@ -63,7 +85,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let features = self.known_features().await?;
         let mut wanted = State::default();
         let mut look = Look::default();
-        let at = |sysctls| LookAt { links: Some(BTreeSet::new()), sysctls, table: false };
+        let at = |sysctls| LookAt { links: Some(BTreeSet::new()), sysctls, ..LookAt::default() };
         if let Some(sandbox) = sandbox.filter(|sandbox| !sandbox.adopted) {
             let mut state = NetnsState { mark: Some(Mark::new(unit, "netns")), ..NetnsState::default() };
             if features.ipv6 {

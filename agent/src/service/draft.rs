@@ -1,7 +1,7 @@
 //! An endpoint before it is committed: names and addresses chosen from what is known, and the transaction that makes it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -67,6 +67,11 @@ impl Draft {
             aliases: choice.spec.aliases.clone(),
             ifname: free_interface(intent, choice)?,
             created: now(),
+            ports: Vec::new(),
+            sysctls: BTreeMap::new(),
+            link_local: Vec::new(),
+            gateway_priority: 0,
+            links: Vec::new(),
         };
         Ok(Self { network: network.clone(), endpoint, member, first })
     }

@@ -179,6 +179,11 @@ mod tests {
             unfinished: false,
             hostname: "adopted".into(),
             created: Timestamp(0),
+            domain: String::new(),
+            dns: crate::model::DnsChoice::default(),
+            hosts: Vec::new(),
+            shares: None,
+            left: false,
         }
     }
 

@@ -6,7 +6,7 @@ use super::{ServiceError, now};
 use crate::{
     convert::{self, Record},
     ipam::{self, SubnetRequest},
-    model::{AddressOwner, Driver, Name, Network, NetworkId, Scope, Subnet, Vni},
+    model::{AddressOwner, Driver, Name, Network, NetworkId, Subnet, Vni},
     store::{Commit, Key},
 };
 
@@ -46,7 +46,7 @@ pub(super) fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {
     if spec.force {
         all.insert("ovnet.force".into(), "true".into());
     }
-    let options = convert::parse_options(&all)?;
+    let options = convert::parse_options(driver, &all)?;
     convert::check_labels(&spec.labels)?;
     let chosen = ipam::parse_subnets(&spec.subnets)?;
     let has = |v6: bool| chosen.iter().any(|subnet| subnet.prefix.addr().is_ipv6() == v6);
@@ -63,15 +63,15 @@ pub(super) fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {
     let network = Network {
         id: NetworkId::from_bytes(rand::random()),
         name,
-        driver,
-        scope: Scope::Global,
+        scope: driver.scope(),
         vni: options.vni,
         subnets: chosen.clone(),
         internal: spec.internal,
         labels: spec.labels,
         options: all,
         mtu: options.mtu,
-        multicast: options.multicast,
+        interface_prefix: options.interface_prefix.clone(),
+        settings: options.settings.clone(),
         created: now(),
     };
     Ok(Wanted { network, chosen, vni: options.vni, automatic })
@@ -89,7 +89,9 @@ pub(super) fn creation(network: &Network, wanted: &Wanted) -> Commit {
     }
     for subnet in &network.subnets {
         let reserved = |what: &str| AddressOwner::Reserved(what.to_owned()).to_bytes();
-        commit = commit.put(Key::Address(id, subnet.gateway), reserved("gateway"));
+        if let Some(gateway) = subnet.gateway {
+            commit = commit.put(Key::Address(id, gateway), reserved("gateway"));
+        }
         for (name, address) in &subnet.aux_addresses {
             commit = commit.put(Key::Address(id, *address), reserved(name));
         }

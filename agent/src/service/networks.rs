@@ -31,7 +31,7 @@ impl<K: Kernel> Service<K> {
         self.ready().await?;
         let facts = self.kernel.facts().await?;
         let routes = foreign_routes(&facts);
-        let force = convert::parse_options(&wanted.network.options)?.force;
+        let force = convert::parse_options(wanted.network.driver(), &wanted.network.options)?.force;
         for subnet in wanted.chosen.iter().filter(|_| !force) {
             if let Some(route) = ipam::overlapping(subnet.prefix, &routes) {
                 let link = facts

@@ -6,7 +6,7 @@ use super::{AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now, tu
 use crate::{
     convert::Record,
     kernel::{Kernel, processes},
-    model::{Endpoint, Invalid, Name, Sandbox, SandboxId},
+    model::{DnsChoice, Endpoint, Invalid, Name, Sandbox, SandboxId},
     plan::ownership::Unit,
     reconcile::world::Revisions,
     store::{Commit, CommitError, Key},
@@ -124,8 +124,22 @@ impl<K: Kernel> Service<K> {
             Some(adopt) => self.adopted_netns(adopt).await?,
         };
         let adopted = spec.adopt.is_some();
-        let unfinished = true;
-        Ok(Sandbox { id, name, netns, adopted, process, netns_inode, hostname, unfinished, created: now() })
+        Ok(Sandbox {
+            id,
+            name,
+            netns,
+            adopted,
+            process,
+            netns_inode,
+            hostname,
+            unfinished: true,
+            created: now(),
+            domain: String::new(),
+            dns: DnsChoice::default(),
+            hosts: Vec::new(),
+            shares: None,
+            left: false,
+        })
     }
 
     async fn refuse_foreign_netns(&self, name: &Name) -> Result<(), ServiceError> {

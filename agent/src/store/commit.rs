@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Entry, Key, KeyRange, StoreError};
+use crate::model::Scope;
 
 /// Guards, or writes, of one commit. etcd's own limit is 128 (`--max-txn-ops`).
 const OPS_MAX: usize = 120;
@@ -103,6 +104,27 @@ impl Commit {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same change in the store that has the networks of this scope: see [`Key::in_scope`].
+    #[must_use]
+    pub fn in_scope(self, scope: Scope) -> Self {
+        let guard = |guard| match guard {
+            Guard::Absent(key) => Guard::Absent(key.in_scope(scope)),
+            Guard::Present(key) => Guard::Present(key.in_scope(scope)),
+            Guard::Unchanged(key, revision) => Guard::Unchanged(key.in_scope(scope), revision),
+            Guard::Is(key, value) => Guard::Is(key.in_scope(scope), value),
+        };
+        let write = |write| match write {
+            Write::Put(key, value) => Write::Put(key.in_scope(scope), value),
+            Write::PutLeased(key, value, lease) => Write::PutLeased(key.in_scope(scope), value, lease),
+            Write::Delete(key) => Write::Delete(key.in_scope(scope)),
+            Write::DeleteRange(range) => Write::DeleteRange(range.in_scope(scope)),
+        };
+        Self {
+            guards: self.guards.into_iter().map(guard).collect(),
+            writes: self.writes.into_iter().map(write).collect(),
+        }
     }
 
     /// Only if the key does not exist.

@@ -7,7 +7,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 
-use crate::model::{EndpointId, Invalid, Name, NetworkId, NodeId, Vni};
+use crate::model::{EndpointId, Invalid, Name, NetworkId, NodeId, Scope, Vni};
 
 /// What every global key starts with.
 pub(super) const GLOBAL: &str = "/ovnet/v1/";
@@ -39,12 +39,49 @@ pub enum Key {
     Member(NetworkId, NodeId),
     /// `pools/<prefix>` with `-` for `/`: the id of the network that an automatic subnet went to.
     Pool(IpNet),
+    /// Local: a network of this host alone, or what belongs to one, under the same name as in the cluster's store.
+    Here(Box<Key>),
     /// Local, `sandboxes/<name>`: a sandbox of this node.
     Sandbox(Name),
     /// Local, `legs/<network>`: the host leg of a network on this node.
     Leg(NetworkId),
     /// Local, `sysctls/<dotted key>`: the value that a sysctl had before we set it.
     Sysctl(String),
+}
+
+impl Key {
+    /// The same key in the store that has the networks of this scope. What belongs to no network stays as it is.
+    #[must_use]
+    pub fn in_scope(self, scope: Scope) -> Self {
+        match scope {
+            Scope::Local if self.is_of_network() => Self::Here(Box::new(self)),
+            Scope::Local | Scope::Global => self,
+        }
+    }
+
+    /// The key without its scope.
+    pub fn bare(&self) -> &Self {
+        if let Self::Here(key) = self { key } else { self }
+    }
+
+    fn is_of_network(&self) -> bool {
+        match self {
+            Self::Network(_)
+            | Self::NetworkName(_)
+            | Self::Endpoint(..)
+            | Self::EndpointName(..)
+            | Self::Address(..) => true,
+            Self::Vni(_)
+            | Self::Node(_)
+            | Self::Alive(_)
+            | Self::Member(..)
+            | Self::Pool(_)
+            | Self::Here(_)
+            | Self::Sandbox(_)
+            | Self::Leg(_)
+            | Self::Sysctl(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Key {
@@ -61,6 +98,11 @@ impl fmt::Display for Key {
             Self::Alive(id) => write!(f, "{GLOBAL}alive/{id}"),
             Self::Member(network, node) => write!(f, "{GLOBAL}members/{network}/{node}"),
             Self::Pool(prefix) => write!(f, "{GLOBAL}pools/{}-{}", prefix.network(), prefix.prefix_len()),
+            Self::Here(key) => match key.to_string().strip_prefix(GLOBAL) {
+                Some(path) => write!(f, "{LOCAL}{path}"),
+                // Never: only keys of networks are wrapped, see `in_scope`.
+                None => key.fmt(f),
+            },
             Self::Sandbox(name) => write!(f, "{LOCAL}sandboxes/{name}"),
             Self::Leg(network) => write!(f, "{LOCAL}legs/{network}"),
             Self::Sysctl(name) => write!(f, "{LOCAL}sysctls/{name}"),
@@ -116,7 +158,7 @@ fn local(path: &str) -> Result<Option<Key>, Invalid> {
         Some(("legs", network)) => Key::Leg(network.parse()?),
         // A dotted key may hold slashes: sysctl(8) swaps the two where an interface's name has a dot.
         Some(("sysctls", name)) => Key::Sysctl(sysctl(name)?),
-        _ => return Ok(None),
+        _ => return Ok(global(path)?.filter(Key::is_of_network).map(|key| Key::Here(Box::new(key)))),
     }))
 }
 
@@ -173,6 +215,9 @@ mod tests {
             (network(), node()).prop_map(|(network, node)| Key::Member(network, node)),
             (ip(), 8..=32_u8).prop_map(|(ip, length)| Key::Pool(IpNet::new(ip, length).unwrap().trunc())),
             name().prop_map(Key::Sandbox),
+            network().prop_map(|id| Key::Network(id).in_scope(Scope::Local)),
+            (network(), name()).prop_map(|(id, name)| Key::EndpointName(id, name).in_scope(Scope::Local)),
+            (network(), ip()).prop_map(|(id, ip)| Key::Address(id, ip).in_scope(Scope::Local)),
             network().prop_map(Key::Leg),
             "[a-z]{1,8}(\\.[a-z0-9_/]{1,8}){0,4}".prop_map(Key::Sysctl),
         ]

@@ -1,7 +1,7 @@
 //! Ranges of keys: what to list and what to follow.
 
 use super::keys::{GLOBAL, LOCAL};
-use crate::model::NetworkId;
+use crate::model::{NetworkId, Scope};
 
 /// The keys from `start` on, up to and without `end`, in the order of their bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +41,19 @@ impl KeyRange {
     /// The nodes that are present in a network.
     pub fn members_of(network: NetworkId) -> Self {
         Self::prefix(&format!("{GLOBAL}members/{network}/"))
+    }
+
+    /// The same range in the store that has the networks of this scope: see [`super::Key::in_scope`].
+    #[must_use]
+    pub fn in_scope(self, scope: Scope) -> Self {
+        let local = |text: String| match text.strip_prefix(GLOBAL) {
+            Some(path) => format!("{LOCAL}{path}"),
+            None => text,
+        };
+        match scope {
+            Scope::Global => self,
+            Scope::Local => Self { start: local(self.start), end: local(self.end) },
+        }
     }
 
     /// All global keys.

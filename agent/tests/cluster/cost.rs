@@ -56,6 +56,11 @@ async fn populate(store: &Store, network: NetworkId) {
                 aliases: vec![],
                 ifname: "eth0".parse().unwrap(),
                 created: Timestamp(1),
+                ports: vec![],
+                sysctls: std::collections::BTreeMap::new(),
+                link_local: vec![],
+                gateway_priority: 0,
+                links: vec![],
             };
             commit = commit
                 .put(Key::Endpoint(network, id), endpoint.to_bytes())

@@ -43,7 +43,12 @@ impl Seen {
                 Key::NetworkName(_) | Key::Vni(_) | Key::EndpointName(..) | Key::Pool(_) => {
                     drop(seen.index.insert(key, String::from_utf8(value.to_vec()).unwrap()));
                 }
-                Key::Node(_) | Key::Alive(_) | Key::Sandbox(_) | Key::Leg(_) | Key::Sysctl(_) => {}
+                Key::Node(_)
+                | Key::Alive(_)
+                | Key::Here(_)
+                | Key::Sandbox(_)
+                | Key::Leg(_)
+                | Key::Sysctl(_) => {}
             }
         }
         seen
@@ -68,7 +73,7 @@ impl Seen {
         }
         for (id, network) in &self.networks {
             for subnet in &network.subnets {
-                claim(*id, subnet.gateway, AddressOwner::Reserved("gateway".into()));
+                claim(*id, subnet.gateway.unwrap(), AddressOwner::Reserved("gateway".into()));
             }
         }
         claims

@@ -78,6 +78,7 @@ impl Create {
             pid: self.pid.map_or(0, NonZeroU32::get),
             attachments: self.networks.iter().map(Attachment::message).collect(),
             hostname: self.hostname.unwrap_or_default(),
+            ..pb::CreateSandboxRequest::default()
         };
         let reply = cx.agent().await?.create_sandbox(request).await?.into_inner();
         warn_unconfirmed(&reply.unconfirmed);

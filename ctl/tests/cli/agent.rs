@@ -165,6 +165,7 @@ impl Agent for MemoryAgent {
                 here: true,
                 host_routes: network.subnets.iter().map(|subnet| subnet.prefix.clone()).collect(),
                 host_route_note: String::new(),
+                interface: String::new(),
                 network: Some(network),
             })
         })

@@ -71,7 +71,8 @@ pub(super) fn at(netns: &Netns, name: IfName) -> LinkRef {
 /// A network with a sandbox and a host leg: something of everything.
 pub(super) fn network() -> Built<State> {
     let (inner, sandbox) = (inner()?, sandbox()?);
-    let port = |learning, unicast_flood| Some(Port { bridge: BRIDGE, learning, unicast_flood });
+    let port =
+        |learning, unicast_flood| Some(Port { bridge: BRIDGE, learning, unicast_flood, isolated: false });
     let route = |via: Option<IpAddr>, source, mtu| Route { via, source, mtu, metric: 100 };
 
     let mut bridge = Link::new(LinkKind::Bridge, mark("br0"), mac(1)?, 1450);
@@ -116,9 +117,16 @@ pub(super) fn network() -> Built<State> {
     let sysctls =
         [("net/ipv4/ip_forward".into(), "1".into()), ("net/ipv6/conf/br0/accept_dad".into(), "0".into())]
             .into();
-    state
-        .netns
-        .insert(inner, NetnsState { mark: Some(mark("netns")), links, sysctls, table: Some(table()?) });
+    state.netns.insert(
+        inner,
+        NetnsState {
+            mark: Some(mark("netns")),
+            links,
+            sysctls,
+            table: Some(table()?),
+            ..NetnsState::default()
+        },
+    );
     state.netns.insert(
         sandbox,
         NetnsState { mark: Some(mark("box")), links: [(ETH, eth)].into(), ..NetnsState::default() },
@@ -166,6 +174,7 @@ pub(super) fn table() -> Built<Table> {
         ),
     ];
     Ok(Table {
+        ports: BTreeMap::new(),
         chains: vec![
             Chain { hook: Hook::Forward, rules: forward },
             Chain { hook: Hook::Postrouting, rules: postrouting },
@@ -226,6 +235,7 @@ pub fn look_at(state: &State) -> Look {
         links: Some(netns.links.keys().copied().collect()),
         sysctls: netns.sysctls.keys().cloned().collect(),
         table: true,
+        openings: true,
     };
     Look { netns: state.netns.iter().map(|(netns, state)| (netns.clone(), one(state))).collect() }
 }
@@ -247,7 +257,12 @@ pub fn steps(state: &State) -> Vec<Op> {
                     ends.insert(mark, new);
                 }
             },
-            LinkKind::Bridge | LinkKind::Vxlan(_) | LinkKind::Other(_) => {
+            LinkKind::Bridge
+            | LinkKind::Vxlan(_)
+            | LinkKind::Macvlan(..)
+            | LinkKind::Ipvlan(..)
+            | LinkKind::Vlan(..)
+            | LinkKind::Other(_) => {
                 ops.push(Op::AddLink(new, link.kind.clone()));
             }
         }

@@ -179,7 +179,8 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
         }
         Op::SetTable(netns, table) => Ok(nft::write(session.namespace(netns)?, netns, Some(table))?),
         Op::RemoveTable(netns) => Ok(nft::write(session.namespace(netns)?, netns, None)?),
-        Op::RemoveLink(_)
+        Op::SetOpenings(..)
+        | Op::RemoveLink(_)
         | Op::SetSysctl(..)
         | Op::AddAddress(..)
         | Op::RemoveAddress(..)

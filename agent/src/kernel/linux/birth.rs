@@ -28,7 +28,11 @@ pub(super) fn add_link(session: &mut Session<'_>, new: &NewLink, kind: &LinkKind
             session.namespace(&new.at.netns)?.rtnl.apply(links::new_bridge(passing, new))?;
         }
         LinkKind::Vxlan(vxlan) => bear_vxlan(session, passing, new, vxlan)?,
-        LinkKind::Veth | LinkKind::Other(_) => {
+        LinkKind::Macvlan(..)
+        | LinkKind::Ipvlan(..)
+        | LinkKind::Vlan(..)
+        | LinkKind::Veth
+        | LinkKind::Other(_) => {
             return Err(Refusal::new(Errno::EINVAL, format!("a link of kind {kind:?} is not made alone")));
         }
     }

@@ -58,6 +58,9 @@ fn driver(op: &Op) -> Option<(&'static str, &'static str)> {
     match kind {
         LinkKind::Bridge => Some(("bridges", "CONFIG_BRIDGE (modprobe bridge)")),
         LinkKind::Vxlan(_) => Some(("vxlan devices", "CONFIG_VXLAN (modprobe vxlan)")),
+        LinkKind::Macvlan(..) => Some(("macvlan links", "CONFIG_MACVLAN (modprobe macvlan)")),
+        LinkKind::Ipvlan(..) => Some(("ipvlan links", "CONFIG_IPVLAN (modprobe ipvlan)")),
+        LinkKind::Vlan(..) => Some(("VLANs", "CONFIG_VLAN_8021Q (modprobe 8021q)")),
         LinkKind::Veth | LinkKind::Other(_) => None,
     }
 }

@@ -20,6 +20,7 @@ const VXLAN_LOCAL6: u16 = 17;
 /// Within IFLA_INFO_SLAVE_DATA of a bridge port.
 const PORT_LEARNING: u16 = 8;
 const PORT_UNICAST_FLOOD: u16 = 9;
+const PORT_ISOLATED: u16 = 33;
 
 /// A link without what hangs off it.
 #[derive(Clone, Debug)]
@@ -109,5 +110,10 @@ fn port(info: Attributes<'_>, bridge: IfName) -> Option<Port> {
     }
     let data = Attributes::nested(info.find(libc::IFLA_INFO_SLAVE_DATA)?);
     let flag = |kind| data.find(kind).and_then(|value| u8_at(value, 0)).is_some_and(|value| value != 0);
-    Some(Port { bridge, learning: flag(PORT_LEARNING), unicast_flood: flag(PORT_UNICAST_FLOOD) })
+    Some(Port {
+        bridge,
+        learning: flag(PORT_LEARNING),
+        unicast_flood: flag(PORT_UNICAST_FLOOD),
+        isolated: flag(PORT_ISOLATED),
+    })
 }

@@ -59,7 +59,8 @@ pub(super) fn request(op: &Op, index: u32) -> Option<Request> {
         | Op::RemoveRoute(..)
         | Op::SetSysctl(..)
         | Op::SetTable(..)
-        | Op::RemoveTable(_) => return None,
+        | Op::RemoveTable(_)
+        | Op::SetOpenings(..) => return None,
     };
     Some(Request { message, flags })
 }

@@ -90,6 +90,10 @@ impl World {
                 }
                 Ok(())
             }
+            Op::SetOpenings(netns, family, links) => {
+                self.netns(netns)?.openings.insert(*family, links.clone());
+                Ok(())
+            }
             Op::SetPort(_, None)
             | Op::SetMac(..)
             | Op::SetMtu(..)
@@ -184,7 +188,8 @@ impl World {
             | Op::SetRoute(..)
             | Op::SetSysctl(..)
             | Op::SetTable(..)
-            | Op::RemoveTable(_) => return Err(refuse(ErrorKind::InvalidInput, "not a step on one link")),
+            | Op::RemoveTable(_)
+            | Op::SetOpenings(..) => return Err(refuse(ErrorKind::InvalidInput, "not a step on one link")),
         }
         Ok(())
     }
@@ -205,11 +210,16 @@ impl World {
     fn add_link(&mut self, new: &NewLink, kind: &LinkKind) -> Outcome {
         self.must_be_free(&new.at)?;
         match kind {
-            LinkKind::Bridge => {}
+            LinkKind::Bridge | LinkKind::Macvlan(..) | LinkKind::Ipvlan(..) | LinkKind::Vlan(..) => {}
             LinkKind::Vxlan(wanted) => {
                 let same = |link: &Link| match &link.kind {
                     LinkKind::Vxlan(vxlan) => vxlan.vni == wanted.vni && vxlan.port == wanted.port,
-                    LinkKind::Bridge | LinkKind::Veth | LinkKind::Other(_) => false,
+                    LinkKind::Bridge
+                    | LinkKind::Macvlan(..)
+                    | LinkKind::Ipvlan(..)
+                    | LinkKind::Vlan(..)
+                    | LinkKind::Veth
+                    | LinkKind::Other(_) => false,
                 };
                 if self.state.netns.values().flat_map(|netns| netns.links.values()).any(same) {
                     let text = "A VXLAN device with the specified VNI already exists";

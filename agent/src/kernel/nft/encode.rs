@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::CHAINS;
 use crate::plan::{
     ownership::TABLE,
-    ruleset::{Action, Chain, Hook, LinkMatch, Match, Rule, Table},
+    ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortMap, Rule, Table},
 };
 
 /// The transaction that replaces our table by this one, or removes it.
@@ -48,6 +48,19 @@ fn condition(condition: &Match) -> Value {
         Match::Source(net) => by_address("saddr", "==", *net),
         Match::Destination(net) => by_address("daddr", "==", *net),
         Match::NotDestination(net) => by_address("daddr", "!=", *net),
+        Match::DestinationLocal => {
+            json!({ "match": { "op": "==", "left": { "fib": { "result": "type", "flags": ["daddr"] } }, "right": "local" } })
+        }
+        Match::Established => {
+            json!({ "match": { "op": "in", "left": { "ct": { "key": "state" } }, "right": ["established", "related"] } })
+        }
+        Match::Redirected => {
+            json!({ "match": { "op": "in", "left": { "ct": { "key": "status" } }, "right": "dnat" } })
+        }
+        Match::Port(protocol, port) => {
+            let left = json!({ "payload": { "protocol": protocol.as_str(), "field": "dport" } });
+            json!({ "match": { "op": "==", "left": left, "right": port } })
+        }
         Match::Other(text) => foreign(text),
     }
 }
@@ -83,8 +96,28 @@ fn action(action: &Action) -> Value {
         Action::Drop => json!({ "drop": null }),
         Action::Masquerade => json!({ "masquerade": null }),
         Action::SourceNat(to) => json!({ "snat": { "family": family(*to), "addr": to.to_string() } }),
+        Action::DestinationNat(to, port) => {
+            json!({ "dnat": { "family": family(*to), "addr": to.to_string(), "port": port } })
+        }
+        Action::Redirect(map) => redirect(*map),
         Action::Other(text) => foreign(text),
     }
+}
+
+fn redirect(map: PortMap) -> Value {
+    let (family, name) = match (map.family, map.addressed) {
+        (Family::V4, false) => ("ip", "@ports4"),
+        (Family::V4, true) => ("ip", "@addressed4"),
+        (Family::V6, false) => ("ip6", "@ports6"),
+        (Family::V6, true) => ("ip6", "@addressed6"),
+    };
+    let address = map.addressed.then(|| json!({ "payload": { "protocol": family, "field": "daddr" } }));
+    let port = [
+        json!({ "meta": { "key": "l4proto" } }),
+        json!({ "payload": { "protocol": "th", "field": "dport" } }),
+    ];
+    let key: Vec<Value> = address.into_iter().chain(port).collect();
+    json!({ "dnat": { "family": family, "addr": { "map": { "key": { "concat": key }, "data": name } } } })
 }
 
 fn family(address: IpAddr) -> &'static str {

@@ -69,7 +69,7 @@ mod tests {
             let rules = proptest::collection::vec(proptest::collection::vec(rule(), 0..4), hooks.len());
             rules.prop_map(move |rules| {
                 let chains = hooks.iter().zip(rules).map(|(hook, rules)| Chain { hook: *hook, rules });
-                Table { chains: chains.collect() }
+                Table { ports: std::collections::BTreeMap::new(), chains: chains.collect() }
             })
         })
     }
