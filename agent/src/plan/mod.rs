@@ -14,8 +14,10 @@ pub mod ownership;
 mod p2p;
 mod parent;
 pub mod ruleset;
+mod settings;
 pub mod state;
 mod steps;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 
