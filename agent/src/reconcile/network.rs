@@ -256,6 +256,7 @@ pub(super) fn wanted<'a>(base: &'a Base, pieces: impl IntoIterator<Item = &'a Pi
         mtu: base.mtu,
         leg: base.leg,
         host_routes: base.host_routes.clone(),
+        ports: Vec::new(),
         local,
         remote,
         floods: base.floods.clone(),
