@@ -137,10 +137,13 @@ fn plan_settings(unit: Unit, wanted: &State, seen: &State, ops: &mut Vec<Op>) {
     }
     let gone: BTreeSet<&Netns> = removed_netns(unit, wanted, seen).collect();
     for (netns, there) in &seen.netns {
-        // The table of a namespace belongs to whoever made the namespace; the host's belongs to the host's unit.
-        let ours = match &there.mark {
-            Some(mark) => mark.unit == unit,
-            None => unit == Unit::Host && *netns == Netns::Host,
+        // The table of a namespace belongs to whoever made the namespace, the host's to the host's unit, that of an adopted
+        // one to its sandbox, which alone looks at it.
+        let ours = match (&there.mark, unit) {
+            (Some(mark), _) => mark.unit == unit,
+            (None, Unit::Host) => *netns == Netns::Host,
+            (None, Unit::Sandbox(_)) => matches!(netns, Netns::Path(_)),
+            (None, Unit::Network(_)) => false,
         };
         let unwanted = wanted.netns.get(netns).is_none_or(|want| want.table.is_none());
         if ours && unwanted && there.table.is_some() && !gone.contains(netns) {
