@@ -46,11 +46,12 @@ pub(crate) struct Run {
     rm: bool,
     #[command(flatten)]
     options: Options,
-    #[command(flatten)]
-    wanted: Wanted,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+    // Last: it has headings of its own in the help.
+    #[command(flatten)]
+    wanted: Wanted,
 }
 
 /// How the command of `run` goes on, wherever it runs.

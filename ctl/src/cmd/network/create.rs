@@ -30,27 +30,30 @@ impl Driver {
     }
 }
 
+/// No line longer than 80 characters: help is wrapped on narrow terminals.
 const OPTIONS: &str = "\
-Options of the drivers (-o KEY=VALUE):
-  of all:           mtu=BYTES (com.docker.network.driver.mtu), MTU of the endpoints
-                    ifname-prefix=TEXT (com.docker.network.container_iface_prefix), what the names of the
-                    interfaces in sandboxes begin with, instead of eth
-                    ovnet.force=true, as --force
-  overlay:          vni=NUMBER (com.docker.network.driver.overlay.vxlanid_list)
-                    multicast=true, replicate broadcast and multicast to every host
-                    ovnet.publish=local|mesh, reach published ports at the endpoint's own host, or at each
-                    host of the network
-  overlay, bridge:  masquerade=false (com.docker.network.bridge.enable_ip_masquerade), keep the addresses of
-                    endpoints in what leaves for the outside
-  bridge:           bridge=NAME (com.docker.network.bridge.name), name of the bridge, which may be there
-                    icc=false (com.docker.network.bridge.enable_icc), no traffic between sandboxes but over
-                    links and published ports
-                    host-binding=ADDRESS (com.docker.network.bridge.host_binding_ipv4), the host's address
-                    that ports are published at
-  macvlan, ipvlan:  parent=LINK, link of the host; eth0.10 is made as VLAN 10 of eth0 if it is missing
-  macvlan:          macvlan_mode=bridge|private|vepa|passthru
-  ipvlan:           ipvlan_mode=l2|l3|l3s, ipvlan_flag=bridge|private|vepa
+Options of every driver (-o KEY=VALUE):
+  mtu=BYTES                 MTU of the endpoints
+  ifname-prefix=TEXT        what names of interfaces begin with, instead of eth
+  ovnet.force=true          as --force
+Options of overlay:
+  vni=NUMBER                VXLAN identifier
+  multicast=true            replicate broadcast and multicast to every host
+  ovnet.publish=local|mesh  publish ports at the endpoint's host or at all
+  masquerade=false          keep the source of what leaves for the outside
+Options of bridge:
+  bridge=NAME               name of the bridge, which may be there already
+  icc=false                 sandboxes meet over links and published ports only
+  masquerade=false          keep the source of what leaves for the outside
+  host-binding=ADDRESS      the host's address that ports are published at
+Options of macvlan and ipvlan:
+  parent=LINK               the host's link; eth0.10 is VLAN 10 of eth0
+  macvlan_mode=MODE         bridge, private, vepa or passthru
+  ipvlan_mode=MODE          l2, l3 or l3s
+  ipvlan_flag=FLAG          bridge, private or vepa
 
+Docker's long names are understood as well, such as
+com.docker.network.driver.mtu and com.docker.network.bridge.enable_icc.
 Networks of other drivers than overlay are this host's own.";
 
 /// `network create`

@@ -190,12 +190,13 @@ fn confirm(warning: &str) -> Result<(), Failure> {
 /// `network connect`
 #[derive(Args, Debug)]
 pub(crate) struct Connect {
-    #[command(flatten)]
-    choices: Choices,
     /// Name, id or a unique beginning of the id
     network: String,
     /// The sandbox on this host
     sandbox: String,
+    // Last: it has a heading of its own in the help.
+    #[command(flatten)]
+    choices: Choices,
 }
 
 impl Connect {

@@ -26,10 +26,11 @@ pub(crate) struct Create {
     /// Adopt the network namespace at this path, such as /run/netns/NAME
     #[arg(long, value_name = "PATH")]
     netns: Option<PathBuf>,
-    #[command(flatten)]
-    wanted: Wanted,
     /// Name of the sandbox; one is made up if absent
     name: Option<String>,
+    // Last: it has headings of its own in the help.
+    #[command(flatten)]
+    wanted: Wanted,
 }
 
 /// The number of a process.
