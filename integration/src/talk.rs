@@ -126,3 +126,36 @@ fn parse(text: &str) -> Result<Answer> {
     let (Some(name), Some(client)) = (words.next(), words.next()) else { bail!("not NAME ADDRESS PORT") };
     Ok(Answer::From { name: name.into(), client: client.parse().context("the client's address")? })
 }
+
+/// Who is seen when `wanted` answers the namespace at `netns`; anything else is an error.
+///
+/// # Errors
+/// Nobody answers, or somebody else.
+pub fn answers(netns: &Path, over: Over, to: &str, wanted: &str) -> Result<IpAddr> {
+    match ask(netns, over, address(to)?, PATIENT)? {
+        Answer::From { name, client } if name == wanted => Ok(client),
+        other @ (Answer::From { .. } | Answer::Refused | Answer::Silence) => {
+            bail!("{wanted} is to answer at {to} over {over:?}: {other:?}")
+        }
+    }
+}
+
+/// Nobody may answer the namespace at `netns`.
+///
+/// # Errors
+/// Somebody does.
+pub fn answers_not(netns: &Path, over: Over, to: &str) -> Result<()> {
+    match ask(netns, over, address(to)?, BRIEF)? {
+        Answer::Refused | Answer::Silence => Ok(()),
+        Answer::From { name, client } => bail!("{name} answers at {to} over {over:?}, and sees {client}"),
+    }
+}
+
+/// "10.0.0.2:80" or "[fd00::2]:80" of an address and a port.
+pub fn at(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+fn address(text: &str) -> Result<SocketAddr> {
+    text.parse().with_context(|| format!("{text:?} is no address with a port"))
+}

@@ -53,7 +53,10 @@ pub use service::Service;
 pub use snapshot::KernelState;
 pub use underlay::{LAN_ROUTER_V4, LAN_ROUTER_V6};
 
-use crate::wait::wait_until;
+use crate::{
+    program::{Done, Program},
+    wait::wait_until,
+};
 
 /// Environment variable that marks every process of a lab with the lab's directory.
 pub(crate) const MARK: &str = "OVLAB";
@@ -242,6 +245,14 @@ impl Lab {
     /// The lab was built without one.
     pub fn etcd(&self) -> Result<&Etcd> {
         self.etcd.as_ref().context("this lab has no etcd")
+    }
+
+    /// Run a command on the switch, which is the router too.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn switch_ok(&self, command: &[&str]) -> Result<Done> {
+        Program::new("ip").args(["netns", "exec", &self.place.netns("sw")]).args(command).ok()
     }
 
     /// Start every agent that does not run, and wait until each is ready and knows all the others.
