@@ -108,7 +108,7 @@ fn create(at: &LinkRef, link: &Link, wanted: &State, ops: &mut Vec<Op>) {
 }
 
 fn new_link(at: &LinkRef, link: &Link) -> Option<NewLink> {
-    Some(NewLink { at: at.clone(), mark: link.mark.clone()?, mac: link.mac?, mtu: link.mtu })
+    Some(NewLink { at: at.clone(), mark: link.mark.clone()?, mac: link.mac, mtu: link.mtu })
 }
 
 /// The seen link at this place if it is the unit's and stays.
