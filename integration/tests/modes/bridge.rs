@@ -193,7 +193,7 @@ pub(crate) fn existing(lab: &Lab) -> Result<()> {
 pub(crate) fn no_forwarding(lab: &Lab) -> Result<()> {
     let host = lab.host(1)?;
     host.exec_ok(&["sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0"])?;
-    host.start_agent_with(&["--ip-forward", "false"])?;
+    host.start_agent_with(&["--ip-forward=false"])?;
     host.wait_ready()?;
     host.ovctl_ok(&["network", "create", "-d", "bridge", "--ipv6", "net"])?;
     host.create_sandbox("a", &["net"])?;
