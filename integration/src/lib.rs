@@ -6,9 +6,11 @@
 pub mod api;
 pub mod binaries;
 pub mod enter;
+mod etc;
 pub mod frame;
 pub mod lab;
 pub mod ping;
 pub mod probe;
 pub mod program;
+pub mod talk;
 pub mod wait;
