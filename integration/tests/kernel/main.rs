@@ -6,6 +6,7 @@ mod devices;
 mod firewall;
 mod host;
 mod objects;
+mod parents;
 mod sockets;
 mod taken;
 
@@ -49,6 +50,9 @@ fn main() -> anyhow::Result<()> {
         Trial::test("damage_to_openings_is_seen_and_mended", || run(firewall::damage())),
         Trial::test("packets_pass_a_policy_of_drop_by_an_opening", || run(firewall::packets())),
         Trial::test("openings_are_seen_quickly_beside_a_huge_ruleset", || run(firewall::huge())),
+        Trial::test("macvlan_links_reach_each_other_and_the_outside", || run(parents::reach())),
+        Trial::test("a_parent_that_cannot_be_had_is_told_in_words", || run(parents::refusals())),
+        Trial::test("isolated_ports_do_not_reach_each_other", || run(parents::isolated())),
         Trial::test("an_ipv6_address_is_usable_at_once", || run(devices::no_delay())),
         Trial::test("an_endpoint_is_made_quickly", || run(devices::pair_rate())),
         Trial::test("many_links_go_at_the_price_of_one", || run(devices::many_removals())),

@@ -112,7 +112,12 @@ pub(super) fn network() -> Built<State> {
     let mut state = State::default();
     state.netns.insert(
         Netns::Host,
-        NetnsState { links: [(LEG, leg)].into(), table: Some(Table::default()), ..NetnsState::default() },
+        NetnsState {
+            links: [(LEG, leg)].into(),
+            sysctls: [(format!("net/ipv4/conf/{LEG}/route_localnet"), "1".into())].into(),
+            table: Some(Table::default()),
+            ..NetnsState::default()
+        },
     );
     let links = [(BRIDGE, bridge), (VXLAN, tunnel), (PORT, endpoint), (INNER_LEG, inner_leg)].into();
     let sysctls =
@@ -171,6 +176,7 @@ pub(super) fn random_network(seed: u64) -> Built<State> {
         if let Some(port) = &mut link.port {
             port.learning = random.random();
             port.unicast_flood = random.random();
+            port.isolated = random.random();
         }
         link.addresses.retain(|_| random.random_bool(0.8));
     }

@@ -30,6 +30,7 @@ mod rows;
 mod settle;
 mod socket;
 mod sockets;
+mod stacked;
 mod sysctl;
 mod taken;
 mod watch;
