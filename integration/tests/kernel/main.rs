@@ -5,6 +5,7 @@
 mod devices;
 mod host;
 mod objects;
+mod sockets;
 mod taken;
 
 use ipnet::IpNet;
@@ -41,6 +42,8 @@ fn main() -> anyhow::Result<()> {
         Trial::test("a_process_s_namespace_is_worked_in_by_its_path", || run(host::adopted())),
         Trial::test("a_vni_that_somebody_uses_is_told", || run(taken::vni_in_use())),
         Trial::test("a_taken_udp_port_is_told_with_its_holder", || run(taken::port_in_use())),
+        Trial::test("a_resolver_answers_in_its_namespace_alone", || run(sockets::resolver())),
+        Trial::test("sockets_in_bad_places_are_refused_in_words", || run(sockets::bad_places())),
         Trial::test("an_ipv6_address_is_usable_at_once", || run(devices::no_delay())),
         Trial::test("an_endpoint_is_made_quickly", || run(devices::pair_rate())),
         Trial::test("many_links_go_at_the_price_of_one", || run(devices::many_removals())),

@@ -248,8 +248,8 @@ pub fn steps(state: &State) -> Vec<Op> {
     }
     let mut ends: BTreeMap<&Mark, NewLink> = BTreeMap::new();
     for (netns, name, link) in links(state) {
-        let (Some(mark), Some(mac)) = (&link.mark, link.mac) else { continue };
-        let new = NewLink { at: at(netns, name), mark: mark.clone(), mac, mtu: link.mtu };
+        let Some(mark) = &link.mark else { continue };
+        let new = NewLink { at: at(netns, name), mark: mark.clone(), mac: link.mac, mtu: link.mtu };
         match link.kind {
             LinkKind::Veth => match ends.remove(mark) {
                 Some(other) => ops.push(Op::AddVeth(other, new)),

@@ -27,6 +27,7 @@ mod routes;
 mod rows;
 mod settle;
 mod socket;
+mod sockets;
 mod sysctl;
 mod taken;
 mod watch;
@@ -44,7 +45,10 @@ use crate::{
     },
 };
 
-pub use self::watch::{Seen, watch};
+pub use self::{
+    sockets::{resolver_sockets, tcp_in, udp_in},
+    watch::{Seen, watch},
+};
 
 /// The kernel that this process runs on; [`crate::plan::state::Netns::Host`] is the network namespace of the process.
 #[derive(Clone, Debug)]

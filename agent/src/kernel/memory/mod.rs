@@ -222,7 +222,7 @@ mod tests {
     impl Stranger for MemoryKernel {
         fn add_link(&self, at: &LinkRef) -> Result<(), String> {
             self.edit(|state| {
-                let mac = "02:00:00:00:99:01".parse().unwrap();
+                let mac = "02:00:00:00:99:01".parse::<crate::model::Mac>().unwrap();
                 let mark = Mark::new(crate::plan::ownership::Unit::Host, "x");
                 let link = Link { mark: None, ..Link::new(LinkKind::Other("dummy".into()), mark, mac, 1500) };
                 state.netns.get_mut(&at.netns).unwrap().links.insert(at.name, link);

@@ -12,7 +12,7 @@ use crate::{
         PublishedPort,
     },
     plan::{
-        Features, Forward, Leg, OverlayInput, netns_of, outer_name, overlay,
+        Features, Leg, OverlayInput, Redirected, netns_of, outer_name, overlay,
         state::{Netns, State, Vxlan},
     },
 };
@@ -42,7 +42,7 @@ pub(in crate::reconcile) struct Base {
     host_routes: Vec<IpNet>,
     floods: Vec<IpAddr>,
     /// The ports that lead from the host's leg to endpoints.
-    ports: Vec<Forward>,
+    ports: Vec<Redirected>,
     features: Features,
 }
 
@@ -70,6 +70,7 @@ impl Base {
             mtu: self.mtu,
             leg: self.leg,
             host_routes: self.host_routes.clone(),
+            ports: self.ports.clone(),
             local,
             remote,
             floods: self.floods.clone(),
@@ -94,7 +95,7 @@ pub(super) fn base(
     } else {
         Vec::new()
     };
-    let ports = if leg.is_some() { inner_ports(view, env.me, (network, settings)) } else { Vec::new() };
+    let ports = if leg.is_some() { inner_ports(view, env.me, settings) } else { Vec::new() };
     Some(Base {
         network: network.clone(),
         member,
@@ -120,20 +121,15 @@ pub(in crate::reconcile) fn published<'a>(
 }
 
 /// Where the host's ports lead in the network's namespace, in a settled order.
-fn inner_ports(
-    view: &NetworkView,
-    me: NodeId,
-    (network, settings): (&Network, &OverlaySettings),
-) -> Vec<Forward> {
-    let mut ports: Vec<Forward> = Vec::new();
+fn inner_ports(view: &NetworkView, me: NodeId, settings: &OverlaySettings) -> Vec<Redirected> {
+    let mut ports: Vec<Redirected> = Vec::new();
     for (endpoint, port) in published(view, me, settings) {
-        ports.extend(super::first_of_each_family(endpoint).map(|to| Forward {
-            network: network.id,
+        ports.extend(super::first_of_each_family(endpoint).map(|to| Redirected {
             protocol: port.protocol,
-            host: None,
             host_port: port.host_port,
             to,
             port: port.port,
+            local: endpoint.node == me,
         }));
     }
     ports.sort_unstable();
