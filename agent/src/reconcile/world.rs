@@ -4,7 +4,8 @@
 //! never across an await; whoever waits does so on a watch channel.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    path::Path,
     sync::{Mutex, MutexGuard, PoisonError, RwLock},
 };
 
@@ -13,7 +14,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use super::dirty::{Depth, Dirty};
 use crate::{
     intent::{Changed, Fact, Intent, Source, Touched},
-    model::{Name, NetworkId, NodeId, SandboxId},
+    model::{Name, NetworkId, NodeId, Sandbox, SandboxId},
     plan::{op::Op, ownership::Unit},
 };
 
@@ -42,6 +43,15 @@ pub struct Outcome {
     pub failures: Vec<(Option<Op>, String)>,
 }
 
+/// Where a sandbox's resolver listens.
+#[derive(Clone, Copy, Debug)]
+struct Resolver {
+    /// The port that was said, on 127.0.0.11; None: it has none (any more).
+    port: Option<u16>,
+    /// The port that the sandbox's rules lead to, as last programmed.
+    programmed: Option<u16>,
+}
+
 /// The shared state.
 #[derive(Debug)]
 pub struct World {
@@ -54,6 +64,8 @@ pub struct World {
     outcomes: Mutex<BTreeMap<Unit, Outcome>>,
     /// MTU of the endpoints of the networks here, in bytes.
     mtus: Mutex<BTreeMap<NetworkId, u32>>,
+    /// Where the resolvers of sandboxes listen.
+    resolvers: Mutex<BTreeMap<SandboxId, Resolver>>,
     rounds: watch::Sender<u64>,
     changes: broadcast::Sender<Changed>,
 }
@@ -69,6 +81,7 @@ impl World {
             wake: Notify::new(),
             outcomes: Mutex::default(),
             mtus: Mutex::default(),
+            resolvers: Mutex::default(),
             rounds: watch::Sender::new(0),
             changes: broadcast::Sender::new(1024),
         }
@@ -102,22 +115,28 @@ impl World {
     fn take_in(&self, named: &BTreeSet<Touched>, change: impl FnOnce(&mut Intent) -> Vec<Changed>) {
         let mut intent = self.intent.write().unwrap_or_else(PoisonError::into_inner);
         let was_loaded = intent.loaded();
-        let before = sandbox_ids(&intent, named);
+        let before = sandboxes(&intent, named);
         let mut changed = change(&mut intent);
-        // That a sandbox has been finished changes nothing in the kernel, and nothing for those who listen.
+        // That a sandbox has been finished is nothing to those who listen.
         changed.retain(|change| {
             let Touched::Sandbox(name) = &change.touched else { return true };
-            let now = intent.sandboxes().get(name).map(|sandbox| sandbox.id);
-            now.is_none() || now.as_ref() != before.get(name)
+            let finished = |sandbox: &Sandbox| Sandbox { unfinished: false, ..sandbox.clone() };
+            let now = intent.sandboxes().get(name).map(finished);
+            now.is_none() || now != before.get(name).map(finished)
         });
         let mut dirty = lock(&self.dirty);
         for change in &changed {
-            dirty.mark(change, &intent, self.me);
-            if let Touched::Sandbox(name) = &change.touched
-                && let Some(id) = before.get(name)
-            {
-                dirty.add(Unit::Sandbox(*id), Depth::Full);
+            if let Touched::Sandbox(name) = &change.touched {
+                let (before, now) = (before.get(name), intent.sandboxes().get(name));
+                // Its hostname, or that it was left, is nothing to the kernel.
+                if before.map(in_kernel) == now.map(in_kernel) {
+                    continue;
+                }
+                if let Some(gone) = before {
+                    dirty.add(Unit::Sandbox(gone.id), Depth::Full);
+                }
             }
+            dirty.mark(change, &intent, self.me);
         }
         drop(dirty);
         let loaded = intent.loaded();
@@ -188,6 +207,7 @@ impl World {
                 };
                 there || !before.reach(outcome.at) || !outcome.failures.is_empty()
             });
+            lock(&self.resolvers).retain(|id, _| sandboxes.contains(id));
         });
     }
 
@@ -207,6 +227,49 @@ impl World {
             Some(mtu) => mtus.insert(network, mtu),
             None => mtus.remove(&network),
         };
+    }
+
+    /// The port of 127.0.0.11 that a sandbox's resolver listens at, UDP and TCP; None: it has none, or none yet.
+    pub fn resolver(&self, sandbox: SandboxId) -> Option<u16> {
+        lock(&self.resolvers).get(&sandbox)?.port
+    }
+
+    /// Say where a sandbox's resolver listens, in its namespace; None: it has none any more. The sandbox's rules follow, and
+    /// stay as they are as long as nothing was said.
+    pub fn set_resolver(&self, sandbox: SandboxId, port: Option<u16>) {
+        let changed = match lock(&self.resolvers).entry(sandbox) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Resolver { port, programmed: None });
+                true
+            }
+            Entry::Occupied(mut known) => std::mem::replace(&mut known.get_mut().port, port) != port,
+        };
+        if changed {
+            self.look_again(Unit::Sandbox(sandbox), Depth::Full);
+        }
+    }
+
+    /// Wait until what a sandbox asks of 127.0.0.11 goes to this port. It never does where the kernel refuses, or another port
+    /// is said: put a limit on it.
+    pub async fn resolver_programmed(&self, sandbox: SandboxId, port: u16) {
+        let mut rounds = self.rounds.subscribe();
+        let there = |_: &u64| {
+            lock(&self.resolvers).get(&sandbox).is_some_and(|resolver| resolver.programmed == Some(port))
+        };
+        // The sender lives as long as self: this cannot fail.
+        drop(rounds.wait_for(there).await);
+    }
+
+    /// Whether anything was said of a sandbox's resolver.
+    pub(super) fn said_of_resolver(&self, sandbox: SandboxId) -> bool {
+        lock(&self.resolvers).contains_key(&sandbox)
+    }
+
+    /// The sandbox's rules lead to this port. Whoever waits hears of it with the outcome.
+    pub(super) fn resolver_leads_to(&self, sandbox: SandboxId, port: Option<u16>) {
+        if let Some(resolver) = lock(&self.resolvers).get_mut(&sandbox) {
+            resolver.programmed = port;
+        }
     }
 
     /// Wait until both stores have been read and the intent reflects at least `revisions`. It never does reflect one
@@ -238,11 +301,24 @@ fn revisions(intent: &Intent) -> Revisions {
     Revisions { global: of(Source::Global), local: of(Source::Local) }
 }
 
-/// The ids of the sandboxes that may go, since afterwards only their names are known.
-fn sandbox_ids(intent: &Intent, named: &BTreeSet<Touched>) -> BTreeMap<Name, SandboxId> {
-    let concerned =
-        intent.sandboxes().iter().filter(|(name, _)| named.contains(&Touched::Sandbox((*name).clone())));
-    concerned.map(|(name, sandbox)| (name.clone(), sandbox.id)).collect()
+/// The sandboxes that may change, as they are.
+fn sandboxes(intent: &Intent, named: &BTreeSet<Touched>) -> BTreeMap<Name, Sandbox> {
+    let concerned = named.iter().filter_map(|touched| match touched {
+        Touched::Sandbox(name) => intent.sandboxes().get_key_value(name),
+        Touched::Network(_)
+        | Touched::Endpoint(..)
+        | Touched::Member(..)
+        | Touched::Node(_)
+        | Touched::Alive(_)
+        | Touched::Leg(_) => None,
+    });
+    concerned.map(|(name, sandbox)| (name.clone(), sandbox.clone())).collect()
+}
+
+/// What the kernel has of a sandbox depends on this of its record.
+fn in_kernel(sandbox: &Sandbox) -> (SandboxId, bool, &Path, u64, Option<&Name>) {
+    let Sandbox { id, adopted, netns, netns_inode, shares, .. } = sandbox;
+    (*id, *adopted, netns, *netns_inode, shares.as_ref())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
