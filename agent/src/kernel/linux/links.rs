@@ -127,7 +127,12 @@ pub(super) fn set_bridge(index: u32, bridge: u32) -> Request {
 
 /// Set a bridge port's flags. Only once it is one: the kernel looks for the bridge before it reads the flags.
 pub(super) fn set_port(index: u32, port: &Port) -> Request {
-    let message = LinkBridgePort::new(index).learning(port.learning).flood(port.unicast_flood).build();
+    let message = LinkBridgePort::new(index)
+        .learning(port.learning)
+        .flood(port.unicast_flood)
+        .isolated(port.isolated)
+        .hairpin(port.hairpin)
+        .build();
     // The kernel reads a port's flags in RTM_NEWLINK alone.
     Request { message: RouteNetlinkMessage::NewLink(message), flags: 0 }
 }
