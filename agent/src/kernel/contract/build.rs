@@ -72,8 +72,9 @@ pub(super) fn at(netns: &Netns, name: IfName) -> LinkRef {
 /// A network with a sandbox and a host leg: something of everything.
 pub(super) fn network() -> Built<State> {
     let (inner, sandbox) = (inner()?, sandbox()?);
-    let port =
-        |learning, unicast_flood| Some(Port { bridge: BRIDGE, learning, unicast_flood, isolated: false });
+    let port = |learning, unicast_flood| {
+        Some(Port { bridge: BRIDGE, learning, unicast_flood, isolated: false, hairpin: false })
+    };
     let route = |via: Option<IpAddr>, source, mtu| Route { via, source, mtu, metric: 100 };
 
     let mut bridge = Link::new(LinkKind::Bridge, mark("br0"), mac(1)?, 1450);

@@ -156,7 +156,8 @@ pub(super) async fn dependents<K: Kernel>(kernel: &K) -> Built<()> {
         };
         let vxlan = LinkKind::Vxlan(build::vxlan(779, std::net::Ipv4Addr::LOCALHOST.into())?);
         let impossible = LinkKind::Other("dummy".into());
-        let port = Port { bridge: BRIDGE, learning: true, unicast_flood: true, isolated: false };
+        let port =
+            Port { bridge: BRIDGE, learning: true, unicast_flood: true, isolated: false, hairpin: false };
         let ip = "10.77.0.5".parse().map_err(|error| format!("{error}"))?;
         let station = mac(6)?;
         let gone = IfName::literal("gone");

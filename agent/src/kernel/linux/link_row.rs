@@ -21,6 +21,7 @@ const VXLAN_LOCAL: u16 = 4;
 const VXLAN_PORT: u16 = 15;
 const VXLAN_LOCAL6: u16 = 17;
 /// Within IFLA_INFO_SLAVE_DATA of a bridge port.
+const PORT_HAIRPIN: u16 = 4;
 const PORT_LEARNING: u16 = 8;
 const PORT_UNICAST_FLOOD: u16 = 9;
 const PORT_ISOLATED: u16 = 33;
@@ -121,5 +122,6 @@ fn port(info: Attributes<'_>, bridge: IfName) -> Option<Port> {
         learning: flag(PORT_LEARNING),
         unicast_flood: flag(PORT_UNICAST_FLOOD),
         isolated: flag(PORT_ISOLATED),
+        hairpin: flag(PORT_HAIRPIN),
     })
 }

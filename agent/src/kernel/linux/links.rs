@@ -131,6 +131,7 @@ pub(super) fn set_port(index: u32, port: &Port) -> Request {
         .learning(port.learning)
         .flood(port.unicast_flood)
         .isolated(port.isolated)
+        .hairpin(port.hairpin)
         .build();
     // The kernel reads a port's flags in RTM_NEWLINK alone.
     Request { message: RouteNetlinkMessage::NewLink(message), flags: 0 }
