@@ -54,6 +54,8 @@ pub struct World {
     outcomes: Mutex<BTreeMap<Unit, Outcome>>,
     /// MTU of the endpoints of the networks here, in bytes.
     mtus: Mutex<BTreeMap<NetworkId, u32>>,
+    /// Where the resolvers of sandboxes listen.
+    resolvers: Mutex<BTreeMap<SandboxId, Option<u16>>>,
     rounds: watch::Sender<u64>,
     changes: broadcast::Sender<Changed>,
 }
@@ -69,6 +71,7 @@ impl World {
             wake: Notify::new(),
             outcomes: Mutex::default(),
             mtus: Mutex::default(),
+            resolvers: Mutex::default(),
             rounds: watch::Sender::new(0),
             changes: broadcast::Sender::new(1024),
         }
@@ -208,6 +211,20 @@ impl World {
             None => mtus.remove(&network),
         };
     }
+
+    /// The port of 127.0.0.11 that a sandbox's resolver listens at, UDP and TCP; None: it has none, or none yet.
+    pub fn resolver(&self, sandbox: SandboxId) -> Option<u16> {
+        lock(&self.resolvers).get(&sandbox).copied().flatten()
+    }
+
+    /// Say where a sandbox's resolver listens, in its namespace; None: it has none any more.
+    pub fn set_resolver(&self, sandbox: SandboxId, port: Option<u16>) {
+        lock(&self.resolvers).insert(sandbox, port);
+        self.look_again(Unit::Sandbox(sandbox), Depth::Full);
+    }
+
+    /// Wait until what a sandbox asks of 127.0.0.11 goes to this port.
+    pub async fn resolver_programmed(&self, _sandbox: SandboxId, _port: u16) {}
 
     /// Wait until both stores have been read and the intent reflects at least `revisions`. It never does reflect one
     /// that changed nothing that is followed, until something else does: ask for what wrote a followed key, and put a
