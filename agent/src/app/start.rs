@@ -134,7 +134,8 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
 
     let (ask, asked) = mpsc::channel(QUEUE);
     let peers = GossipPeers { gossip: gossip.clone(), dead };
-    let settings = Settings { vtep: node.vtep, vxlan_port: config.vxlan_port, full_look: FULL_LOOK };
+    let settings =
+        Settings { vtep: node.vtep, vxlan_port: config.vxlan_port, full_look: FULL_LOOK, ip_forward: true };
     let reconciler =
         Reconciler::new(Arc::clone(&kernel), peers, Arc::clone(&world), stores.local.clone(), settings);
     let (hint, hints) = mpsc::channel(QUEUE);

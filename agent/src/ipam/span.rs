@@ -20,9 +20,13 @@ impl Span {
     }
 
     /// The addresses of `net` that a host can have: all but the network address (for IPv6 the subnet-router anycast
-    /// address, RFC 4291 section 2.6.1) and, for IPv4, the broadcast address. None: there are none.
+    /// address, RFC 4291 section 2.6.1) and, for IPv4, the broadcast address; both of a prefix of two (RFC 3021, RFC 6164). None:
+    /// there are none.
     pub(super) fn usable(net: IpNet) -> Option<Self> {
         let all = Self::of(net);
+        if net.prefix_len() + 1 == net.max_prefix_len() {
+            return Some(all);
+        }
         let first = all.first.checked_add(1)?;
         let last = if all.v6 { all.last } else { all.last.checked_sub(1)? };
         (first <= last).then_some(Self { first, last, ..all })

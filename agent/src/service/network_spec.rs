@@ -48,7 +48,7 @@ pub(super) fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {
     }
     let options = convert::parse_options(driver, &all)?;
     convert::check_labels(&spec.labels)?;
-    let chosen = ipam::parse_subnets(&spec.subnets)?;
+    let chosen = ipam::parse_subnets(&spec.subnets, ipam::SubnetKind::of(&options.settings))?;
     let has = |v6: bool| chosen.iter().any(|subnet| subnet.prefix.addr().is_ipv6() == v6);
     let mut automatic = Vec::new();
     if !has(false) && chosen.is_empty() {

@@ -95,7 +95,7 @@ impl<K: Kernel> Service<K> {
                     ))
                 };
                 let prefix = ipam::pick_subnet(&self.settings.pools, &taken, *v6).ok_or_else(exhausted)?;
-                network.subnets.push(ipam::automatic(prefix).ok_or_else(exhausted)?);
+                network.subnets.push(ipam::automatic(prefix, ipam::SubnetKind::of(&network.settings)).ok_or_else(exhausted)?);
                 taken.push(prefix);
             }
             let used: BTreeSet<Vni> = others.iter().filter_map(|other| other.vni).chain(vnis.iter().copied()).collect();

@@ -66,6 +66,7 @@ impl Host {
             vtep: advertise.ip(),
             vxlan_port: 4789,
             full_look: Duration::from_secs(60),
+            ip_forward: true,
         };
         let reconciler =
             Reconciler::new(Arc::clone(&kernel), Nobody, Arc::clone(&world), store.clone(), settings);
