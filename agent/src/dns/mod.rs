@@ -6,7 +6,6 @@
 
 mod cache;
 mod exchange;
-mod lookup;
 mod message;
 mod outside;
 mod question;

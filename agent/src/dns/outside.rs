@@ -3,14 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    lookup,
     question::Question,
     resolv::{RESOLVER, ResolvConf, Server},
     zone::is_default,
 };
 use crate::{
     intent::Intent,
-    model::{DnsChoice, Driver, Name, Network, NodeId, Sandbox},
+    model::{DnsChoice, Driver, Endpoint, Name, Network, NodeId, Sandbox},
 };
 
 /// The port of DNS.
@@ -64,8 +63,8 @@ fn has_way_out(intent: &Intent, me: NodeId, sandbox: &Name) -> bool {
         Driver::P2p => false,
         Driver::Overlay | Driver::Bridge | Driver::Macvlan | Driver::Ipvlan => !network.internal,
     };
-    let own = lookup::endpoints_of(intent, me, sandbox);
-    own.into_iter().filter_map(|endpoint| intent.network(endpoint.network)?.network()).any(leads_out)
+    let own = intent.endpoints_in(me, sandbox);
+    own.filter_map(|endpoint| intent.network(endpoint.network)?.network()).any(leads_out)
 }
 
 /// The `ndots` that was chosen for the sandbox; 0, as resolv.conf says there, if none was.
@@ -100,7 +99,7 @@ pub fn direct_servers(
     sandbox: &Sandbox,
     (defaults, host): (&DnsChoice, &ResolvConf),
 ) -> Option<Vec<Server>> {
-    let own = lookup::endpoints_of(intent, me, &sandbox.name);
+    let own: Vec<&Endpoint> = intent.endpoints_in(me, &sandbox.name).collect();
     let nameless = |network: Option<&Network>| network.is_some_and(is_default);
     if !own.iter().all(|it| nameless(intent.network(it.network).and_then(|view| view.network()))) {
         return None;

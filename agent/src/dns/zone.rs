@@ -8,10 +8,7 @@ use std::net::IpAddr;
 
 use hickory_proto::rr::RecordType;
 
-use super::{
-    lookup,
-    question::{Form, Question},
-};
+use super::question::{Form, Question};
 use crate::{
     intent::{Intent, NetworkView},
     model::{Driver, Endpoint, Name, Network, NodeId, Protocol, Scope},
@@ -97,7 +94,7 @@ pub(super) fn answer(intent: &Intent, viewer: &Viewer<'_>, question: &Question, 
 
 /// The networks in which the viewer has a name, those first by which it goes to the outside.
 fn homes<'a>(intent: &'a Intent, viewer: &Viewer<'_>) -> Vec<Home<'a>> {
-    let mut own = lookup::endpoints_of(intent, viewer.me, viewer.sandbox);
+    let mut own: Vec<&Endpoint> = intent.endpoints_in(viewer.me, viewer.sandbox).collect();
     own.sort_by_key(|endpoint| (-endpoint.gateway_priority, endpoint.ifname, endpoint.id));
     let home = |own: &'a Endpoint| {
         let view = intent.network(own.network)?;
@@ -144,10 +141,9 @@ impl<'a> Home<'a> {
     fn known_by(&self, text: &str) -> Vec<&'a Endpoint> {
         let link = self.own.links.iter().find(|link| link.alias.as_str().eq_ignore_ascii_case(text));
         if let Some(link) = link {
-            let linked = lookup::named(self.view, &link.endpoint.as_str().to_ascii_lowercase());
-            return linked.into_iter().filter(|endpoint| endpoint.name == link.endpoint).collect();
+            return self.view.endpoint_named(&link.endpoint).into_iter().collect();
         }
-        lookup::named(self.view, text)
+        self.view.endpoints_by_name(text).collect()
     }
 }
 
@@ -194,7 +190,7 @@ fn by_address(
     address: IpAddr,
     kind: RecordType,
 ) -> Verdict {
-    let holder = homes.iter().find_map(|home| Some((home, lookup::with_address(home.view, address)?)));
+    let holder = homes.iter().find_map(|home| Some((home, home.view.endpoint_at(address)?)));
     let Some((home, endpoint)) = holder else {
         // Nobody outside knows the addresses of a network that lives behind ours; asking would only tell them. On a link of
         // the host, though, others have addresses too, and names for them.
