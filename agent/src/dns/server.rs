@@ -250,3 +250,6 @@ async fn read(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     stream.read_exact(&mut packet).await?;
     Ok(Some(packet))
 }
+
+#[cfg(test)]
+mod tests;
