@@ -160,6 +160,7 @@ async fn isolate(kernel: &LinuxKernel) -> Outcome {
         learning: true,
         unicast_flood: true,
         isolated,
+        hairpin: false,
     };
     let ports = [new(&middle, "ep1", 11), new(&middle, "ep2", 12)];
     for (number, port) in (1..).zip(&ports) {
