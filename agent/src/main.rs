@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     telemetry::start(&config.log_level);
     let done = match config.verb {
         Verb::Run => app::run(config),
-        Verb::Cleanup => app::cleanup(config),
+        Verb::Cleanup { force } => app::cleanup(config, force),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{NETNS_DIR_NOTE, identity, lock, stores};
 use crate::{
@@ -24,10 +24,13 @@ use crate::{
     store::{Commit, Embedded, Entry, Key, KeyRange, Store},
 };
 
+/// The embedded store, in the state directory.
+const STORE_FILE: &str = "store.redb";
 /// How long the cluster's store is waited for.
 const STORE: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(config: Config) -> Result<()> {
+pub(super) async fn run(config: Config, force: bool) -> Result<()> {
+    refuse_to_delete_a_cluster(&config, force)?;
     let lock = lock::take(&config.state_dir)?;
     let kernel = LinuxKernel::new(&config.netns_dir);
     let mut units = marked_units(&kernel).await.context("cannot look at this host")?;
@@ -39,7 +42,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
     for unit in units {
         steps += remove(&kernel, unit).await?;
     }
-    let path = config.state_dir.join("store.redb");
+    let path = config.state_dir.join(STORE_FILE);
     if path.exists() {
         match Embedded::open(Some(&path)) {
             Ok(embedded) => steps += restore(&kernel, &Store::embedded(&embedded)).await?,
@@ -59,6 +62,19 @@ pub(super) async fn run(config: Config) -> Result<()> {
     drop(lock);
     tracing::info!(steps, "this host is as it was before the first start");
     Ok(())
+}
+
+/// The embedded store of an agent that serves it has what all hosts know.
+fn refuse_to_delete_a_cluster(config: &Config, force: bool) -> Result<()> {
+    let StoreConfig::Serve { .. } = config.store else { return Ok(()) };
+    if force || !config.state_dir.join(STORE_FILE).exists() {
+        return Ok(());
+    }
+    bail!(
+        "this host serves the store of a cluster (store = {}): cleanup would delete the networks and endpoints of all its \
+         hosts; move the store elsewhere first, or use ovagent cleanup --force",
+        config.store
+    )
 }
 
 async fn remove(kernel: &LinuxKernel, unit: Unit) -> Result<usize> {
@@ -173,7 +189,7 @@ fn belongs(key: &Key, value: &[u8], id: NodeId, endpoints: &[Endpoint]) -> bool 
 fn remove_files(config: &Config) {
     let files = [
         config.state_dir.join("node-id"),
-        config.state_dir.join("store.redb"),
+        config.state_dir.join(STORE_FILE),
         config.state_dir.join("lock"),
         config.state_dir.join(NETNS_DIR_NOTE),
         config.run_dir.join("api.sock"),

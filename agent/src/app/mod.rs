@@ -35,10 +35,11 @@ pub fn run(config: Config) -> Result<()> {
 /// Remove everything of ours from this host.
 ///
 /// # Errors
-/// An agent runs with this state directory, or something could not be removed.
-pub fn cleanup(config: Config) -> Result<()> {
+/// An agent runs with this state directory, it serves the store of a cluster (unless forced), or something could not be
+/// removed.
+pub fn cleanup(config: Config, force: bool) -> Result<()> {
     require_privilege()?;
-    runtime()?.block_on(cleanup::run(config))
+    runtime()?.block_on(cleanup::run(config, force))
 }
 
 /// One thread for the tasks, a few short-lived ones for what blocks: an idle agent is small.

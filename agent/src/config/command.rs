@@ -29,18 +29,26 @@ the variable before the file, the file before the default. In the file a key has
 
 Settings that can be given more than once are arrays in the file, and separated by blanks in a variable.";
 
+/// The flag of `cleanup`.
+pub(super) const FORCE: &str = "force";
+
 const CLEANUP: &str = "\
 Removes every object that agents with these directories have made on this host (namespaces, devices, routes, \
 nftables rules, files of sandboxes, the state with the embedded store) and leaves the host as it was before the first \
-start. With --store serve that is the store of the whole cluster; from an etcd this node's records are removed, if it \
-can be reached. Traffic of its networks stops. Foreign objects are not touched. No agent may be running on the same \
+start. With --store serve that is the store of the whole cluster, and needs --force; from an etcd this node's records are \
+removed, if it can be reached. Traffic of its networks stops. Foreign objects are not touched. No agent may be running on the same \
 directories.";
 
 /// The command line of `ovagent`.
 pub fn command() -> Command {
+    let force = Arg::new(FORCE)
+        .long(FORCE)
+        .action(ArgAction::SetTrue)
+        .help("Also where this host serves the store of a cluster, whose networks are lost then");
     let cleanup = Command::new("cleanup")
         .about("Remove everything that the agent made on this host")
-        .long_about(CLEANUP);
+        .long_about(CLEANUP)
+        .arg(force);
     let config = Arg::new("config")
         .long("config")
         .value_name("FILE")
@@ -65,8 +73,12 @@ pub fn command() -> Command {
 /// Every value is taken as text, so that all mistakes can be told at once.
 fn argument(key: &Key) -> Arg {
     let default = key.default.map(|text| format!(" [default: {text}]")).unwrap_or_default();
-    Arg::new(key.name)
-        .long(key.name)
+    let argument = Arg::new(key.name).long(key.name);
+    let argument = match key.short {
+        Some(short) => argument.short(short),
+        None => argument,
+    };
+    argument
         .value_name(key.value)
         .value_parser(ValueParser::string())
         .action(if key.many { ArgAction::Append } else { ArgAction::Set })

@@ -98,6 +98,7 @@ fn written(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Vec<(String, usize
     match value.get_ref() {
         DeValue::Array(items) if key.many => items.iter().map(scalar).collect(),
         DeValue::Array(_) => Err(format!("expected one value ({}), not an array", key.value)),
+        DeValue::Boolean(truth) if key.truth => Ok(vec![(truth.to_string(), value.span().start)]),
         DeValue::String(_)
         | DeValue::Integer(_)
         | DeValue::Float(_)

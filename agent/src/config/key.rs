@@ -12,6 +12,10 @@ pub(super) struct Key {
     pub(super) default: Option<&'static str>,
     /// It can be given more than once.
     pub(super) many: bool,
+    /// Its one-letter flag.
+    pub(super) short: Option<char>,
+    /// It is true or false, which the file has words for.
+    pub(super) truth: bool,
     /// Where it stands in help.
     pub(super) heading: &'static str,
     /// What it does.
@@ -28,6 +32,8 @@ impl Key {
 const NODE: &str = "This node";
 const CLUSTER: &str = "The cluster";
 const DATA: &str = "Networks";
+const BRIDGES: &str = "This host's network \"bridge\"";
+const SANDBOXES: &str = "What sandboxes are told";
 const PLACES: &str = "Places on this host";
 
 const fn one(
@@ -36,7 +42,7 @@ const fn one(
     default: Option<&'static str>,
     text: (&'static str, &'static str),
 ) -> Key {
-    Key { name, value, default, many: false, heading: text.0, help: text.1 }
+    Key { name, value, default, many: false, short: None, truth: false, heading: text.0, help: text.1 }
 }
 
 const fn many(
@@ -46,6 +52,10 @@ const fn many(
     text: (&'static str, &'static str),
 ) -> Key {
     Key { many: true, ..one(name, value, default, text) }
+}
+
+const fn truth(name: &'static str, default: &'static str, text: (&'static str, &'static str)) -> Key {
+    Key { truth: true, ..one(name, "true|false", Some(default), text) }
 }
 
 pub(super) const NODE_NAME: Key = one(
@@ -149,6 +159,93 @@ pub(super) const ATTACH_DEADLINE: Key = one(
     Some("1000"),
     (DATA, "How long an attach waits until every node of the network can reach the new endpoint, 0 to 60000"),
 );
+pub(super) const IP_FORWARD: Key = truth(
+    "ip-forward",
+    "true",
+    (
+        DATA,
+        "Let this host forward packets where a network needs it (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding); \
+         false: leave these settings alone",
+    ),
+);
+pub(super) const BRIDGE: Key = Key {
+    short: Some('b'),
+    ..one(
+        "bridge",
+        "NAME",
+        None,
+        (
+            BRIDGES,
+            "Use this bridge of the host, with the addresses that it has; none: no such network. If not given, the agent \
+             makes ovnet0",
+        ),
+    )
+};
+pub(super) const BIP: Key = many(
+    "bip",
+    "CIDR",
+    None,
+    (
+        BRIDGES,
+        "Address of the bridge, with the length of its subnet; one of each family may be given. If not given, \
+         172.17.0.1/16, or the first free subnet of the pools",
+    ),
+);
+pub(super) const FIXED_CIDR: Key = many(
+    "fixed-cidr",
+    "CIDR",
+    None,
+    (BRIDGES, "Part of the subnet that sandboxes' addresses come from; one of each family may be given"),
+);
+pub(super) const MTU: Key =
+    one("mtu", "BYTES", None, (BRIDGES, "MTU of its endpoints, 576 to 65535; the host's own if not given"));
+pub(super) const DEFAULT_GATEWAY: Key = many(
+    "default-gateway",
+    "ADDR",
+    None,
+    (BRIDGES, "Gateway that sandboxes get in place of the bridge's address; one of each family may be given"),
+);
+pub(super) const ICC: Key = truth(
+    "icc",
+    "true",
+    (BRIDGES, "Let its sandboxes talk to each other by more than published ports and links"),
+);
+pub(super) const IP_MASQ: Key = truth(
+    "ip-masq",
+    "true",
+    (BRIDGES, "Give what leaves for the outside an address of this host as its source"),
+);
+pub(super) const DNS: Key = many(
+    "dns",
+    "ADDR",
+    None,
+    (SANDBOXES, "Name server that sandboxes ask; may be given more than once. The host's if not given"),
+);
+pub(super) const DNS_SEARCH: Key = many(
+    "dns-search",
+    "DOMAIN",
+    None,
+    (SANDBOXES, "Domain that sandboxes search; may be given more than once. The host's if not given"),
+);
+pub(super) const DNS_OPT: Key = many(
+    "dns-opt",
+    "OPTION",
+    None,
+    (
+        SANDBOXES,
+        "Option of sandboxes' resolvers, such as ndots:2; may be given more than once. The host's if not given",
+    ),
+);
+pub(super) const HOST_GATEWAY_IP: Key = many(
+    "host-gateway-ip",
+    "ADDR",
+    None,
+    (
+        SANDBOXES,
+        "What host-gateway stands for in sandboxes' hosts files; one of each family may be given. If not given, the \
+         gateway of the sandbox",
+    ),
+);
 pub(super) const STATE_DIR: Key = one(
     "state-dir",
     "DIR",
@@ -167,9 +264,15 @@ pub(super) const NETNS_DIR: Key = one(
     Some("/run/netns"),
     (PLACES, "Where named network namespaces are, as `ip netns` sees them"),
 );
+pub(super) const NETNS_ETC_DIR: Key = one(
+    "netns-etc-dir",
+    "DIR",
+    Some("/etc/netns"),
+    (PLACES, "Where files for named network namespaces are, as `ip netns exec` sees them"),
+);
 
 /// All of them, in the order of the help.
-pub(super) const ALL: [Key; 19] = [
+pub(super) const ALL: [Key; 32] = [
     NODE_NAME,
     ADVERTISE,
     LOG_LEVEL,
@@ -186,7 +289,20 @@ pub(super) const ALL: [Key; 19] = [
     VXLAN_PORT,
     POOL,
     ATTACH_DEADLINE,
+    IP_FORWARD,
+    BRIDGE,
+    BIP,
+    FIXED_CIDR,
+    MTU,
+    DEFAULT_GATEWAY,
+    ICC,
+    IP_MASQ,
+    DNS,
+    DNS_SEARCH,
+    DNS_OPT,
+    HOST_GATEWAY_IP,
     STATE_DIR,
     RUN_DIR,
     NETNS_DIR,
+    NETNS_ETC_DIR,
 ];

@@ -4,23 +4,26 @@
 //! file and the help come from it. Every value is read from its text, and all mistakes are reported at once.
 
 mod address;
+mod bridge;
 mod command;
 mod file;
 mod key;
 mod mistake;
+mod resolver;
 mod settings;
 mod store;
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 pub use address::{Advertise, HostPort};
+pub use bridge::{BridgeConfig, BridgeLink};
 pub use command::command;
 pub use mistake::{ConfigError, ConfigErrors, LoadError, Source};
 pub use store::{StoreConfig, StoreLogin, StoreTls};
 
 use crate::{
     ipam::Pool,
-    model::{IfName, Name},
+    model::{DnsChoice, IfName, Name},
 };
 
 /// Where the configuration file is unless told.
@@ -32,7 +35,10 @@ pub enum Verb {
     /// Run the agent.
     Run,
     /// Remove every object of ours from this host, and leave.
-    Cleanup,
+    Cleanup {
+        /// Also the store that this host serves to others.
+        force: bool,
+    },
 }
 
 /// The whole configuration of an agent, checked.
@@ -72,6 +78,16 @@ pub struct Config {
     pub lease_ttl: Duration,
     /// How long an attach waits for the other nodes to confirm.
     pub attach_deadline: Duration,
+    /// Set the host's forwarding where a network needs it.
+    pub ip_forward: bool,
+    /// The network `bridge` of this host.
+    pub bridge: BridgeConfig,
+    /// What sandboxes' resolvers are told unless they say otherwise.
+    pub dns: DnsChoice,
+    /// What `host-gateway` stands for; none of a family: the sandbox's gateway.
+    pub host_gateways: Vec<IpAddr>,
+    /// Where files for named network namespaces are.
+    pub netns_etc_dir: PathBuf,
 }
 
 /// The configuration from a command line (the program's name first), an environment and the file that they name.
@@ -84,8 +100,8 @@ pub fn load(
     environment: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Config, LoadError> {
     let matches = command().try_get_matches_from(args)?;
-    let verb = match matches.subcommand_name() {
-        Some("cleanup") => Verb::Cleanup,
+    let verb = match matches.subcommand() {
+        Some(("cleanup", cleanup)) => Verb::Cleanup { force: cleanup.get_flag(command::FORCE) },
         Some(_) | None => Verb::Run,
     };
     let mut settings = settings::Settings::collect(&matches, &environment);
@@ -126,6 +142,11 @@ fn assemble(verb: Verb, settings: &mut settings::Settings) -> Config {
         api_group: settings.optional(key::API_GROUP, parse_word),
         lease_ttl: Duration::from_secs(settings.number(key::LEASE_TTL, 5, 3600)),
         attach_deadline: Duration::from_millis(settings.number(key::ATTACH_DEADLINE, 0, 60_000)),
+        ip_forward: settings.required(key::IP_FORWARD, true, settings::parse_truth),
+        bridge: bridge::read(settings),
+        dns: resolver::read(settings),
+        host_gateways: resolver::host_gateways(settings),
+        netns_etc_dir: settings.path(key::NETNS_ETC_DIR),
     }
 }
 

@@ -144,6 +144,15 @@ impl Settings {
         })
     }
 
+    /// A number within bounds that need not be given.
+    pub(super) fn optional_number(&mut self, key: Key, least: u64, most: u64) -> Option<u32> {
+        self.optional(key, |text| {
+            let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+            let number = number.and_then(|number| u32::try_from(number).ok());
+            number.ok_or_else(|| format!("expected a number from {least} to {most}"))
+        })
+    }
+
     /// A UDP port.
     pub(super) fn port(&mut self, key: Key) -> u16 {
         self.required(key, 0, |text| {
@@ -178,6 +187,15 @@ impl Settings {
 pub(super) fn parse_path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() { Ok(path) } else { Err("expected an absolute path, which begins with /".into()) }
+}
+
+/// True or false.
+pub(super) fn parse_truth(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("expected true or false".into()),
+    }
 }
 
 fn defaults(key: Key) -> impl Iterator<Item = Text> {

@@ -98,6 +98,12 @@ fn every_setting_can_be_given_by_flag_variable_and_file() {
             name if name.ends_with("dir") => "/somewhere",
             "store" => "etcd://192.0.2.7:1",
             "log-level" => "debug",
+            "icc" | "ip-masq" | "ip-forward" => "false",
+            "bip" => "192.0.2.1/24",
+            "fixed-cidr" => "192.0.2.128/25",
+            "mtu" => "1400",
+            "default-gateway" | "dns" | "host-gateway-ip" => "192.0.2.9",
+            "dns-opt" => "ndots:2",
             _ => "word",
         };
         let store = if key.name == "store-ca" { "store = \"etcd://h\"" } else { "" };
@@ -254,7 +260,7 @@ fn cleanup_takes_the_same_settings_before_and_after_it() {
     let before = load_with(&["--config", &empty, "--state-dir", "/s", "cleanup"], &[]).unwrap();
     let after = load_with(&["cleanup", "--config", &empty, "--state-dir", "/s"], &[]).unwrap();
     assert_eq!(before, after);
-    assert_eq!((before.verb, before.state_dir.as_path()), (Verb::Cleanup, Path::new("/s")));
+    assert_eq!((before.verb, before.state_dir.as_path()), (Verb::Cleanup { force: false }, Path::new("/s")));
 }
 
 #[test]
@@ -267,4 +273,66 @@ fn the_command_line_is_sound_and_its_help_names_every_source() {
     }
     assert!(matches!(load_with(&["--no-such-flag"], &[]), Err(LoadError::Usage(_))));
     assert!(matches!(load_with(&["--help"], &[]), Err(LoadError::Usage(_))));
+}
+
+#[test]
+fn true_and_false_stand_in_a_file_as_words_of_toml() {
+    let (_dir, path) = file("icc = false\nip-masq = \"0\"\nip-forward = 0\n");
+    let config = load_with(&["--config", &path, "--ip-masq=true"], &[]).unwrap();
+    assert_eq!((config.bridge.icc, config.bridge.masquerade, config.ip_forward), (false, true, false));
+    let (_dir, path) = file("icc = \"no\"\n");
+    assert_eq!(
+        mistakes(&["--config", &path], &[]),
+        [format!("{path}:1: icc = \"no\": expected true or false")]
+    );
+}
+
+#[test]
+fn the_network_bridge_is_read_with_what_belongs_together() {
+    let (_dir, empty) = file("");
+    let load = |more: &[&str]| load_with(&[&["--config", &empty], more].concat(), &[]);
+    let bridge = load(&["-b", "br0"]).unwrap().bridge;
+    assert_eq!(bridge.link, BridgeLink::Named(IfName::literal("br0")));
+    assert_eq!(load(&["--bridge", "none"]).unwrap().bridge.link, BridgeLink::None);
+    let both = load(&["--bip", "10.1.0.1/16", "--bip", "fd00::1/64", "--fixed-cidr", "10.1.2.0/24"]).unwrap();
+    assert_eq!((both.bridge.addresses.len(), both.bridge.ranges.len()), (2, 1));
+    let outside = load(&["--default-gateway", "10.9.0.1", "--fixed-cidr", "10.9.0.0/24"]).unwrap();
+    assert_eq!(outside.bridge.gateways.len(), 1, "the subnet may be known only later");
+}
+
+#[test]
+fn what_cannot_be_of_the_network_bridge_is_told() {
+    let (_dir, empty) = file("");
+    for (flags, part) in [
+        (&["--bip", "10.1.0.0/16"][..], "choose one in between"),
+        (&["--bip", "10.1.255.255/16"], "choose one in between"),
+        (&["--bip", "10.1.0.1"], "such as 172.17.0.1/16"),
+        (&["--bip", "10.1.0.1/31"], "/30 is the smallest"),
+        (&["--bip", "127.0.0.1/8"], "that hosts can have"),
+        (&["--bip", "10.1.0.1/16", "--bip", "10.2.0.1/16"], "twice for one family"),
+        (&["--bip", "10.1.0.1/16", "--fixed-cidr", "10.2.0.0/24"], "10.2.0.0/24 lies outside 10.1.0.0/16"),
+        (&["--bip", "10.1.0.1/16", "--default-gateway", "10.2.0.1"], "lies outside 10.1.0.0/16"),
+        (&["--fixed-cidr", "10.1.0.1/24"], "did you mean 10.1.0.0/24?"),
+        (&["--mtu", "100"], "expected a number from 576 to 65535"),
+        (&["--mtu", "1000", "--bip", "fd00::1/64"], "needs an MTU from 1280"),
+        (&["--bridge", "a b"], "white space"),
+        (&["--bridge", "br0", "--bip", "10.1.0.1/16"], "the bridge br0 of --bridge has addresses of its own"),
+        (&["--bridge", "none", "--mtu", "1400"], "there is no network bridge with --bridge none"),
+        (&["--dns", "0.0.0.0"], "expected the address of a name server"),
+        (&["--dns-search", "a b"], "character ' ' is not allowed"),
+        (&["--dns-opt", "ndot:1"], "did you mean ndots?"),
+        (&["--host-gateway-ip", "10.0.0.1", "--host-gateway-ip", "10.0.0.2"], "twice for one family"),
+        (&["--netns-etc-dir", "netns"], "expected an absolute path"),
+    ] {
+        let all = mistakes(&[&["--config", &empty], flags].concat(), &[]);
+        assert!(all.len() == 1 && all[0].contains(part), "{flags:?}: {all:?}");
+    }
+}
+
+#[test]
+fn cleanup_alone_can_be_forced() {
+    let (_dir, empty) = file("");
+    let forced = load_with(&["--config", &empty, "cleanup", "--force"], &[]).unwrap();
+    assert_eq!(forced.verb, Verb::Cleanup { force: true });
+    assert!(matches!(load_with(&["--force"], &[]), Err(LoadError::Usage(_))));
 }

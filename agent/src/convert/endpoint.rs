@@ -55,7 +55,7 @@ impl TryFrom<v1::Endpoint> for Endpoint {
             link_local: each("link-local address", &wire.link_local, Endpoint::MAX_LINK_LOCAL, |text| {
                 address("link-local address", text)
             })?,
-            gateway_priority: priority(wire.gateway_priority)?,
+            gateway_priority: gateway_priority(wire.gateway_priority)?,
             links: each("link", &wire.links, Endpoint::MAX_LINKS, |link| link.try_into())?,
         })
     }
@@ -121,7 +121,11 @@ fn sysctls(wire: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, I
     Ok(wire)
 }
 
-fn priority(number: i32) -> Result<i32, Invalid> {
+/// A gateway priority.
+///
+/// # Errors
+/// Outside of [`Endpoint::GATEWAY_PRIORITIES`].
+pub fn gateway_priority(number: i32) -> Result<i32, Invalid> {
     if Endpoint::GATEWAY_PRIORITIES.contains(&number) {
         return Ok(number);
     }

@@ -4,23 +4,27 @@
 //! [`Invalid`] that quotes what came. The messages live in `proto/`, the nouns in [`crate::model`].
 
 mod endpoint;
+mod endpoint_options;
 mod limits;
 mod nearest;
 mod network;
 mod node;
 mod options;
 mod record;
+mod resolver;
 mod sandbox;
 mod subnet;
 
-pub use endpoint::port_number;
+pub use endpoint::{gateway_priority, port_number};
+pub use endpoint_options::{EndpointOptions, link_local_address, parse_endpoint_options};
 pub use limits::{
     MAX_ADDRESSES, MAX_ALIASES, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_RECORD, check_labels,
 };
 pub use nearest::nearest;
 pub use options::{Options, parse_options};
 pub use record::{Record, decode, encode};
-pub use sandbox::HOST_GATEWAY;
+pub use resolver::{dns_option, dns_server, domain, search_domain};
+pub use sandbox::{HOST_GATEWAY, dns_choice, extra_hosts};
 
 use crate::model::Invalid;
 

@@ -7,7 +7,7 @@ use ovnet_proto::v1;
 use super::{
     each,
     limits::{self, MAX_PATH, MAX_TEXT},
-    subnet::address,
+    resolver,
 };
 use crate::model::{DnsChoice, ExtraHost, HostAddress, Invalid, Name, Sandbox, Timestamp};
 
@@ -60,19 +60,9 @@ impl TryFrom<v1::Sandbox> for Sandbox {
             unfinished: wire.unfinished,
             hostname: wire.hostname,
             created: Timestamp(wire.created_ms),
-            domain: one_text("domain", &wire.domain)?,
-            dns: DnsChoice {
-                servers: each("DNS server", &wire.dns_servers, DnsChoice::MAX, |text| {
-                    address("DNS server", text)
-                })?,
-                search: each("search domain", &wire.dns_search, DnsChoice::MAX, |text| {
-                    one_text("search domain", text)
-                })?,
-                options: each("DNS option", &wire.dns_options, DnsChoice::MAX, |text| {
-                    one_text("DNS option", text)
-                })?,
-            },
-            hosts: each("host", &wire.hosts, ExtraHost::MAX, |host| host.try_into())?,
+            domain: resolver::domain(&wire.domain)?,
+            dns: dns_choice(&wire.dns_servers, &wire.dns_search, &wire.dns_options)?,
+            hosts: extra_hosts(&wire.hosts)?,
             shares: match wire.shares.as_str() {
                 "" => None,
                 text => Some(Name::parse("sandbox name", text)?),
@@ -82,13 +72,24 @@ impl TryFrom<v1::Sandbox> for Sandbox {
     }
 }
 
-/// A text that goes on one line of a file, without white space; it may be empty.
-fn one_text(what: &'static str, text: &str) -> Result<String, Invalid> {
-    limits::text(what, text, MAX_TEXT)?;
-    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(Invalid::new(what, text, "white space is not allowed"));
-    }
-    Ok(text.to_owned())
+/// What is chosen of a sandbox's resolver.
+///
+/// # Errors
+/// Too many of one kind, or one that cannot be.
+pub fn dns_choice(servers: &[String], search: &[String], options: &[String]) -> Result<DnsChoice, Invalid> {
+    Ok(DnsChoice {
+        servers: each("DNS server", servers, DnsChoice::MAX, |text| resolver::dns_server(text))?,
+        search: each("search domain", search, DnsChoice::MAX, |text| resolver::search_domain(text))?,
+        options: each("DNS option", options, DnsChoice::MAX, |text| resolver::dns_option(text))?,
+    })
+}
+
+/// Further lines of a sandbox's /etc/hosts.
+///
+/// # Errors
+/// Too many, or one that is no line of that file.
+pub fn extra_hosts(hosts: &[v1::ExtraHost]) -> Result<Vec<ExtraHost>, Invalid> {
+    each("host", hosts, ExtraHost::MAX, |host| host.try_into())
 }
 
 impl From<&ExtraHost> for v1::ExtraHost {
@@ -107,10 +108,10 @@ impl TryFrom<&v1::ExtraHost> for ExtraHost {
     fn try_from(wire: &v1::ExtraHost) -> Result<Self, Invalid> {
         const WHAT: &str = "host";
         let quoted = || format!("{}:{}", wire.name, wire.address);
-        let name = one_text(WHAT, &wire.name)?;
-        if name.is_empty() {
+        if wire.name.is_empty() {
             return Err(Invalid::new(WHAT, quoted(), "the name is missing: expected NAME:ADDRESS"));
         }
+        resolver::host_name(WHAT, &wire.name, &quoted())?;
         let address = match wire.address.as_str() {
             HOST_GATEWAY => HostAddress::Gateway,
             text => HostAddress::Ip(text.parse().map_err(|_parse| {
@@ -118,6 +119,6 @@ impl TryFrom<&v1::ExtraHost> for ExtraHost {
                 Invalid::new(WHAT, quoted(), reason)
             })?),
         };
-        Ok(Self { name, address })
+        Ok(Self { name: wire.name.clone(), address })
     }
 }

@@ -168,10 +168,12 @@ fn sandbox() -> impl Strategy<Value = Sandbox> {
     (
         (any::<[u8; 32]>(), name(), "/[a-z/]{1,40}", any::<bool>()),
         (option::of((1..u32::MAX, any::<u64>())), any::<u64>(), "[a-z]{0,20}", any::<u64>()),
-        ("[a-z.]{0,20}", vec(any::<IpAddr>(), 0..3), option::of(name())),
+        ("[a-z]{1,8}(\\.[a-z0-9]{1,8}){0,2}", vec(any::<std::net::Ipv4Addr>(), 0..3), option::of(name())),
     )
         .prop_map(|((id, name, netns, adopted), (process, netns_inode, hostname, created), rest)| {
             let (domain, servers, shares) = rest;
+            let usable = |v4: &std::net::Ipv4Addr| !v4.is_unspecified() && !v4.is_multicast();
+            let servers: Vec<IpAddr> = servers.into_iter().filter(usable).map(IpAddr::V4).collect();
             Sandbox {
                 id: SandboxId::from_bytes(id),
                 name,

@@ -21,6 +21,8 @@ use crate::model::{IfName, NetworkId, Protocol};
 pub struct Features {
     /// br_netfilter is there: bridged frames pass the firewall unless it is told otherwise.
     pub bridge_netfilter: bool,
+    /// In the host's namespace bridged frames pass the firewall (bridge-nf-call-iptables and -ip6tables are 1).
+    pub bridge_firewall: bool,
     /// IPv6 is there.
     pub ipv6: bool,
 }

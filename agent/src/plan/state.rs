@@ -61,7 +61,8 @@ pub struct NetnsState {
     /// Our nftables table (`inet ovnet`), whole.
     pub table: Option<Table>,
     /// Rules of ours at the end of others' FORWARD chains (iptables' `filter` tables), which let what passes these links
-    /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself.
+    /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself. What
+    /// is not as we write it there is seen as a `StartsNotWith`, which is never wanted.
     pub openings: BTreeMap<Family, BTreeSet<LinkMatch>>,
 }
 
@@ -158,6 +159,8 @@ pub struct Port {
     pub unicast_flood: bool,
     /// No frames between this port and others that are isolated too.
     pub isolated: bool,
+    /// Frames that came from here may go back here.
+    pub hairpin: bool,
 }
 
 /// A route by way of the link that it hangs off.

@@ -100,7 +100,7 @@ fn wanted(shape: &Shape) -> State {
         } else {
             vec![]
         },
-        features: Features { bridge_netfilter: true, ipv6: true },
+        features: Features { bridge_netfilter: true, bridge_firewall: false, ipv6: true },
     })
 }
 

@@ -3,6 +3,7 @@
 //! It passes the same [`super::contract`] as the real one. Errors are injected with [`MemoryKernel::fail_when`] and
 //! [`MemoryKernel::fail_looks`].
 
+mod stacked;
 mod world;
 
 use std::{
@@ -143,6 +144,7 @@ impl Kernel for MemoryKernel {
             part.links.retain(|name, _| at.links.as_ref().is_none_or(|links| links.contains(name)));
             part.sysctls.retain(|key, _| at.sysctls.contains(key));
             part.table = part.table.filter(|_| at.table);
+            part.openings.retain(|_, _| at.openings);
             seen.netns.insert(netns.clone(), part);
         }
         Ok(seen)
@@ -209,11 +211,14 @@ fn named(netns: &Netns) -> Netns {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{
         kernel::contract::{self, Stranger},
         plan::{
             op::LinkRef,
+            ruleset::Family,
             state::{Link, LinkKind, Route},
         },
     };
@@ -231,8 +236,20 @@ mod tests {
         }
 
         fn remove_link(&self, at: &LinkRef) -> Result<(), String> {
+            self.lock().world.drop_link(at);
+            Ok(())
+        }
+
+        fn close(&self, family: Family) -> Result<(), String> {
             self.edit(|state| {
-                state.netns.get_mut(&at.netns).map(|netns| netns.links.remove(&at.name));
+                state.netns.get_mut(&Netns::Host).unwrap().openings.insert(family, BTreeSet::new());
+            });
+            Ok(())
+        }
+
+        fn open(&self, family: Family) -> Result<(), String> {
+            self.edit(|state| {
+                state.netns.get_mut(&Netns::Host).unwrap().openings.remove(&family);
             });
             Ok(())
         }
