@@ -7,7 +7,8 @@ use crate::{intent::LookupError, service::ServiceError};
 /// The status of a refusal.
 pub(super) fn of(error: &ServiceError) -> Status {
     let code = match error {
-        ServiceError::Invalid(_) | ServiceError::Lookup(LookupError::Ambiguous { .. }) => {
+        ServiceError::Invalid(_)
+        | ServiceError::Lookup(LookupError::Ambiguous { .. } | LookupError::Several { .. }) => {
             Code::InvalidArgument
         }
         ServiceError::Lookup(LookupError::Unknown { .. }) => Code::NotFound,

@@ -26,6 +26,16 @@ pub enum LookupError {
         /// How many.
         count: usize,
     },
+    /// A name that several have: of networks, one of this host and one of the cluster.
+    #[error("{count} {noun}s have the name {text}: give the id")]
+    Several {
+        /// "network", "endpoint" …
+        noun: &'static str,
+        /// As typed.
+        text: String,
+        /// How many.
+        count: usize,
+    },
 }
 
 impl Intent {
@@ -93,6 +103,9 @@ fn find<T>(
         } else if near.is_none() && is_near(&name, text) {
             near = Some(name);
         }
+    }
+    if named.len() > 1 {
+        return Err(LookupError::Several { noun, text: text.to_owned(), count: named.len() });
     }
     let mut found = if named.is_empty() { prefixed } else { named };
     match (found.len(), found.pop()) {

@@ -9,7 +9,7 @@ mod span;
 
 pub use choose::{Exhausted, Pick, Usage, check_chosen, choose, usage};
 pub use pools::{Pool, default_pools, overlapping, pick_subnet};
-pub use request::{SubnetRequest, automatic, parse_subnets};
+pub use request::{Gateways, SubnetRequest, automatic, parse_subnets};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::span::{Span, bits, overlap};
+use super::span::{Span, bits, is_pair, overlap};
 use crate::model::{Invalid, Name, Network, Subnet};
 
 /// What `network create` was asked for, as it was written.
@@ -18,6 +18,19 @@ pub struct SubnetRequest {
     pub ip_ranges: Vec<String>,
     /// `--aux-address`, by name, each in one of the subnets.
     pub aux: BTreeMap<String, String>,
+}
+
+/// Whether subnets have gateways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gateways {
+    /// Each has one: the first address unless another is chosen.
+    #[default]
+    Each,
+    /// There is no use for one, so every address is the endpoints', and a pair of them is enough (RFC 3021, RFC 6164).
+    None {
+        /// Why a chosen one is refused.
+        reason: &'static str,
+    },
 }
 
 /// Prefixes that no endpoint can have an address in, with the word for them.
@@ -38,8 +51,11 @@ const UNFIT: [(&str, &str); 8] = [
 /// # Errors
 /// A text that is no CIDR or address; host bits set; no room for an endpoint; address space that endpoints cannot have;
 /// subnets that overlap; a gateway, range or auxiliary address outside all of them, twice in one of them, or on an
-/// address that is not for hosts.
-pub fn parse_subnets(request: &SubnetRequest) -> Result<Vec<Subnet>, Invalid> {
+/// address that is not for hosts; a gateway where there is none.
+pub fn parse_subnets(request: &SubnetRequest, gateways: Gateways) -> Result<Vec<Subnet>, Invalid> {
+    if let (Gateways::None { reason }, Some(text)) = (gateways, request.gateways.first()) {
+        return Err(Invalid::new("gateway", text, reason));
+    }
     if request.subnets.is_empty() {
         return no_subnets(request);
     }
@@ -49,7 +65,7 @@ pub fn parse_subnets(request: &SubnetRequest) -> Result<Vec<Subnet>, Invalid> {
     }
     let mut drafts: Vec<Draft> = Vec::with_capacity(request.subnets.len());
     for text in &request.subnets {
-        let prefix = parse_prefix(text)?;
+        let prefix = parse_prefix(text, gateways)?;
         if let Some(other) = drafts.iter().find(|draft| overlap(draft.prefix, prefix)) {
             return Err(Invalid::new("subnet", text, format!("it overlaps {}, also given", other.prefix)));
         }
@@ -68,12 +84,13 @@ pub fn parse_subnets(request: &SubnetRequest) -> Result<Vec<Subnet>, Invalid> {
     for (name, text) in &request.aux {
         take_aux(&mut drafts, name, text)?;
     }
-    drafts.into_iter().map(Draft::finish).collect()
+    drafts.into_iter().map(|draft| draft.finish(gateways)).collect()
 }
 
-/// The subnet of an automatic `prefix`: its first address is the gateway. None: the prefix has no room.
-pub fn automatic(prefix: IpNet) -> Option<Subnet> {
-    let gateway = Some(Span::usable(prefix)?.first_address());
+/// The subnet of an automatic `prefix`: its first address is the gateway, if it has one. None: the prefix has no room.
+pub fn automatic(prefix: IpNet, gateways: Gateways) -> Option<Subnet> {
+    let first = Span::usable(prefix)?.first_address();
+    let gateway = (gateways == Gateways::Each).then_some(first);
     Some(Subnet { prefix, gateway, ip_range: None, aux_addresses: BTreeMap::new() })
 }
 
@@ -86,20 +103,17 @@ struct Draft {
 }
 
 impl Draft {
-    fn finish(self) -> Result<Subnet, Invalid> {
+    fn finish(self, gateways: Gateways) -> Result<Subnet, Invalid> {
         let no_room = || Invalid::new("subnet", self.prefix.to_string(), "it has no room for endpoints");
         let usable = Span::usable(self.prefix).ok_or_else(no_room)?;
-        let gateway = self.gateway.unwrap_or_else(|| usable.first_address());
-        if let Some((name, address)) = self.aux.iter().find(|(_, address)| **address == gateway) {
+        let first = (gateways == Gateways::Each).then(|| usable.first_address());
+        let gateway = self.gateway.or(first);
+        if let Some((name, address)) = self.aux.iter().find(|(_, address)| Some(**address) == gateway) {
             let reason = format!("it is the gateway of {}; choose another with --gateway", self.prefix);
             return Err(Invalid::new("auxiliary address", format!("{name}={address}"), reason));
         }
-        let subnet = Subnet {
-            prefix: self.prefix,
-            gateway: Some(gateway),
-            ip_range: self.ip_range,
-            aux_addresses: self.aux,
-        };
+        let subnet =
+            Subnet { prefix: self.prefix, gateway, ip_range: self.ip_range, aux_addresses: self.aux };
         if !has_room(&subnet, usable) {
             let what = if subnet.ip_range.is_some() { "address range" } else { "subnet" };
             let input = subnet.ip_range.unwrap_or(subnet.prefix).to_string();
@@ -155,12 +169,16 @@ pub(super) fn unfit(prefix: IpNet) -> Option<&'static str> {
     UNFIT.iter().find(hit).map(|(_, word)| *word)
 }
 
-fn parse_prefix(text: &str) -> Result<IpNet, Invalid> {
+fn parse_prefix(text: &str, gateways: Gateways) -> Result<IpNet, Invalid> {
     let prefix = parse_cidr("subnet", text)?;
     let wrong = |reason: String| Err(Invalid::new("subnet", text, reason));
-    let longest = prefix.max_prefix_len() - 2;
+    let (spare, room) = match gateways {
+        Gateways::Each => (2, "a gateway and endpoints"),
+        Gateways::None { .. } => (1, "two endpoints"),
+    };
+    let longest = prefix.max_prefix_len() - spare;
     if prefix.prefix_len() > longest {
-        return wrong(format!("it has no room for a gateway and endpoints: /{longest} is the smallest"));
+        return wrong(format!("it has no room for {room}: /{longest} is the smallest"));
     }
     if let Some(word) = unfit(prefix) {
         return wrong(format!("it overlaps {word}, which endpoints cannot use"));
@@ -196,6 +214,9 @@ pub(super) fn refuse_special(
     prefix: IpNet,
     address: IpAddr,
 ) -> Result<(), Invalid> {
+    if is_pair(prefix) {
+        return Ok(());
+    }
     let all = Span::of(prefix);
     let kind = match bits(address) {
         first if first == all.first && all.v6 => "subnet-router anycast",

@@ -77,6 +77,10 @@ impl Host {
             attach_deadline: Duration::from_secs(1),
             run_dir: dir.path().into(),
             netns_dir: "/run/netns".into(),
+            netns_etc_dir: dir.path().join("etc"),
+            dns: DnsChoice::default(),
+            host_gateways: Vec::new(),
+            default_bridge: None,
         };
         let parts = (Arc::clone(&kernel), gossip);
         let service = Service::new(world, (store.clone(), store), parts, ask, settings);
