@@ -14,7 +14,11 @@ libc6-dev          | /usr/include/stdio.h                        | links the pro
 ca-certificates    | /etc/ssl/certs/ca-certificates.crt          | lets cargo download crates
 protobuf-compiler  | protoc                                      | builds the etcd-client crate
 libprotobuf-dev    | /usr/include/google/protobuf/descriptor.proto | builds the etcd-client crate
-nftables           | nft                                         | masquerade of the agent, faults of the lab
+nftables           | nft                                         | rules of the agent, faults of the lab
+iptables           | iptables                                    | a firewall of the host beside ours
+bind9-dnsutils     | dig                                         | asks name servers
+dnsmasq-base       | dnsmasq                                     | name servers of the lab
+curl               | curl                                        | asks published ports
 iproute2           | ip                                          | hosts of the lab
 util-linux         | nsenter                                     | hosts of the lab
 bsdextrautils      | column                                      | make help

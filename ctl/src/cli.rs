@@ -30,7 +30,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
-    Asking(Asking),
+    Asking(Box<Asking>),
     #[command(flatten)]
     Local(Local),
 }
@@ -45,9 +45,11 @@ enum Asking {
     #[command(subcommand)]
     Sandbox(cmd::sandbox::Command),
     /// Run a process in a new sandbox
-    Run(cmd::run::Run),
+    Run(Box<cmd::run::Run>),
     /// Run a process in a sandbox that exists
     Exec(cmd::exec::Exec),
+    /// Show where a sandbox's published ports are reached
+    Port(cmd::port::Show),
     /// Show endpoints
     #[command(subcommand)]
     Endpoint(cmd::endpoint::Command),
@@ -131,6 +133,7 @@ impl Asking {
             Self::Sandbox(sandbox) => sandbox.run(cx).await,
             Self::Run(run) => run.run(cx).await,
             Self::Exec(exec) => exec.run(cx).await,
+            Self::Port(port) => port.run(cx).await,
             Self::Endpoint(endpoint) => endpoint.run(cx).await,
             Self::Node(node) => node.run(cx).await,
             Self::Diff(diff) => diff.run(cx).await,

@@ -1,5 +1,6 @@
 //! `ovctl`, the command line of ovnet: asks the agent of this host over its unix socket.
-//! `cli` is the command line, `cmd` has a room for each noun, `output` prints, and `process` enters sandboxes.
+//! `cli` is the command line, `cmd` has a room for each noun, `wanted` (with `attachment`, `port` and `names`) is what one can
+//! choose of a sandbox, `output` prints, and `process` enters sandboxes.
 
 #![allow(
     rustdoc::broken_intra_doc_links,
@@ -7,14 +8,19 @@
     reason = "the doc comments of arguments are their help text, where brackets are just that"
 )]
 
+mod address;
 mod attachment;
 mod cli;
 mod client;
 mod cmd;
 mod failure;
 mod filter;
+mod names;
 mod output;
+mod pairs;
+mod port;
 mod process;
+mod wanted;
 
 use std::process::ExitCode;
 

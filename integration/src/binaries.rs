@@ -41,6 +41,18 @@ impl Binaries {
     }
 }
 
+/// A program of the lab's own, which is built with the tests and never packaged.
+///
+/// # Errors
+/// It is not there.
+pub(crate) fn own(name: &str) -> Result<PathBuf> {
+    let path = profile_dir()?.join(name);
+    if !path.is_file() {
+        bail!("no {}: run `cargo build --workspace --bins` first", path.display());
+    }
+    Ok(path)
+}
+
 /// Under `cargo test`: bring the programs up to date. Cargo does not build another package's programs for a test.
 ///
 /// Does nothing when not started by cargo, or when `OVNET_BIN_DIR` names the programs.

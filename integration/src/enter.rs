@@ -1,6 +1,6 @@
 //! A world of our own to test in: fresh network, mount, UTS and PID namespaces, as root or through a user namespace.
 //!
-//! Whatever the lab makes (links, named namespaces, processes, files under `/run`) lives in these namespaces and is
+//! Whatever the lab makes (links, named namespaces, processes, files under `/run` and `/etc`) lives in these namespaces and is
 //! gone with the process, however it ends. Three processes take part, all of them this program:
 //!
 //! ```text
@@ -26,6 +26,8 @@ use nix::{
     },
     unistd::{Gid, Pid, Uid},
 };
+
+use crate::etc;
 
 /// Tells a process which of the three it is.
 const STAGE: &str = "OVLAB_STAGE";
@@ -211,5 +213,5 @@ fn mounts() -> Result<()> {
         .context("mount a tmpfs on /run")?;
     fs::create_dir_all("/run/netns").context("make /run/netns")?;
     fs::create_dir_all("/run/lab").context("make /run/lab")?;
-    Ok(())
+    etc::replace()
 }

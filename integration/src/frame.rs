@@ -6,6 +6,8 @@
 //! }
 //! ```
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -14,24 +16,79 @@ use crate::{
     lab::{Builder, Lab},
 };
 
+/// What a test does on its lab.
+type Body = fn(&Lab) -> Result<()>;
+
 /// A test on a lab.
 #[derive(Debug)]
 pub struct Test {
     name: &'static str,
-    lab: Builder,
-    body: fn(&Lab) -> Result<()>,
+    lab: Stand,
+    body: Body,
+}
+
+/// Where a test's lab comes from.
+#[derive(Debug)]
+enum Stand {
+    Own(Builder),
+    Shared(Arc<Shared>),
+}
+
+/// A lab that several tests have, one after the other.
+#[derive(Debug)]
+struct Shared {
+    builder: Builder,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Tests that are still to come.
+    left: usize,
+    lab: Option<Lab>,
 }
 
 impl Test {
     /// A test: a sentence, the lab that it wants, what it does.
-    pub fn new(name: &'static str, lab: Builder, body: fn(&Lab) -> Result<()>) -> Self {
-        Self { name, lab, body }
+    pub fn new(name: &'static str, lab: Builder, body: Body) -> Self {
+        Self { name, lab: Stand::Own(lab), body }
+    }
+
+    /// Tests that share a lab, which stands from the first to the last of them. Each has names of its own and leaves the
+    /// hosts as it found them; after a failure the next one gets a fresh lab.
+    pub fn on_one(lab: Builder, tests: impl IntoIterator<Item = (&'static str, Body)>) -> Vec<Self> {
+        let tests: Vec<_> = tests.into_iter().collect();
+        let state = State { left: tests.len(), lab: None };
+        let shared = Arc::new(Shared { builder: lab, state: Mutex::new(state) });
+        let test = |(name, body)| Self { name, lab: Stand::Shared(Arc::clone(&shared)), body };
+        tests.into_iter().map(test).collect()
     }
 
     fn run(self) -> Result<(), Failed> {
-        let lab = self.lab.build().map_err(|error| failed(&error, ""))?;
-        (self.body)(&lab).map_err(|error| failed(&error, &lab.report()))
+        match self.lab {
+            Stand::Own(lab) => on(&lab.build().map_err(|error| failed(&error, ""))?, self.body),
+            Stand::Shared(shared) => shared.run(self.body),
+        }
     }
+}
+
+impl Shared {
+    fn run(&self, body: Body) -> Result<(), Failed> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.left -= 1;
+        let lab = match state.lab.take() {
+            Some(lab) => lab,
+            None => self.builder.clone().build().map_err(|error| failed(&error, ""))?,
+        };
+        let result = on(&lab, body);
+        // Kept only if it can be trusted and is needed again; else it goes here.
+        state.lab = Some(lab).filter(|_lab| result.is_ok() && state.left > 0);
+        result
+    }
+}
+
+fn on(lab: &Lab, body: Body) -> Result<(), Failed> {
+    body(lab).map_err(|error| failed(&error, &lab.report()))
 }
 
 /// Go into a world of our own, run the tests there as `cargo test` wants it, and end with their result.

@@ -5,10 +5,13 @@
 
 pub mod api;
 pub mod binaries;
+pub mod dns;
 pub mod enter;
+mod etc;
 pub mod frame;
 pub mod lab;
 pub mod ping;
 pub mod probe;
 pub mod program;
+pub mod talk;
 pub mod wait;

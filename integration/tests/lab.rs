@@ -1,11 +1,16 @@
 //! The lab itself, without agents: its underlay, faults, store and outside, and that nothing of it stays.
 
-use std::{fs, net::IpAddr, time::Duration};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use ovnet_integration::{
     frame::{self, Test},
-    lab::{From, Lab, OUTSIDE_V4, OUTSIDE_V6},
+    lab::{From, LAN_ROUTER_V4, Lab, OUTSIDE_V4, OUTSIDE_V6},
+    talk::{Answer, Over, PATIENT, ask},
     wait::wait_until,
 };
 
@@ -29,6 +34,8 @@ fn main() -> Result<()> {
             mtu,
         ),
         Test::new("a background ping counts what is lost", bare().hosts(2), background),
+        Test::new("an echo tells who asks it and a name server what it was told", bare().hosts(2), servers),
+        Test::new("the second switch is reached from outside", bare().hosts(1).lan(true), lan),
     ])
 }
 
@@ -155,6 +162,69 @@ fn own_world(lab: &Lab) -> Result<()> {
         "it is the host's namespace"
     );
     ensure!(a.exec_ok(&["ls", "/sys/class/net"])?.text().contains("eth0"), "/sys is not the host's own");
+    // Its files of /etc are its own too, and a file for a named namespace is seen in that one alone.
+    a.write("/etc/resolv.conf", "nameserver 192.0.2.53\n")?;
+    a.exec_ok(&[
+        "sh",
+        "-ec",
+        "mkdir /etc/netns/lab-box; echo lab > /etc/netns/lab-box/hosts; echo lab > /etc/lab-new",
+    ])?;
+    ensure!(a.exec_ok(&["cat", "/etc/resolv.conf"])?.stdout.contains("192.0.2.53"), "it cannot be written");
+    ensure!(!b.read("/etc/resolv.conf")?.contains("192.0.2.53"), "resolv.conf is shared");
+    ensure!(
+        a.ns_exec_ok("lab-box", &["cat", "/etc/hosts"])?.text() == "lab",
+        "the namespace's file is not seen"
+    );
+    ensure!(a.read("/etc/hosts")?.contains("h1") && b.read("/etc/hosts")?.contains("h2"), "/etc/hosts");
+    ensure!(!b.path("/etc/netns/lab-box").exists(), "/etc/netns is shared");
+    let outermost = fs::read_to_string("/proc/1/mounts")?;
+    ensure!(
+        outermost.lines().any(|line| line.contains(" /etc tmpfs ")),
+        "the real /etc is written:\n{outermost}"
+    );
+    Ok(())
+}
+
+fn servers(lab: &Lab) -> Result<()> {
+    let (a, b) = (lab.host(1)?, lab.host(2)?);
+    a.exec_ok(&["ip", "netns", "add", "lab-box"])?;
+    a.ns_exec_ok("lab-box", &["ip", "link", "set", "lo", "up"])?;
+    let _inside = a.echo(From::Sandbox("lab-box"), "inner", &["tcp/80"])?;
+    let _on_host = a.echo(From::Host, "outer", &["tcp/80", "udp/80-81"])?;
+    for (over, port) in [(Over::Tcp, 80), (Over::Udp, 80), (Over::Udp, 81)] {
+        for (to, client) in [(a.address_v4(), b.address_v4()), (a.address_v6(), b.address_v6())] {
+            let answer = ask(&b.netns(), over, SocketAddr::new(to.parse()?, port), PATIENT)?;
+            let wanted = Answer::From { name: "outer".into(), client: client.parse()? };
+            ensure!(answer == wanted, "{over:?} port {port} of {to}: {answer:?}");
+        }
+    }
+    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let inner = ask(&a.netns_of(From::Sandbox("lab-box")), Over::Tcp, local(80), PATIENT)?;
+    ensure!(inner.is_from("inner"), "{inner:?}");
+    let none = ask(&a.netns(), Over::Tcp, local(82), PATIENT)?;
+    ensure!(none == Answer::Refused, "{none:?}");
+    let curl = b.exec_ok(&["curl", "-s", "-m", "3", &format!("http://{}/", a.address_v4())])?;
+    ensure!(curl.text().starts_with(&format!("outer {} ", b.address_v4())), "{curl}");
+    let server = lab.outside.name_server(&["--host-record=www.example.test,192.0.2.80,2001:db8::80"])?;
+    let dig = b.exec_ok(&["dig", "+short", "+tries=1", "+time=3", "www.example.test", "AAAA"])?;
+    ensure!(dig.text() == "2001:db8::80", "{dig}\n{}", server.said());
+    Ok(())
+}
+
+fn lan(lab: &Lab) -> Result<()> {
+    let host = lab.host(1)?;
+    host.exec_ok(&[
+        "sh",
+        "-ec",
+        "ip netns add lab-box; ip link add link eth1 name eth0 netns lab-box type macvlan",
+    ])?;
+    let script = format!(
+        "ip link set eth0 up; ip address add 203.0.113.77/24 dev eth0; ip route add default via {LAN_ROUTER_V4}"
+    );
+    host.ns_exec_ok("lab-box", &["sh", "-ec", &script])?;
+    let _echo = host.echo(From::Sandbox("lab-box"), "inner", &["tcp/80"])?;
+    let answer = ask(&lab.outside.netns(), Over::Tcp, "203.0.113.77:80".parse()?, PATIENT)?;
+    ensure!(answer == Answer::From { name: "inner".into(), client: OUTSIDE_V4.parse()? }, "{answer:?}");
     Ok(())
 }
 

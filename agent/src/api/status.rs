@@ -8,7 +8,7 @@ use crate::{intent::LookupError, service::ServiceError};
 pub(super) fn of(error: &ServiceError) -> Status {
     let code = match error {
         ServiceError::Invalid(_)
-        | ServiceError::Lookup(LookupError::Ambiguous { .. } | LookupError::Several { .. }) => {
+        | ServiceError::Lookup(LookupError::Ambiguous { .. } | LookupError::TwoScopes { .. }) => {
             Code::InvalidArgument
         }
         ServiceError::Lookup(LookupError::Unknown { .. }) => Code::NotFound,

@@ -90,9 +90,6 @@ fn host_routes<K: Kernel>(
     if !here {
         return none("this host has no endpoint of the network");
     }
-    if network.driver() == Driver::Bridge {
-        return (network.subnets.iter().map(|subnet| subnet.prefix.to_string()).collect(), String::new());
-    }
     let (routed, blocked) = crate::reconcile::host_routes(intent, service.world.me, network);
     let notes = blocked
         .iter()

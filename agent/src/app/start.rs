@@ -66,12 +66,6 @@ pub(super) async fn run(config: Config) -> Result<()> {
         vxlan_port: config.vxlan_port,
         created: service::now(),
     };
-    if !config.ip_forward {
-        tracing::warn!(
-            "ip-forward is false: net.ipv4.ip_forward and net.ipv6.conf.all.forwarding stay as they are; where they are 0, \
-             networks reach the outside, and published ports the networks, in vain"
-        );
-    }
     note_netns_dir(&config)?;
     let stores = stores::open(&config).await?;
     let socket = bind_gossip(vtep, config.gossip_port).await?;
@@ -142,7 +136,12 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
 
     let (ask, asked) = mpsc::channel(QUEUE);
     let peers = GossipPeers { gossip: gossip.clone(), dead };
-    let settings = Settings { vtep: node.vtep, vxlan_port: config.vxlan_port, full_look: FULL_LOOK };
+    let settings = Settings {
+        vtep: node.vtep,
+        vxlan_port: config.vxlan_port,
+        full_look: FULL_LOOK,
+        ip_forward: config.ip_forward,
+    };
     let reconciler =
         Reconciler::new(Arc::clone(&kernel), peers, Arc::clone(&world), stores.local.clone(), settings);
     let (hint, hints) = mpsc::channel(QUEUE);

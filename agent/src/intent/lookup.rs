@@ -1,6 +1,6 @@
 //! Finding a thing by what a person typed: its name, its identifier, or the start of its identifier.
 
-use super::{Intent, NetworkView};
+use super::{Intent, NetworkView, Source};
 use crate::model::{Endpoint, Network, Node, NodeId, Sandbox};
 
 /// What was typed fits nothing, or too much.
@@ -26,15 +26,17 @@ pub enum LookupError {
         /// How many.
         count: usize,
     },
-    /// A name that several have: of networks, one of this host and one of the cluster.
-    #[error("{count} {noun}s have the name {text}: give the id")]
-    Several {
-        /// "network", "endpoint" …
-        noun: &'static str,
+    /// Two networks of one name: this host's own, and one of all hosts.
+    #[error(
+        "two networks are named {text}: {local} of this host alone, and {global} of all hosts: give the id"
+    )]
+    TwoScopes {
         /// As typed.
         text: String,
-        /// How many.
-        count: usize,
+        /// Start of the id of this host's own.
+        local: String,
+        /// Start of the id of the other.
+        global: String,
     },
 }
 
@@ -44,8 +46,16 @@ impl Intent {
     /// # Errors
     /// [`LookupError`].
     pub fn find_network(&self, text: &str) -> Result<(&Network, &NetworkView), LookupError> {
-        let all = self.networks.values().filter_map(|view| Some((view.network()?, view)));
-        find("network", text, all, |(network, _)| (network.name.to_string(), network.id.to_string()))
+        let all = || self.networks.values().filter_map(|view| Some((view.network()?, view)));
+        let named = |source: Source| {
+            let mut named =
+                all().filter(|(network, view)| view.source() == source && network.name.as_str() == text);
+            named.next().map(|(network, _)| network.id.short())
+        };
+        if let (Some(local), Some(global)) = (named(Source::Local), named(Source::Global)) {
+            return Err(LookupError::TwoScopes { text: text.to_owned(), local, global });
+        }
+        find("network", text, all(), |(network, _)| (network.name.to_string(), network.id.to_string()))
     }
 
     /// A node by name, id or a unique start of its id; "self" is `me`.
@@ -103,9 +113,6 @@ fn find<T>(
         } else if near.is_none() && is_near(&name, text) {
             near = Some(name);
         }
-    }
-    if named.len() > 1 {
-        return Err(LookupError::Several { noun, text: text.to_owned(), count: named.len() });
     }
     let mut found = if named.is_empty() { prefixed } else { named };
     match (found.len(), found.pop()) {

@@ -5,16 +5,19 @@
 
 mod fact;
 mod lookup;
+mod names;
 mod network;
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use fact::{Action, Changed, Fact, Touched};
 pub use lookup::LookupError;
 pub use network::NetworkView;
+use places::Places;
 
 use crate::{
-    model::{Name, NetworkId, Node, NodeId, Sandbox},
+    model::{Endpoint, Name, NetworkId, Node, NodeId, Sandbox},
     plan::Leg,
 };
 
@@ -31,6 +34,7 @@ pub enum Source {
 #[derive(Clone, Debug, Default)]
 pub struct Intent {
     networks: BTreeMap<NetworkId, NetworkView>,
+    places: Places,
     nodes: BTreeMap<NodeId, Node>,
     alive: BTreeSet<NodeId>,
     sandboxes: BTreeMap<Name, Sandbox>,
@@ -61,6 +65,12 @@ impl Intent {
     /// One network with what belongs to it.
     pub fn network(&self, id: NetworkId) -> Option<&NetworkView> {
         self.networks.get(&id)
+    }
+
+    /// The endpoints in a sandbox of a node, in all networks.
+    pub fn endpoints_in(&self, node: NodeId, sandbox: &Name) -> impl Iterator<Item = &Endpoint> {
+        let ids = self.places.of(node, sandbox).iter();
+        ids.filter_map(|(network, id)| self.networks.get(network)?.endpoints().get(id))
     }
 
     /// Registered nodes.
@@ -136,10 +146,14 @@ impl Intent {
             ),
         }
     }
+
     fn take(&mut self, source: Source, fact: Fact) -> Option<Changed> {
         match fact {
             Fact::Network(id, network) => self.in_network((source, id), |view| view.set_network(id, network)),
             Fact::Endpoint(network, id, endpoint) => {
+                let known = self.networks.get(&network).and_then(|view| view.endpoints().get(&id));
+                let before = known.map(|known| (known.node, known.sandbox.clone()));
+                self.places.moved((network, id), before, endpoint.as_ref());
                 self.in_network((source, network), |view| view.set_endpoint(network, id, endpoint))
             }
             Fact::Member(network, node, member) => {

@@ -8,8 +8,9 @@ use std::{
 use super::{
     Changed, Fact, Source, Touched,
     fact::{self},
+    names::{self, Names},
 };
-use crate::model::{Endpoint, EndpointId, Mac, Member, Network, NetworkId, NodeId};
+use crate::model::{Endpoint, EndpointId, Mac, Member, Name, Network, NetworkId, NodeId};
 
 /// A network as far as it is known: its record may come after, or go before, what belongs to it.
 #[derive(Clone, Debug)]
@@ -22,6 +23,9 @@ pub struct NetworkView {
     by_node: BTreeMap<NodeId, BTreeSet<EndpointId>>,
     /// Addresses of endpoints and members.
     used: BTreeSet<IpAddr>,
+    names: Names,
+    /// The endpoints that publish ports.
+    published: BTreeSet<EndpointId>,
 }
 
 impl NetworkView {
@@ -33,6 +37,8 @@ impl NetworkView {
             members: BTreeMap::new(),
             by_node: BTreeMap::new(),
             used: BTreeSet::new(),
+            names: Names::new(),
+            published: BTreeSet::new(),
         }
     }
 
@@ -55,6 +61,31 @@ impl NetworkView {
     pub fn endpoints_on(&self, node: NodeId) -> impl Iterator<Item = &Endpoint> {
         let ids = self.by_node.get(&node).into_iter().flatten();
         ids.filter_map(|id| self.endpoints.get(id))
+    }
+
+    /// The endpoints that publish ports, of all nodes.
+    pub fn published(&self) -> impl Iterator<Item = &Endpoint> {
+        self.published.iter().filter_map(|id| self.endpoints.get(id))
+    }
+
+    /// The endpoints that go by a name or an alias, whatever its case, or by the first twelve digits of their id; by id.
+    pub fn endpoints_by_name(&self, text: &str) -> impl Iterator<Item = &Endpoint> {
+        let short = names::short_id(text).and_then(|least| {
+            let (id, _) = self.endpoints.range(least..).next()?;
+            id.short().eq_ignore_ascii_case(text).then_some(*id)
+        });
+        let ids: BTreeSet<EndpointId> = self.names.by_name(text).chain(short).collect();
+        ids.into_iter().filter_map(|id| self.endpoints.get(&id))
+    }
+
+    /// The endpoint of this name.
+    pub fn endpoint_named(&self, name: &Name) -> Option<&Endpoint> {
+        self.endpoints_by_name(name.as_str()).find(|endpoint| endpoint.name == *name)
+    }
+
+    /// The endpoint that has an address; link-local ones are not looked at.
+    pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
+        self.endpoints.get(&self.names.by_address(address)?)
     }
 
     /// The nodes that have endpoints in it, with their own addresses.
@@ -109,6 +140,12 @@ impl NetworkView {
         };
         self.account(&addresses(self.endpoints.get(&id)), &addresses(endpoint.as_ref()));
         self.rehouse(id, endpoint.as_ref().map(|endpoint| endpoint.node));
+        self.names.replace(id, self.endpoints.get(&id), endpoint.as_ref());
+        if endpoint.as_ref().is_some_and(|endpoint| !endpoint.ports.is_empty()) {
+            self.published.insert(id);
+        } else {
+            self.published.remove(&id);
+        }
         let touched = Touched::Endpoint(network, id);
         fact::replace(&mut self.endpoints, id, endpoint, touched, |endpoint| endpoint.name.to_string())
     }

@@ -3,13 +3,15 @@
 //! All of it is pure: who has what comes in as sets, and the transactions that make a choice final are the caller's.
 
 mod choose;
+mod kind;
 mod pools;
 mod request;
 mod span;
 
 pub use choose::{Exhausted, Pick, Usage, check_chosen, choose, usage};
+pub use kind::SubnetKind;
 pub use pools::{Pool, default_pools, overlapping, pick_subnet};
-pub use request::{Gateways, SubnetRequest, automatic, parse_subnets};
+pub use request::{SubnetRequest, automatic, parse_subnets};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::span::{Span, bits, is_pair, overlap};
+use super::{
+    kind::SubnetKind,
+    span::{Span, bits, overlap},
+};
 use crate::model::{Invalid, Name, Network, Subnet};
 
 /// What `network create` was asked for, as it was written.
@@ -18,19 +21,6 @@ pub struct SubnetRequest {
     pub ip_ranges: Vec<String>,
     /// `--aux-address`, by name, each in one of the subnets.
     pub aux: BTreeMap<String, String>,
-}
-
-/// Whether subnets have gateways.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Gateways {
-    /// Each has one: the first address unless another is chosen.
-    #[default]
-    Each,
-    /// There is no use for one, so every address is the endpoints', and a pair of them is enough (RFC 3021, RFC 6164).
-    None {
-        /// Why a chosen one is refused.
-        reason: &'static str,
-    },
 }
 
 /// Prefixes that no endpoint can have an address in, with the word for them.
@@ -50,11 +40,13 @@ const UNFIT: [(&str, &str); 8] = [
 ///
 /// # Errors
 /// A text that is no CIDR or address; host bits set; no room for an endpoint; address space that endpoints cannot have;
-/// subnets that overlap; a gateway, range or auxiliary address outside all of them, twice in one of them, or on an
-/// address that is not for hosts; a gateway where there is none.
-pub fn parse_subnets(request: &SubnetRequest, gateways: Gateways) -> Result<Vec<Subnet>, Invalid> {
-    if let (Gateways::None { reason }, Some(text)) = (gateways, request.gateways.first()) {
-        return Err(Invalid::new("gateway", text, reason));
+/// subnets that overlap; a gateway where the kind has none; a gateway, range or auxiliary address outside all of them, twice
+/// in one of them, or on an address that is not for hosts.
+pub fn parse_subnets(request: &SubnetRequest, kind: SubnetKind) -> Result<Vec<Subnet>, Invalid> {
+    if kind == SubnetKind::WithoutGateway
+        && let Some(text) = request.gateways.first()
+    {
+        return Err(Invalid::new("gateway", text, "such a network has no gateway: leave it out"));
     }
     if request.subnets.is_empty() {
         return no_subnets(request);
@@ -65,7 +57,7 @@ pub fn parse_subnets(request: &SubnetRequest, gateways: Gateways) -> Result<Vec<
     }
     let mut drafts: Vec<Draft> = Vec::with_capacity(request.subnets.len());
     for text in &request.subnets {
-        let prefix = parse_prefix(text, gateways)?;
+        let prefix = parse_prefix(text, kind)?;
         if let Some(other) = drafts.iter().find(|draft| overlap(draft.prefix, prefix)) {
             return Err(Invalid::new("subnet", text, format!("it overlaps {}, also given", other.prefix)));
         }
@@ -84,13 +76,12 @@ pub fn parse_subnets(request: &SubnetRequest, gateways: Gateways) -> Result<Vec<
     for (name, text) in &request.aux {
         take_aux(&mut drafts, name, text)?;
     }
-    drafts.into_iter().map(|draft| draft.finish(gateways)).collect()
+    drafts.into_iter().map(|draft| draft.finish(kind)).collect()
 }
 
-/// The subnet of an automatic `prefix`: its first address is the gateway, if it has one. None: the prefix has no room.
-pub fn automatic(prefix: IpNet, gateways: Gateways) -> Option<Subnet> {
-    let first = Span::usable(prefix)?.first_address();
-    let gateway = (gateways == Gateways::Each).then_some(first);
+/// The subnet of an automatic `prefix`: its first address is the gateway, if the kind has one. None: the prefix has no room.
+pub fn automatic(prefix: IpNet, kind: SubnetKind) -> Option<Subnet> {
+    let gateway = kind.first_gateway(Span::usable(prefix)?);
     Some(Subnet { prefix, gateway, ip_range: None, aux_addresses: BTreeMap::new() })
 }
 
@@ -103,11 +94,10 @@ struct Draft {
 }
 
 impl Draft {
-    fn finish(self, gateways: Gateways) -> Result<Subnet, Invalid> {
+    fn finish(self, kind: SubnetKind) -> Result<Subnet, Invalid> {
         let no_room = || Invalid::new("subnet", self.prefix.to_string(), "it has no room for endpoints");
         let usable = Span::usable(self.prefix).ok_or_else(no_room)?;
-        let first = (gateways == Gateways::Each).then(|| usable.first_address());
-        let gateway = self.gateway.or(first);
+        let gateway = self.gateway.or_else(|| kind.first_gateway(usable));
         if let Some((name, address)) = self.aux.iter().find(|(_, address)| Some(**address) == gateway) {
             let reason = format!("it is the gateway of {}; choose another with --gateway", self.prefix);
             return Err(Invalid::new("auxiliary address", format!("{name}={address}"), reason));
@@ -117,11 +107,8 @@ impl Draft {
         if !has_room(&subnet, usable) {
             let what = if subnet.ip_range.is_some() { "address range" } else { "subnet" };
             let input = subnet.ip_range.unwrap_or(subnet.prefix).to_string();
-            return Err(Invalid::new(
-                what,
-                input,
-                "gateway and auxiliary addresses leave no address for endpoints",
-            ));
+            let who = if gateway.is_some() { "gateway and auxiliary" } else { "auxiliary" };
+            return Err(Invalid::new(what, input, format!("{who} addresses leave no address for endpoints")));
         }
         Ok(subnet)
     }
@@ -169,16 +156,12 @@ pub(super) fn unfit(prefix: IpNet) -> Option<&'static str> {
     UNFIT.iter().find(hit).map(|(_, word)| *word)
 }
 
-fn parse_prefix(text: &str, gateways: Gateways) -> Result<IpNet, Invalid> {
+fn parse_prefix(text: &str, kind: SubnetKind) -> Result<IpNet, Invalid> {
     let prefix = parse_cidr("subnet", text)?;
     let wrong = |reason: String| Err(Invalid::new("subnet", text, reason));
-    let (spare, room) = match gateways {
-        Gateways::Each => (2, "a gateway and endpoints"),
-        Gateways::None { .. } => (1, "two endpoints"),
-    };
-    let longest = prefix.max_prefix_len() - spare;
+    let longest = prefix.max_prefix_len() - kind.least_host_bits();
     if prefix.prefix_len() > longest {
-        return wrong(format!("it has no room for {room}: /{longest} is the smallest"));
+        return wrong(format!("it has no room for {}: /{longest} is the smallest", kind.members()));
     }
     if let Some(word) = unfit(prefix) {
         return wrong(format!("it overlaps {word}, which endpoints cannot use"));
@@ -207,17 +190,17 @@ fn host_address<'a>(
     Ok((draft, address))
 }
 
-/// Refuses the network address and the broadcast address.
+/// Refuses the network address and the broadcast address, where the prefix has them.
 pub(super) fn refuse_special(
     what: &'static str,
     text: &str,
     prefix: IpNet,
     address: IpAddr,
 ) -> Result<(), Invalid> {
-    if is_pair(prefix) {
+    let all = Span::of(prefix);
+    if Span::usable(prefix) == Some(all) {
         return Ok(());
     }
-    let all = Span::of(prefix);
     let kind = match bits(address) {
         first if first == all.first && all.v6 => "subnet-router anycast",
         first if first == all.first => "network",

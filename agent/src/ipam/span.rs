@@ -20,11 +20,11 @@ impl Span {
     }
 
     /// The addresses of `net` that a host can have: all but the network address (for IPv6 the subnet-router anycast
-    /// address, RFC 4291 section 2.6.1) and, for IPv4, the broadcast address; of a pair, both (RFC 3021, RFC 6164). None:
+    /// address, RFC 4291 section 2.6.1) and, for IPv4, the broadcast address; both of a prefix of two (RFC 3021, RFC 6164). None:
     /// there are none.
     pub(super) fn usable(net: IpNet) -> Option<Self> {
         let all = Self::of(net);
-        if is_pair(net) {
+        if net.prefix_len() + 1 == net.max_prefix_len() {
             return Some(all);
         }
         let first = all.first.checked_add(1)?;
@@ -65,11 +65,6 @@ impl Span {
     pub(super) fn last_address(self) -> IpAddr {
         self.address(self.last)
     }
-}
-
-/// A /31 or /127: two hosts and nothing else.
-pub(super) fn is_pair(net: IpNet) -> bool {
-    net.prefix_len() + 1 == net.max_prefix_len()
 }
 
 pub(super) const fn is_v6(net: IpNet) -> bool {

@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{SubnetKind::*, *};
 use crate::model::Subnet;
 
 fn net(text: &str) -> IpNet {
@@ -31,7 +31,7 @@ fn request(subnets: &[&str]) -> SubnetRequest {
 fn with(subnet: &str, change: impl FnOnce(&mut SubnetRequest)) -> Result<Vec<Subnet>, String> {
     let mut request = request(&[subnet]);
     change(&mut request);
-    parse_subnets(&request, Gateways::Each).map_err(|error| error.to_string())
+    parse_subnets(&request, WithGateway).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -126,11 +126,11 @@ proptest! {
 
 #[test]
 fn a_subnet_has_its_first_address_as_gateway_unless_told() {
-    let subnets = parse_subnets(&request(&["10.0.0.0/24", "fd00::/64"]), Gateways::Each).unwrap();
+    let subnets = parse_subnets(&request(&["10.0.0.0/24", "fd00::/64"]), WithGateway).unwrap();
     assert_eq!(subnets[0].gateway, Some(ip("10.0.0.1")));
     assert_eq!(subnets[1].gateway, Some(ip("fd00::1")));
-    assert_eq!(automatic(net("10.0.0.0/24"), Gateways::Each).as_ref(), subnets.first());
-    assert_eq!(parse_subnets(&SubnetRequest::default(), Gateways::Each), Ok(Vec::new()));
+    assert_eq!(automatic(net("10.0.0.0/24"), WithGateway).as_ref(), subnets.first());
+    assert_eq!(parse_subnets(&SubnetRequest::default(), WithGateway), Ok(Vec::new()));
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn gateways_ranges_and_auxiliary_addresses_find_their_subnets() {
         ip_ranges: vec!["10.0.1.128/25".into()],
         aux: [("printer".to_owned(), "10.0.0.9".to_owned())].into(),
     };
-    let subnets = parse_subnets(&request, Gateways::Each).unwrap();
+    let subnets = parse_subnets(&request, WithGateway).unwrap();
     assert_eq!((subnets[0].gateway, subnets[1].gateway), (Some(ip("10.0.0.1")), Some(ip("fd00::ff"))));
     assert_eq!(subnets[0].aux_addresses, BTreeMap::from([("printer".to_owned(), ip("10.0.0.9"))]));
     assert_eq!(
@@ -171,9 +171,9 @@ fn subnets_that_cannot_be_are_refused_with_what_would_be_right() {
         let error = with(text, |_| ()).unwrap_err();
         assert!(error.starts_with(&format!("invalid subnet \"{text}\"")) && error.contains(part), "{error}");
     }
-    let error = parse_subnets(&request(&["10.0.0.0/16", "10.0.3.0/24"]), Gateways::Each).unwrap_err();
+    let error = parse_subnets(&request(&["10.0.0.0/16", "10.0.3.0/24"]), WithGateway).unwrap_err();
     assert!(error.reason.contains("overlaps 10.0.0.0/16"), "{error}");
-    assert!(parse_subnets(&request(&["10.0.0.0/24"; 17]), Gateways::Each).is_err());
+    assert!(parse_subnets(&request(&["10.0.0.0/24"; 17]), WithGateway).is_err());
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn what_does_not_fit_the_subnet_is_refused_with_the_reason() {
     assert!(same.unwrap_err().contains("a has the same address"));
 
     let alone = SubnetRequest { gateways: vec!["10.0.0.1".into()], ..Default::default() };
-    assert!(parse_subnets(&alone, Gateways::Each).unwrap_err().reason.contains("--subnet"));
+    assert!(parse_subnets(&alone, WithGateway).unwrap_err().reason.contains("--subnet"));
 }
 
 /// Subnets small enough to be exhausted.
@@ -238,7 +238,7 @@ fn small() -> impl Strategy<Value = Subnet> {
             for (n, index) in aux.iter().enumerate() {
                 request.aux.insert(format!("aux{n}"), index.get(&hosts).to_string());
             }
-            parse_subnets(&request, Gateways::Each).ok().map(|mut subnets| subnets.remove(0))
+            parse_subnets(&request, WithGateway).ok().map(|mut subnets| subnets.remove(0))
         })
 }
 
@@ -281,7 +281,7 @@ proptest! {
 
 #[test]
 fn a_large_ipv6_subnet_costs_no_more_than_its_used_addresses() {
-    let subnet = automatic(net("fd00::/64"), Gateways::Each).unwrap();
+    let subnet = automatic(net("fd00::/64"), WithGateway).unwrap();
     let mut used = BTreeSet::new();
     for _ in 0..1000 {
         assert!(used.insert(choose(&subnet, &used, Pick::Lowest).unwrap()));
@@ -293,7 +293,7 @@ fn a_large_ipv6_subnet_costs_no_more_than_its_used_addresses() {
 
 #[test]
 fn different_seeds_seldom_choose_the_same() {
-    let subnet = automatic(net("10.0.0.0/16"), Gateways::Each).unwrap();
+    let subnet = automatic(net("10.0.0.0/16"), WithGateway).unwrap();
     let used = BTreeSet::new();
     let chosen: BTreeSet<IpAddr> =
         (0..100).map(|seed| choose(&subnet, &used, Pick::Random(seed)).unwrap()).collect();
@@ -330,31 +330,4 @@ fn a_chosen_address_outside_the_range_is_fine_and_a_reserved_one_is_named() {
         assert!(error.to_string().starts_with(&format!("invalid address \"{text}\"")), "{error}");
         assert!(error.reason.contains(part), "{error}");
     }
-}
-
-#[test]
-fn without_a_gateway_a_pair_of_addresses_is_a_subnet() {
-    let without = Gateways::None { reason: "it has none" };
-    for (text, both) in [("10.0.0.6/31", ["10.0.0.6", "10.0.0.7"]), ("fd00::/127", ["fd00::", "fd00::1"])] {
-        let subnets = parse_subnets(&request(&[text]), without).unwrap();
-        assert_eq!(subnets[0].gateway, None);
-        let mut used = BTreeSet::new();
-        for address in both.map(ip) {
-            assert_eq!(check_chosen(&subnets, address).map(|subnet| subnet.prefix), Ok(net(text)));
-            let chosen = choose(&subnets[0], &used, Pick::Lowest).unwrap();
-            assert_eq!(chosen, address);
-            used.insert(chosen);
-        }
-        assert!(choose(&subnets[0], &used, Pick::Lowest).is_err());
-        assert_eq!(usage(&subnets[0], &used), Usage { total: 2, used: 2, free: 0 });
-    }
-    let subnets = parse_subnets(&request(&["10.0.0.0/30"]), without).unwrap();
-    assert_eq!(choose(&subnets[0], &BTreeSet::new(), Pick::Lowest), Ok(ip("10.0.0.1")));
-    assert_eq!(automatic(net("10.0.0.0/24"), without).unwrap().gateway, None);
-    for text in ["10.0.0.0/32", "fd00::/128"] {
-        let error = parse_subnets(&request(&[text]), without).unwrap_err();
-        assert!(error.reason.contains("no room for two endpoints"), "{error}");
-    }
-    let gateway = SubnetRequest { gateways: vec!["10.0.0.1".into()], ..request(&["10.0.0.0/24"]) };
-    assert_eq!(parse_subnets(&gateway, without).unwrap_err().reason, "it has none");
 }

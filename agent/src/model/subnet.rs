@@ -23,17 +23,6 @@ impl Subnet {
     /// Most auxiliary addresses.
     pub const MAX_AUX: usize = 256;
 
-    /// Names of the auxiliary address that sandboxes have their default route by way of, in place of the gateway (Docker's
-    /// own names).
-    pub const DEFAULT_GATEWAY: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
-
-    /// Where sandboxes send what is for the outside: the auxiliary address of that name, else the gateway.
-    pub fn way_out(&self) -> Option<IpAddr> {
-        let [v4, v6] = Self::DEFAULT_GATEWAY;
-        let name = if self.prefix.addr().is_ipv6() { v6 } else { v4 };
-        self.aux_addresses.get(name).copied().or(self.gateway)
-    }
-
     /// `address` with this subnet's prefix length.
     pub fn with_prefix(&self, address: IpAddr) -> IpNet {
         match (self.prefix, address) {

@@ -1,12 +1,25 @@
 //! What a bridge network wants: a bridge in the host's namespace with the gateway address, and a veth for each endpoint.
 
-use super::{host::Features, overlay::LocalEndpoint, state::State};
-use crate::model::{BridgeSettings, IfName, Network, NetworkId};
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{
+    host::Features,
+    interface::{LocalEndpoint, default_of, default_route, interface, port, put},
+    ownership::{BRIDGE_PREFIX, Mark, PORT_PREFIX, Unit},
+    state::{Link, LinkKind, Netns, Port, State},
+    sysctl,
+};
+use crate::model::{BridgeSettings, Endpoint, EndpointId, IfName, Mac, Network, NetworkId, Subnet};
 
 /// Name of the bridge of the network that is there from the start.
 const DEFAULT_BRIDGE: IfName = IfName::literal("ovnet0");
 /// Name of the network that is there from the start.
 pub const DEFAULT_NETWORK: &str = "bridge";
+/// Names of the auxiliary addresses of a bridge network that sandboxes have their default routes to, IPv4 and IPv6, instead of
+/// the bridge's own; they are Docker's.
+pub const DEFAULT_GATEWAYS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
 
 /// Everything that the wanted state of a bridge network depends on.
 #[derive(Clone, Debug)]
@@ -25,9 +38,95 @@ pub struct BridgeInput<'a> {
     pub features: Features,
 }
 
-/// The wanted state of the whole network.
-pub fn bridge(_input: &BridgeInput<'_>) -> State {
-    State::default()
+/// The wanted state of the whole network. An endpoint's part in it depends on no other one.
+pub fn bridge(input: &BridgeInput<'_>) -> State {
+    let unit = Unit::Network(input.network.id);
+    let name = bridge_name(input.network, input.settings);
+    let mut state = State::default();
+    if !input.foreign {
+        let host = state.netns.entry(Netns::Host).or_default();
+        host.links.insert(name, link(input, unit));
+        host.sysctls = sysctls(input, name);
+    }
+    // As any switch does: who is where is learnt, unlike in an overlay.
+    let place = Port { bridge: name, learning: true, unicast_flood: true, isolated: !input.settings.icc };
+    for local in &input.local {
+        let outer = port(unit, local.endpoint, input.mtu, place);
+        state.netns.entry(Netns::Host).or_default().links.insert(bridge_port_of(local.endpoint.id), outer);
+        put(&mut state, local, sandbox_end(input, unit, local.endpoint), input.features);
+    }
+    state
+}
+
+fn link(input: &BridgeInput<'_>, unit: Unit) -> Link {
+    let mac = Mac::internal(0x46, input.network.id.as_bytes());
+    let mut link = Link::new(LinkKind::Bridge, Mark::new(unit, "bridge"), mac, input.mtu);
+    for subnet in &input.network.subnets {
+        link.addresses.extend(subnet.gateway.map(|gateway| subnet.with_prefix(gateway)));
+    }
+    link
+}
+
+fn sysctls(input: &BridgeInput<'_>, name: IfName) -> BTreeMap<String, String> {
+    let mut sysctls = BTreeMap::new();
+    let mut set = |protocol: &str, setting: &str, value: &str| {
+        sysctls.insert(sysctl::of_link(protocol, name, setting), value.to_owned());
+    };
+    if input.features.ipv6 {
+        if input.network.has_ipv6() {
+            set("ipv6", "disable_ipv6", "0");
+            // No sandbox tells the host where to route.
+            set("ipv6", "accept_ra", "0");
+        } else {
+            set("ipv6", "disable_ipv6", "1");
+        }
+    }
+    if !input.settings.icc {
+        // Sandboxes reach each other by way of the host alone: no word of a shorter way.
+        set("ipv4", "send_redirects", "0");
+    }
+    if input.local.iter().any(|local| !local.endpoint.ports.is_empty()) {
+        // Published ports are reached from 127.0.0.1. The host's rules drop what comes from sandboxes to there.
+        set("ipv4", "route_localnet", "1");
+    }
+    sysctls
+}
+
+fn sandbox_end(input: &BridgeInput<'_>, unit: Unit, endpoint: &Endpoint) -> Link {
+    let mut link = interface(LinkKind::Veth, unit, endpoint, input.mtu);
+    let theirs = |subnet: &&Subnet| endpoint.addresses.iter().any(|net| subnet.prefix.contains(&net.addr()));
+    for subnet in input.network.subnets.iter().filter(theirs) {
+        let Some(gateway) = subnet.gateway else { continue };
+        let default = default_gateway(subnet).unwrap_or(gateway);
+        if !input.settings.icc {
+            stand_alone(&mut link, endpoint, subnet, [gateway, default]);
+        }
+        if !input.network.internal {
+            link.routes.insert(default_of(default), default_route(endpoint, Some(default)));
+        }
+    }
+    link
+}
+
+/// Of the whole subnet nothing is on the link but the gateways: the host routes between sandboxes, by its rules.
+fn stand_alone(link: &mut Link, endpoint: &Endpoint, subnet: &Subnet, gateways: [IpAddr; 2]) {
+    let whole: Vec<IpNet> =
+        endpoint.addresses.iter().filter(|net| subnet.prefix.contains(&net.addr())).copied().collect();
+    for net in whole {
+        link.addresses.remove(&net);
+        link.addresses.insert(IpNet::from(net.addr()));
+    }
+    for gateway in gateways {
+        link.routes.insert(IpNet::from(gateway), default_route(endpoint, None));
+    }
+    link.routes.insert(subnet.prefix, default_route(endpoint, Some(gateways[0])));
+}
+
+/// Where a subnet's sandboxes have their default route to, if that is not the bridge.
+fn default_gateway(subnet: &Subnet) -> Option<IpAddr> {
+    let [v4, v6] = DEFAULT_GATEWAYS;
+    let name = if subnet.prefix.addr().is_ipv4() { v4 } else { v6 };
+    subnet.aux_addresses.get(name).copied()
 }
 
 /// The bridge of a network: the chosen name, "ovnet0" for the network that is there from the start, or one from the id.
@@ -39,8 +138,14 @@ pub fn bridge_name(network: &Network, settings: &BridgeSettings) -> IfName {
     }
 }
 
+/// The end of an endpoint's veth in the host's namespace.
+pub fn bridge_port_of(endpoint: EndpointId) -> IfName {
+    // Eleven hex digits and the prefix are always a good name.
+    format!("{PORT_PREFIX}{}", endpoint.prefix(11)).parse().unwrap_or(IfName::literal("ovp-invalid"))
+}
+
 fn of(network: NetworkId) -> IfName {
-    let name = format!("{}{}", super::ownership::BRIDGE_PREFIX, network.prefix(10));
+    let name = format!("{BRIDGE_PREFIX}{}", network.prefix(10));
     // Ten hex digits and the prefix are always a good name.
     name.parse().unwrap_or(DEFAULT_BRIDGE)
 }

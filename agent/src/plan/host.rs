@@ -1,13 +1,17 @@
-//! What all networks of this host share: forwarding, and the host's own rules.
+//! What all networks of this host share: forwarding, the host's own rules, and openings in those of others.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 
 use super::{
-    leg::{Leg, RANGE_V4, RANGE_V6},
-    ownership::LEG_PREFIX,
-    ruleset::{Action, Chain, Hook, LinkMatch, Match, Rule, Table},
+    firewall,
+    leg::Leg,
+    ownership::{BRIDGE_PREFIX, LEG_PREFIX},
+    ruleset::{Family, LinkMatch},
     state::{Netns, NetnsState, State},
 };
 use crate::model::{IfName, NetworkId, Protocol};
@@ -81,44 +85,69 @@ pub struct Forward {
     pub port: u16,
 }
 
-/// The host's part. Without networks: no table; forwarding is left as it is, someone else may need it by now.
-pub fn host(input: &HostInput) -> State {
-    let mut here = NetnsState::default();
-    if !input.networks.is_empty() {
-        if input.ip_forward {
-            here.sysctls.insert("net/ipv4/ip_forward".into(), "1".into());
-            let v6 = |network: &HostNetwork| network.subnets.iter().any(|subnet| subnet.addr().is_ipv6());
-            if input.ipv6 && input.networks.iter().any(v6) {
-                here.sysctls.insert("net/ipv6/conf/all/forwarding".into(), "1".into());
+impl HostNetwork {
+    /// It and other links of ours, by the beginning of their names where that is ours.
+    pub(super) fn links(&self) -> LinkMatch {
+        const LEGS: IfName = IfName::literal(LEG_PREFIX);
+        const BRIDGES: IfName = IfName::literal(BRIDGE_PREFIX);
+        match self.side {
+            HostSide::Leg(_) => LinkMatch::StartsWith(LEGS),
+            HostSide::Bridge if self.link.as_str().starts_with(BRIDGE_PREFIX) => {
+                LinkMatch::StartsWith(BRIDGES)
             }
+            HostSide::Bridge => LinkMatch::Is(self.link),
         }
-        here.table = Some(table());
     }
+
+    /// Whether packets of this family go through its link.
+    pub(super) fn has(&self, family: Family) -> bool {
+        let subnet = self.subnets.iter().any(|subnet| Family::of(subnet.addr()) == family);
+        // A leg has IPv4 addresses whatever is behind it.
+        subnet || (family == Family::V4 && matches!(self.side, HostSide::Leg(_)))
+    }
+
+    /// Whether this host routes for it: to the outside, or between its sandboxes.
+    const fn is_routed(&self) -> bool {
+        !self.internal || !self.icc
+    }
+}
+
+/// The host's part. Without networks: no table and no openings; forwarding is left as it is, someone else may need it by
+/// now.
+pub fn host(input: &HostInput) -> State {
+    let mut networks: Vec<&HostNetwork> = input.networks.iter().collect();
+    networks.sort_by_key(|network| (network.link, network.id));
+    let mut here = NetnsState { sysctls: sysctls(input, &networks), ..NetnsState::default() };
+    if !networks.is_empty() {
+        here.table = Some(firewall::table(&networks, &input.ports));
+    }
+    here.openings = openings(&networks);
     State { netns: [(Netns::Host, here)].into() }
 }
 
-fn table() -> Table {
-    const LEGS: IfName = IfName::literal(LEG_PREFIX);
-    let between_networks = Rule {
-        matches: vec![Match::In(LinkMatch::StartsWith(LEGS)), Match::Out(LinkMatch::StartsWith(LEGS))],
-        action: Action::Drop,
-    };
-    let outside = |range: ipnet::IpNet| Rule {
-        matches: vec![
-            Match::Source(range),
-            Match::NotDestination(range),
-            Match::Out(LinkMatch::StartsNotWith(LEGS)),
-        ],
-        action: Action::Masquerade,
-    };
-    Table {
-        ports: BTreeMap::new(),
-        chains: vec![
-            Chain { hook: Hook::Forward, rules: vec![between_networks] },
-            Chain {
-                hook: Hook::Postrouting,
-                rules: vec![outside(RANGE_V4.into()), outside(RANGE_V6.into())],
-            },
-        ],
+fn sysctls(input: &HostInput, networks: &[&HostNetwork]) -> BTreeMap<String, String> {
+    let mut sysctls = BTreeMap::new();
+    let routed = |family| networks.iter().any(|network| network.is_routed() && network.has(family));
+    if input.ip_forward && routed(Family::V4) {
+        sysctls.insert("net/ipv4/ip_forward".to_owned(), "1".to_owned());
     }
+    if input.ip_forward && input.ipv6 && routed(Family::V6) {
+        sysctls.insert("net/ipv6/conf/all/forwarding".to_owned(), "1".to_owned());
+    }
+    if networks.iter().any(|network| !network.icc) {
+        // The bridge's own 0 counts only beside this one; other links have their own 1.
+        sysctls.insert("net/ipv4/conf/all/send_redirects".to_owned(), "0".to_owned());
+    }
+    sysctls
+}
+
+/// What others' FORWARD chains let through: all that our own one does.
+fn openings(networks: &[&HostNetwork]) -> BTreeMap<Family, BTreeSet<LinkMatch>> {
+    let mut openings: BTreeMap<Family, BTreeSet<LinkMatch>> = BTreeMap::new();
+    for family in [Family::V4, Family::V6] {
+        for network in networks.iter().filter(|network| network.has(family)) {
+            openings.entry(family).or_default().insert(network.links());
+        }
+    }
+    openings
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     op::{LinkRef, Op},
-    state::Link,
+    state::{Link, LinkKind},
 };
+use crate::model::MacvlanMode;
 
 /// The steps for one link. `seen` is None for a link that is being made: then nothing of it is there but its MAC and MTU.
 /// A port of a bridge that is being made has lost its place, and with it the bridge's rows.
@@ -18,22 +19,20 @@ pub(super) fn diff_link(
 ) {
     let fresh;
     let seen = match seen {
-        Some(seen) => {
-            if want.mac != seen.mac
-                && let Some(mac) = want.mac
-            {
-                ops.push(Op::SetMac(at.clone(), mac));
-            }
-            if want.mtu != seen.mtu {
-                ops.push(Op::SetMtu(at.clone(), want.mtu));
-            }
-            seen
-        }
+        Some(seen) => seen,
         None => {
             fresh = bare(want);
             &fresh
         }
     };
+    if want.mac != seen.mac
+        && let Some(mac) = want.mac
+    {
+        ops.push(Op::SetMac(at.clone(), mac));
+    }
+    if want.mtu != seen.mtu {
+        ops.push(Op::SetMtu(at.clone(), want.mtu));
+    }
     let seen_port = if bridge_is_new { None } else { seen.port };
     if want.port != seen_port {
         ops.push(Op::SetPort(at.clone(), want.port));
@@ -47,10 +46,12 @@ pub(super) fn diff_link(
 
 /// What a link is when it has just been made.
 fn bare(want: &Link) -> Link {
+    // A macvlan link that has its parent for itself is born with the parent's address, whatever it was to have.
+    let mac = if let LinkKind::Macvlan(_, MacvlanMode::Passthru) = want.kind { None } else { want.mac };
     Link {
         kind: want.kind.clone(),
         mark: want.mark.clone(),
-        mac: want.mac,
+        mac,
         mtu: want.mtu,
         up: false,
         port: None,

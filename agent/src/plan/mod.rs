@@ -5,7 +5,9 @@
 //! the two together.
 
 mod bridge;
+mod firewall;
 mod host;
+mod interface;
 mod leg;
 mod link;
 pub mod op;
@@ -14,15 +16,20 @@ pub mod ownership;
 mod p2p;
 mod parent;
 pub mod ruleset;
+mod settings;
 pub mod state;
 mod steps;
+mod sysctl;
 #[cfg(test)]
 mod tests;
+mod translation;
 
-pub use bridge::{BridgeInput, DEFAULT_NETWORK, bridge, bridge_name};
+pub use bridge::{BridgeInput, DEFAULT_GATEWAYS, DEFAULT_NETWORK, bridge, bridge_name, bridge_port_of};
 pub use host::{Features, Forward, HostInput, HostNetwork, HostSide, host};
+pub use interface::LocalEndpoint;
 pub use leg::{Leg, outer_name};
-pub use overlay::{LocalEndpoint, OverlayInput, Station, netns_of, overlay, port_of};
+pub use overlay::{OverlayInput, Station, netns_of, overlay, port_of};
 pub use p2p::{P2pInput, p2p};
 pub use parent::{ParentInput, parent};
 pub use steps::plan;
+pub use translation::Redirected;

@@ -33,8 +33,8 @@ pub struct NewLink {
     pub at: LinkRef,
     /// Its mark.
     pub mark: Mark,
-    /// Its Ethernet address.
-    pub mac: Mac,
+    /// Its Ethernet address; None: what the kernel gives it (an ipvlan link and a VLAN have that of the link they are on).
+    pub mac: Option<Mac>,
     /// Its MTU in bytes.
     pub mtu: u32,
 }
@@ -101,7 +101,9 @@ impl fmt::Display for Op {
             Self::AddNetns(netns, _) => write!(f, "add netns {netns}"),
             Self::RemoveNetns(netns) => write!(f, "remove netns {netns}"),
             Self::AddLink(new, kind) => {
-                write!(f, "add {} {} address {} mtu {}", KindWord(kind), new.at, new.mac, new.mtu)
+                write!(f, "add {} {}", KindWord(kind), new.at)?;
+                new.mac.map_or(Ok(()), |mac| write!(f, " address {mac}"))?;
+                write!(f, " mtu {}", new.mtu)
             }
             Self::AddVeth(a, b) => write!(f, "add veth {} peer {} mtu {}", a.at, b.at, a.mtu),
             Self::RemoveLink(link) => write!(f, "remove link {link}"),

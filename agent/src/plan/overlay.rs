@@ -9,21 +9,21 @@ use ipnet::IpNet;
 
 use super::{
     host::Features,
+    interface::{self, LocalEndpoint, default_of, default_route, interface, put},
     leg::{INNER, Leg, outer_name},
     ownership::{Mark, NETNS_PREFIX, Unit},
-    ruleset::{Action, Chain, Hook, LinkMatch, Match, Rule, Table},
     state::{Link, LinkKind, Netns, NetnsState, Port, Route, State, Vxlan},
+    sysctl,
+    translation::{self, Redirected},
 };
 use crate::model::{Endpoint, EndpointId, IfName, Mac, Member, Name, Network, NetworkId};
 
 /// Name of the bridge in a network's namespace.
-const BRIDGE: IfName = IfName::literal("br0");
+pub(super) const BRIDGE: IfName = IfName::literal("br0");
 /// Name of the VXLAN device in a network's namespace.
 const TUNNEL: IfName = IfName::literal("vxlan0");
 /// Metric of our routes outside of sandboxes: IPv6's own default, so that the host's own routes win.
 const METRIC: u32 = 1024;
-/// Metric of the default route by way of a sandbox's eth0; eth1 has one more, and so on.
-const SANDBOX_METRIC: u32 = 100;
 
 /// Everything that the wanted state of an overlay network depends on.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct OverlayInput<'a> {
     pub leg: Option<Leg>,
     /// Subnets that the host itself gets a route to.
     pub host_routes: Vec<IpNet>,
+    /// Ports that come in by the host leg; none without one.
+    pub ports: Vec<Redirected>,
     /// Endpoints here.
     pub local: Vec<LocalEndpoint<'a>>,
     /// What is behind other hosts: their endpoints, and those hosts themselves.
@@ -48,15 +50,6 @@ pub struct OverlayInput<'a> {
     pub floods: Vec<IpAddr>,
     /// What this kernel has.
     pub features: Features,
-}
-
-/// An endpoint of this host.
-#[derive(Clone, Debug)]
-pub struct LocalEndpoint<'a> {
-    /// The endpoint.
-    pub endpoint: &'a Endpoint,
-    /// Its sandbox's namespace, which exists.
-    pub sandbox: Netns,
 }
 
 /// A remote Ethernet station: an endpoint or a node.
@@ -102,13 +95,18 @@ pub fn overlay(input: &OverlayInput<'_>) -> State {
     if let Some(leg) = input.leg {
         let (inner, outer) = leg_ends(input, unit, leg);
         inside.links.insert(INNER, inner);
-        inside.table = Some(table(input));
-        state.netns.entry(Netns::Host).or_default().links.insert(outer_name(input.network.id), outer);
+        inside.table = Some(translation::table(input, leg));
+        let (host, name) = (state.netns.entry(Netns::Host).or_default(), outer_name(input.network.id));
+        host.links.insert(name, outer);
+        if !input.ports.is_empty() {
+            // They are reached from 127.0.0.1. The host's rules drop what comes from a leg to there.
+            host.sysctls.insert(sysctl::of_link("ipv4", name, "route_localnet"), "1".into());
+        }
     }
     for local in &input.local {
-        let (port, interface) = endpoint_ends(input, unit, local);
+        let (port, interface) = endpoint_ends(input, unit, local.endpoint);
         inside.links.insert(port_of(local.endpoint.id), port);
-        state.netns.entry(local.sandbox.clone()).or_default().links.insert(local.endpoint.ifname, interface);
+        put(&mut state, local, interface, input.features);
     }
     state.netns.insert(netns_of(input.network.id), inside);
     state
@@ -182,64 +180,18 @@ fn leg_ends(input: &OverlayInput<'_>, unit: Unit, leg: Leg) -> (Link, Link) {
     (inner, outer)
 }
 
-/// 0.0.0.0/0 or ::/0, of the address's family.
-fn default_of(address: IpAddr) -> IpNet {
-    match address {
-        IpAddr::V4(_) => IpNet::V4(ipnet::Ipv4Net::default()),
-        IpAddr::V6(_) => IpNet::V6(ipnet::Ipv6Net::default()),
-    }
-}
-
-fn endpoint_ends(input: &OverlayInput<'_>, unit: Unit, local: &LocalEndpoint<'_>) -> (Link, Link) {
-    let endpoint = local.endpoint;
-    let mark = Mark::new(unit, format!("ep-{}", endpoint.id.short()));
-    let mut outer = Link::new(
-        LinkKind::Veth,
-        mark.clone(),
-        Mac::internal(0x44, endpoint.id.to_string().as_bytes()),
-        input.mtu,
-    );
-    outer.port = Some(port());
+fn endpoint_ends(input: &OverlayInput<'_>, unit: Unit, endpoint: &Endpoint) -> (Link, Link) {
+    let mut outer = interface::port(unit, endpoint, input.mtu, port());
     outer.stations.insert(endpoint.mac);
-    let mut inner = Link::new(LinkKind::Veth, mark, endpoint.mac, input.mtu);
-    inner.addresses.extend(&endpoint.addresses);
+    let mut inner = interface(LinkKind::Veth, unit, endpoint, input.mtu);
     if !input.network.internal {
-        let metric = SANDBOX_METRIC + interface_number(endpoint.ifname);
         for subnet in &input.network.subnets {
             if let Some(gateway) = subnet.gateway
                 && endpoint.addresses.iter().any(|address| subnet.prefix.contains(&address.addr()))
             {
-                let via = Some(gateway);
-                inner.routes.insert(default_of(gateway), Route { via, source: None, mtu: None, metric });
+                inner.routes.insert(default_of(gateway), default_route(endpoint, Some(gateway)));
             }
         }
     }
     (outer, inner)
-}
-
-/// 3 of "eth3"; 0 where there is none.
-fn interface_number(name: IfName) -> u32 {
-    name.as_str().trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0).min(9_999)
-}
-
-fn table(input: &OverlayInput<'_>) -> Table {
-    let mut rules = Vec::new();
-    for subnet in &input.network.subnets {
-        rules.push(Rule {
-            matches: vec![Match::Source(subnet.prefix), Match::Out(LinkMatch::Is(INNER))],
-            action: Action::Masquerade,
-        });
-    }
-    // A host's packets come from its node's own address, which every other host knows the way to.
-    for own in &input.member.addresses {
-        rules.push(Rule {
-            matches: vec![
-                Match::In(LinkMatch::Is(INNER)),
-                Match::Out(LinkMatch::Is(BRIDGE)),
-                Match::Destination(own.trunc()),
-            ],
-            action: Action::SourceNat(own.addr()),
-        });
-    }
-    Table { ports: BTreeMap::new(), chains: vec![Chain { hook: Hook::Postrouting, rules }] }
 }

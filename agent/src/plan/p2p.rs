@@ -1,8 +1,19 @@
 //! What a p2p network wants: a veth pair between two sandboxes. While there is but one, the other end waits in a namespace
 //! of the network's own.
 
-use super::{host::Features, overlay::LocalEndpoint, state::State};
-use crate::model::Network;
+use super::{
+    host::Features,
+    interface::{LocalEndpoint, interface, put},
+    overlay::netns_of,
+    ownership::{Mark, Unit},
+    state::{Link, LinkKind, NetnsState, State},
+};
+use crate::model::{IfName, Mac, Network};
+
+/// The end that waits for the second sandbox.
+const WAITING: IfName = IfName::literal("waiting");
+/// Most endpoints of such a network.
+const ENDS: usize = 2;
 
 /// Everything that the wanted state of a p2p network depends on.
 #[derive(Clone, Debug)]
@@ -17,7 +28,37 @@ pub struct P2pInput<'a> {
     pub features: Features,
 }
 
-/// The wanted state of the whole network.
-pub fn p2p(_input: &P2pInput<'_>) -> State {
-    State::default()
+/// The wanted state of the whole network. It is looked at as a whole: where one end is depends on the other endpoint. Of more
+/// than two endpoints the oldest two are joined.
+pub fn p2p(input: &P2pInput<'_>) -> State {
+    let mut state = State::default();
+    let mut ends: Vec<_> = input.local.iter().collect();
+    ends.sort_by_key(|end| (end.endpoint.created, end.endpoint.id));
+    ends.truncate(ENDS);
+    let unit = Unit::Network(input.network.id);
+    for end in &ends {
+        let link =
+            Link { mark: Some(pair(unit)), ..interface(LinkKind::Veth, unit, end.endpoint, input.mtu) };
+        put(&mut state, end, link, input.features);
+    }
+    if ends.len() == 1 {
+        state.netns.insert(netns_of(input.network.id), waiting(input, unit));
+    }
+    state
+}
+
+fn pair(unit: Unit) -> Mark {
+    Mark::new(unit, "pair")
+}
+
+/// The place of the second sandbox while there is none: an end that is up, so that the first one has a carrier.
+fn waiting(input: &P2pInput<'_>, unit: Unit) -> NetnsState {
+    let mac = Mac::internal(0x47, input.network.id.as_bytes());
+    let mut inside = NetnsState { mark: Some(Mark::new(unit, "netns")), ..NetnsState::default() };
+    inside.links.insert(WAITING, Link::new(LinkKind::Veth, pair(unit), mac, input.mtu));
+    if input.features.ipv6 {
+        // It says nothing by itself.
+        inside.sysctls.insert("net/ipv6/conf/default/disable_ipv6".into(), "1".into());
+    }
+    inside
 }

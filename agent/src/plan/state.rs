@@ -61,7 +61,8 @@ pub struct NetnsState {
     /// Our nftables table (`inet ovnet`), whole.
     pub table: Option<Table>,
     /// Rules of ours at the end of others' FORWARD chains (iptables' `filter` tables), which let what passes these links
-    /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself.
+    /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself. What
+    /// is not as we write it there is seen as a `StartsNotWith`, which is never wanted.
     pub openings: BTreeMap<Family, BTreeSet<LinkMatch>>,
 }
 
@@ -72,7 +73,8 @@ pub struct Link {
     pub kind: LinkKind,
     /// Its ifalias, if that is a mark of ours. None: foreign, never touched.
     pub mark: Option<Mark>,
-    /// Its Ethernet address; a seen one may have none (all zero, or not Ethernet).
+    /// Its Ethernet address. Wanted: None is whatever it has (an ipvlan link and a VLAN have that of the link they are on);
+    /// a seen one may have none (all zero, or not Ethernet).
     pub mac: Option<Mac>,
     /// Its MTU in bytes.
     pub mtu: u32,
@@ -97,11 +99,11 @@ pub struct Link {
 
 impl Link {
     /// A link of this kind that is up and has nothing yet.
-    pub fn new(kind: LinkKind, mark: Mark, mac: Mac, mtu: u32) -> Self {
+    pub fn new(kind: LinkKind, mark: Mark, mac: impl Into<Option<Mac>>, mtu: u32) -> Self {
         Self {
             kind,
             mark: Some(mark),
-            mac: Some(mac),
+            mac: mac.into(),
             mtu,
             up: true,
             port: None,

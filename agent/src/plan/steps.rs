@@ -9,7 +9,9 @@ use super::{
     link::diff_link,
     op::{LinkRef, NewLink, Op},
     ownership::{Mark, Unit},
-    state::{Link, LinkKind, Netns, State},
+    settings::diff_settings,
+    state::{Link, LinkKind, Netns, Route, State},
+    sysctl,
 };
 
 /// The steps that make `seen` like `wanted`, as far as `unit` goes, in an order in which no step needs what a later one
@@ -20,21 +22,20 @@ pub fn plan(unit: Unit, wanted: &State, seen: &State) -> Vec<Op> {
     let doomed = doomed_links(unit, wanted, seen);
     // Both ends of a veth are named: the second one is gone by then, unless the pair was no pair any more.
     ops.extend(doomed.iter().cloned().map(Op::RemoveLink));
-    for (netns, want) in &wanted.netns {
-        for (name, link) in &want.links {
-            let at = LinkRef { netns: netns.clone(), name: *name };
-            let survivor = survivor(unit, &at, seen, &doomed);
-            if survivor.is_none() {
-                create(&at, link, wanted, &mut ops);
-            }
-            let bridge_is_new = link.port.is_some_and(|port| {
-                let bridge = LinkRef { netns: netns.clone(), name: port.bridge };
-                survivor_any(&bridge, seen, &doomed).is_none()
-            });
-            diff_link(&at, link, survivor, bridge_is_new, &mut ops);
+    let survives = |at: &LinkRef| survivor(unit, at, seen, &doomed).is_some();
+    let born: BTreeSet<LinkRef> = links(wanted).map(|(at, _)| at).filter(|at| !survives(at)).collect();
+    for (at, link) in links(wanted) {
+        if born.contains(&at) {
+            create(&at, link, wanted, &mut ops);
         }
+        // A bridge of somebody else's, which is not in the wanted state, is not made anew by us.
+        let bridge_is_new = link
+            .port
+            .is_some_and(|port| born.contains(&LinkRef { netns: at.netns.clone(), name: port.bridge }));
+        diff_link(&at, link, survivor(unit, &at, seen, &doomed), bridge_is_new, &mut ops);
     }
-    plan_settings(unit, wanted, seen, &mut ops);
+    let gone = removed_netns(unit, wanted, seen).cloned().collect();
+    diff_settings(unit, (wanted, seen), &gone, &born, &mut ops);
     ops.sort_by_key(rank);
     ops
 }
@@ -64,13 +65,13 @@ fn removed_netns<'a>(unit: Unit, wanted: &State, seen: &'a State) -> impl Iterat
         .map(|(netns, _)| netns)
 }
 
-/// The unit's links that are seen and must go: not wanted, of another kind, or half of a broken or moved veth pair.
+/// The unit's links that are seen and must go: not wanted, of another kind or for another purpose, half of a broken or moved
+/// veth pair, or on a link that goes.
 fn doomed_links(unit: Unit, wanted: &State, seen: &State) -> BTreeSet<LinkRef> {
     let mut doomed = BTreeSet::new();
     for (at, link) in links(seen).filter(|(_, link)| owned(unit, link)) {
-        let keep = wanted_link(wanted, &at).is_some_and(|want| {
-            want.kind == link.kind && (want.kind != LinkKind::Veth || want.mark == link.mark)
-        });
+        let keep =
+            wanted_link(wanted, &at).is_some_and(|want| want.kind == link.kind && want.mark == link.mark);
         if !keep {
             doomed.insert(at);
         }
@@ -82,7 +83,22 @@ fn doomed_links(unit: Unit, wanted: &State, seen: &State) -> BTreeSet<LinkRef> {
             doomed.extend(ends);
         }
     }
+    // A VLAN takes with it what is on it.
+    let on_doomed = |link: &Link| parent_of(&link.kind).is_some_and(|parent| doomed.contains(&parent));
+    let lost: Vec<LinkRef> =
+        links(seen).filter(|(_, link)| owned(unit, link) && on_doomed(link)).map(|(at, _)| at).collect();
+    doomed.extend(lost);
     doomed
+}
+
+/// The link of the host that a link of this kind is on.
+fn parent_of(kind: &LinkKind) -> Option<LinkRef> {
+    match kind {
+        LinkKind::Macvlan(parent, _) | LinkKind::Ipvlan(parent, ..) | LinkKind::Vlan(parent, _) => {
+            Some(LinkRef { netns: Netns::Host, name: *parent })
+        }
+        LinkKind::Bridge | LinkKind::Vxlan(_) | LinkKind::Veth | LinkKind::Other(_) => None,
+    }
 }
 
 fn create(at: &LinkRef, link: &Link, wanted: &State, ops: &mut Vec<Op>) {
@@ -108,45 +124,12 @@ fn create(at: &LinkRef, link: &Link, wanted: &State, ops: &mut Vec<Op>) {
 }
 
 fn new_link(at: &LinkRef, link: &Link) -> Option<NewLink> {
-    Some(NewLink { at: at.clone(), mark: link.mark.clone()?, mac: link.mac?, mtu: link.mtu })
+    Some(NewLink { at: at.clone(), mark: link.mark.clone()?, mac: link.mac, mtu: link.mtu })
 }
 
 /// The seen link at this place if it is the unit's and stays.
 fn survivor<'a>(unit: Unit, at: &LinkRef, seen: &'a State, doomed: &BTreeSet<LinkRef>) -> Option<&'a Link> {
-    survivor_any(at, seen, doomed).filter(|link| owned(unit, link))
-}
-
-fn survivor_any<'a>(at: &LinkRef, seen: &'a State, doomed: &BTreeSet<LinkRef>) -> Option<&'a Link> {
-    (!doomed.contains(at)).then(|| wanted_link(seen, at)).flatten()
-}
-
-fn plan_settings(unit: Unit, wanted: &State, seen: &State, ops: &mut Vec<Op>) {
-    let nothing = super::state::NetnsState::default();
-    for (netns, want) in &wanted.netns {
-        let there = seen.netns.get(netns).unwrap_or(&nothing);
-        for (key, value) in &want.sysctls {
-            if there.sysctls.get(key) != Some(value) {
-                ops.push(Op::SetSysctl(netns.clone(), key.clone(), value.clone()));
-            }
-        }
-        if let Some(table) = &want.table
-            && there.table.as_ref() != Some(table)
-        {
-            ops.push(Op::SetTable(netns.clone(), table.clone()));
-        }
-    }
-    let gone: BTreeSet<&Netns> = removed_netns(unit, wanted, seen).collect();
-    for (netns, there) in &seen.netns {
-        // The table of a namespace belongs to whoever made the namespace; the host's belongs to the host's unit.
-        let ours = match &there.mark {
-            Some(mark) => mark.unit == unit,
-            None => unit == Unit::Host && *netns == Netns::Host,
-        };
-        let unwanted = wanted.netns.get(netns).is_none_or(|want| want.table.is_none());
-        if ours && unwanted && there.table.is_some() && !gone.contains(netns) {
-            ops.push(Op::RemoveTable(netns.clone()));
-        }
-    }
+    wanted_link(seen, at).filter(|link| !doomed.contains(at) && owned(unit, link))
 }
 
 fn owned(unit: Unit, link: &Link) -> bool {
@@ -183,7 +166,8 @@ fn pair_ends<'a>(state: &'a State, mark: &Mark) -> Vec<(LinkRef, &'a Link)> {
 }
 
 /// Removals from the leaves inwards, then additions from the root outwards. Settings of a namespace come before its
-/// links, which inherit them; the rules before a link is up; rows after, since a link that goes up flushes some.
+/// links, which inherit them, those of a link before it is up; the rules too; rows after, since a link that goes up flushes
+/// some. A gateway has its route before what is routed to it.
 fn rank(op: &Op) -> u8 {
     match op {
         Op::RemoveRoute(..) => 0,
@@ -193,7 +177,7 @@ fn rank(op: &Op) -> u8 {
         Op::RemoveTable(_) => 4,
         Op::RemoveNetns(_) => 5,
         Op::AddNetns(..) => 6,
-        Op::SetSysctl(..) => 7,
+        Op::SetSysctl(_, key, _) if sysctl::link_of(key).is_none() => 7,
         Op::SetTable(..) | Op::SetOpenings(..) => 8,
         Op::AddLink(_, LinkKind::Bridge | LinkKind::Vlan(..) | LinkKind::Veth | LinkKind::Other(_)) => 9,
         Op::AddLink(_, LinkKind::Vxlan(_) | LinkKind::Macvlan(..) | LinkKind::Ipvlan(..)) => 10,
@@ -201,9 +185,12 @@ fn rank(op: &Op) -> u8 {
         Op::SetMac(..) => 12,
         Op::SetMtu(..) => 13,
         Op::SetPort(..) => 14,
-        Op::AddAddress(..) => 15,
-        Op::SetUp(..) => 16,
-        Op::SetNeighbour(..) | Op::SetTunnel(..) | Op::AddFlood(..) | Op::SetStation(..) => 17,
-        Op::SetRoute(..) => 18,
+        // Whether a link may have IPv6 addresses is one of its settings.
+        Op::SetSysctl(..) => 15,
+        Op::AddAddress(..) => 16,
+        Op::SetUp(..) => 17,
+        Op::SetNeighbour(..) | Op::SetTunnel(..) | Op::AddFlood(..) | Op::SetStation(..) => 18,
+        Op::SetRoute(_, _, Route { via: None, .. }) => 19,
+        Op::SetRoute(..) => 20,
     }
 }

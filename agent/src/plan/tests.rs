@@ -92,6 +92,7 @@ fn wanted(shape: &Shape) -> State {
         mtu: shape.mtu,
         leg: (!shape.internal).then(|| Leg::new(shape.leg).unwrap()),
         host_routes: if shape.internal { vec![] } else { vec![network.subnets[0].prefix] },
+        ports: vec![],
         local,
         remote: shape.remote.iter().map(station).collect(),
         floods: if shape.multicast {

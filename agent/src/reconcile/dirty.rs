@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    intent::{Changed, Intent, Touched},
-    model::{EndpointId, NetworkId, NodeId},
+    intent::{Changed, Intent, NetworkView, Source, Touched},
+    model::{DriverSettings, Endpoint, EndpointId, NetworkId, NodeId, Publish},
     plan::ownership::Unit,
 };
 
@@ -25,10 +25,15 @@ pub enum Row {
 /// How closely to look at a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// These rows, against what was programmed for them.
+    /// These rows, against what was programmed for them; of a unit without rows, the whole.
     Rows(BTreeSet<Row>),
     /// All of it, against the kernel.
     Full,
+}
+
+impl Depth {
+    /// Against what was programmed: nothing is looked at where that is what is wanted.
+    pub const CHANGED: Self = Self::Rows(BTreeSet::new());
 }
 
 /// Units to look at again.
@@ -79,12 +84,16 @@ impl Dirty {
         match &changed.touched {
             Touched::Network(id) => {
                 self.add(Unit::Network(*id), Depth::Full);
+                self.add(Unit::Host, Depth::CHANGED);
                 self.equal_subnets(*id, intent, me);
             }
-            Touched::Endpoint(network, id) => self.row(*network, Row::Endpoint(*id)),
+            Touched::Endpoint(network, id) => {
+                self.row(*network, Row::Endpoint(*id));
+                self.endpoint(*network, *id, intent, me);
+            }
             Touched::Member(network, node) if *node == me => {
                 self.add(Unit::Network(*network), Depth::Full);
-                self.add(Unit::Host, Depth::Full);
+                self.add(Unit::Host, Depth::CHANGED);
                 self.equal_subnets(*network, intent, me);
             }
             Touched::Member(network, node) => self.row(*network, Row::Member(*node)),
@@ -93,13 +102,30 @@ impl Dirty {
                 if let Some(sandbox) = intent.sandboxes().get(name) {
                     self.add(Unit::Sandbox(sandbox.id), Depth::Full);
                 }
-                for (id, view) in intent.networks() {
-                    for endpoint in view.endpoints_on(me).filter(|endpoint| endpoint.sandbox == *name) {
-                        self.row(*id, Row::Endpoint(endpoint.id));
-                    }
+                for endpoint in intent.endpoints_in(me, name) {
+                    self.row(endpoint.network, Row::Endpoint(endpoint.id));
                 }
             }
             Touched::Leg(_) => {}
+        }
+    }
+
+    /// What else an endpoint that came, went or changed is of consequence to.
+    fn endpoint(&mut self, network: NetworkId, id: EndpointId, intent: &Intent, me: NodeId) {
+        let view = intent.network(network);
+        let of_another_host = view.is_some_and(|view| {
+            let elsewhere = |endpoint: &Endpoint| endpoint.node != me;
+            view.endpoints().get(&id).is_some_and(elsewhere) && !is_mesh(view)
+        });
+        if of_another_host {
+            return;
+        }
+        self.add(Unit::Host, Depth::CHANGED);
+        // On this host alone, it has no members that would say that it comes or goes.
+        if let Some(view) = view.filter(|view| view.source() == Source::Local)
+            && view.endpoints_on(me).nth(1).is_none()
+        {
+            self.equal_subnets(network, intent, me);
         }
     }
 
@@ -138,4 +164,10 @@ impl Dirty {
             }
         }
     }
+}
+
+/// Whether the endpoints of other hosts are published here, too.
+fn is_mesh(view: &NetworkView) -> bool {
+    let settings = view.network().map(|network| &network.settings);
+    matches!(settings, Some(DriverSettings::Overlay(overlay)) if overlay.publish == Publish::Mesh)
 }

@@ -1,15 +1,24 @@
 //! The standing loop: what changed, what is wanted, what is there, apply.
 //!
-//! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, `network` what
-//! a network's wanted state depends on, `units` looks at one unit, `feed` takes in what the stores say.
+//! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, `feed` takes in what
+//! the stores say; `network`, `sandbox` and `host` look at one unit, `units` brings it about, `patrol` follows the kernel's
+//! hints.
 
 pub mod dirty;
 pub mod feed;
+mod hints;
+mod host;
+mod legs;
 mod network;
 mod patrol;
 mod retry;
+mod sandbox;
 mod surroundings;
+mod survey;
+#[cfg(test)]
+mod tests;
 mod units;
+mod whereabouts;
 pub mod world;
 
 use std::{
@@ -27,25 +36,24 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     dirty::Depth,
-    network::Programmed,
+    hints::{Due, Hints},
+    network::{Haunts, HostLinks, Programmed},
     retry::Retries,
+    sandbox::Tables,
     world::{Outcome, Revisions, World},
 };
 use crate::{
     kernel::{Kernel, Seen},
-    model::{NetworkId, NodeId},
-    plan::{Features, Leg, op::Op, ownership::Unit},
+    model::{Name, NetworkId, NodeId, SandboxId},
+    plan::{Features, HostInput, Leg, op::Op, ownership::Unit},
     store::Store,
 };
 
 pub(crate) use self::units::chain;
 pub use self::{
     network::{host_routes, is_here},
-    units::marked_units,
+    whereabouts::{marked_units, whereabouts},
 };
-
-/// How long after a hint a patrol waits for more.
-const QUIET: Duration = Duration::from_millis(300);
 
 fn far_off() -> Instant {
     Instant::now() + Duration::from_secs(86_400)
@@ -70,6 +78,8 @@ pub struct Settings {
     pub vxlan_port: u16,
     /// Time between full looks at everything.
     pub full_look: Duration,
+    /// Set the host's forwarding where a network needs it.
+    pub ip_forward: bool,
 }
 
 /// Something asked of the loop.
@@ -92,15 +102,32 @@ pub struct Reconciler<K, P> {
     /// What the host has; None: never seen yet, and nothing can be planned without.
     features: Option<Features>,
     underlay_mtu: u32,
+    /// MTU of the way to the outside, in bytes.
+    outside_mtu: u32,
+    /// The host's links, as last seen.
+    links: Arc<HostLinks>,
     paths: BTreeMap<IpAddr, u32>,
     legs: BTreeMap<NetworkId, Leg>,
     programmed: BTreeMap<NetworkId, Programmed>,
+    /// Networks for which a link of the host is missing, or is not what it should be.
+    waiting: BTreeSet<NetworkId>,
+    haunts: Haunts,
+    tables: Tables,
+    /// The sandboxes whose namespaces we made.
+    made: BTreeMap<SandboxId, Name>,
+    /// Networks of this host alone of which something was programmed: nobody is told of them.
+    own: BTreeSet<NetworkId>,
+    /// What the host's own part was last brought to; None: not known.
+    host: Option<HostInput>,
+    /// It was said that forwarding is off.
+    told_forwarding: bool,
+    hints: Hints,
     retries: Retries,
     /// What was known at the last look at everything.
     surveyed: Revisions,
 }
 
-/// The MTU of an underlay whose link nobody knows, in bytes: Ethernet's.
+/// The MTU of a link that nobody knows, in bytes: Ethernet's.
 const USUAL_MTU: u32 = 1500;
 
 /// A step that failed, or a look that could not be taken, and why.
@@ -117,9 +144,19 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             settings,
             features: None,
             underlay_mtu: USUAL_MTU,
+            outside_mtu: USUAL_MTU,
+            links: Arc::default(),
             paths: BTreeMap::new(),
             legs: BTreeMap::new(),
             programmed: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            haunts: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            made: BTreeMap::new(),
+            own: BTreeSet::new(),
+            host: None,
+            told_forwarding: false,
+            hints: Hints::default(),
             retries: Retries::default(),
             surveyed: Revisions::default(),
         }
@@ -141,11 +178,15 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.world.read(|intent| self.legs.clone_from(intent.legs()));
         // The past is looked at first: events that come before that only add to it.
         self.survey().await;
+        self.round().await;
+        if let Err(error) = self.search_sandboxes().await {
+            tracing::warn!(%error, "cannot look into the sandboxes for what was left there");
+        }
         let period = self.settings.full_look;
         let mut full = tokio::time::interval_at(Instant::now() + period, period);
         full.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut patrol = None;
         loop {
+            let hinted = self.hints.next();
             tokio::select! {
                 biased;
                 // Nothing is in flight between rounds, so every arm can be dropped without loss: the token, the
@@ -162,13 +203,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                     self.world.forget_outcomes(std::mem::replace(&mut self.surveyed, now));
                 }
                 () = self.world.woken() => {}
-                // Our own changes come as hints too, and others' in bursts: one patrol when it has become quiet.
-                Some(_hint) = hints.recv() => {
-                    patrol.get_or_insert_with(|| Instant::now() + QUIET);
-                }
-                () = tokio::time::sleep_until(patrol.unwrap_or_else(far_off)), if patrol.is_some() => {
-                    patrol = None;
-                    self.patrol().await;
+                Some(hint) = hints.recv() => self.hints.note(hint, Instant::now()),
+                () = tokio::time::sleep_until(hinted.unwrap_or_else(far_off)), if hinted.is_some() => {
+                    self.follow_hints().await;
                 }
                 () = tokio::time::sleep_until(self.retries.next()) => {
                     for unit in self.retries.due(Instant::now()) {
@@ -177,6 +214,15 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 }
             }
             self.round().await;
+        }
+    }
+
+    async fn follow_hints(&mut self) {
+        for due in self.hints.due(Instant::now()) {
+            match due {
+                Due::Patrol => self.patrol().await,
+                Due::Rules => self.world.look_again(Unit::Host, Depth::Full),
+            }
         }
     }
 
@@ -209,11 +255,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             None => {
                 self.retries.clear(unit);
                 if let Unit::Network(id) = unit {
-                    if self.programmed.contains_key(&id) {
-                        self.peers.applied(id, outcome.at.global);
-                    } else {
-                        self.peers.left(id);
-                    }
+                    self.confirm(id, outcome.at);
                 }
             }
             Some((op, error)) => {
@@ -226,60 +268,37 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.world.record(unit, outcome);
     }
 
+    /// Tell the other nodes of a network how far it is here. One of this host alone has no others.
+    fn confirm(&mut self, id: NetworkId, at: Revisions) {
+        let programmed = self.programmed.contains_key(&id);
+        if self.own.contains(&id) {
+            if !programmed {
+                self.own.remove(&id);
+            }
+        } else if programmed {
+            self.peers.applied(id, at.global);
+        } else {
+            self.peers.left(id);
+        }
+    }
+
     async fn look_at(&mut self, unit: Unit, depth: Depth) -> Failures {
         match (unit, depth) {
             (Unit::Network(id), Depth::Rows(rows)) => self.network_rows(id, rows).await,
+            (Unit::Host, Depth::Rows(_)) => self.host_changed().await,
             (unit, _) => self.full(unit).await,
         }
     }
 
     async fn full(&mut self, unit: Unit) -> Failures {
         match self.look(unit).await {
-            Ok(plan) => self.bring_about(unit, plan).await,
+            Ok(plan) => {
+                if unit == Unit::Host {
+                    self.hints.host_looked_at(!plan.ops.is_empty());
+                }
+                self.bring_about(unit, plan).await
+            }
             Err(error) => vec![(None, error)],
         }
-    }
-
-    /// Learn anew what the host has, and mark every unit that the stores, the kernel or the past know of.
-    async fn survey(&mut self) {
-        if let Err(error) = self.refresh_host().await {
-            tracing::warn!(%error, "cannot look at the host");
-        }
-        let mut units: BTreeSet<Unit> = [Unit::Host].into();
-        units.extend(self.programmed.keys().chain(self.legs.keys()).map(|id| Unit::Network(*id)));
-        match self.marked_units().await {
-            Ok(marked) => units.extend(marked),
-            Err(error) => tracing::warn!(%error, "cannot list what is in the kernel"),
-        }
-        self.world.read(|intent| {
-            let here = intent.networks().filter(|(_, view)| is_here(view, self.world.me));
-            units.extend(here.map(|(id, _)| Unit::Network(*id)));
-            units.extend(intent.sandboxes().values().map(|sandbox| Unit::Sandbox(sandbox.id)));
-        });
-        for unit in units {
-            self.world.look_again(unit, Depth::Full);
-        }
-    }
-
-    /// What would be done, for every unit, without doing it.
-    async fn diff(&mut self) -> Differences {
-        self.survey().await;
-        let Some((dirty, at)) = self.world.take_dirty() else { return Vec::new() };
-        let mut found = Vec::new();
-        for (unit, depth) in dirty.into_units() {
-            let plan = self.look(unit).await;
-            let steps = plan.as_ref().map(|plan| plan.ops.clone()).map_err(Clone::clone);
-            match plan {
-                // Nothing is to be done: that is all there is to it, and somebody may be waiting for this look.
-                Ok(plan) if plan.ops.is_empty() => {
-                    let failures = self.bring_about(unit, plan).await;
-                    self.conclude(unit, Outcome { at, failures });
-                }
-                // What was taken off the list to be shown goes back on it to be done.
-                Ok(_) | Err(_) => self.world.look_again(unit, depth),
-            }
-            found.push((unit, steps));
-        }
-        found
     }
 }

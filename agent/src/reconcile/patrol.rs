@@ -1,60 +1,55 @@
-//! After a hint that links or namespaces changed: is everything that was made still there? What is inside, the full
-//! looks see to.
+//! After a hint that links or namespaces changed: is everything that was made still there, and is what it is built upon
+//! still the same? What is inside, the full looks see to.
 
 use std::collections::BTreeSet;
 
-use super::{Peers, Reconciler, dirty::Depth};
+use super::{Peers, Reconciler, chain, dirty::Depth};
 use crate::{
-    intent::NetworkView,
-    kernel::{Kernel, KernelError},
-    model::{IfName, Name},
-    plan::{
-        netns_of, outer_name,
-        ownership::Unit,
-        state::{Look, LookAt, Netns},
-    },
+    kernel::Kernel,
+    model::Name,
+    plan::{ownership::Unit, state::Netns},
 };
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    /// Have every unit looked at of which a namespace or the host's end of its leg is gone.
+    /// Have every unit looked at of which a namespace or a link of the host is gone, or whose links of the host are others.
     pub(super) async fn patrol(&mut self) {
-        let (netns, links) = match self.what_is_there().await {
-            Ok(there) => there,
+        let named = match self.what_is_there().await {
+            Ok(named) => named,
             // The next full look finds the same, or says why it cannot.
-            Err(error) => return tracing::debug!(error = super::chain(&error), "cannot patrol"),
+            Err(error) => return tracing::debug!(%error, "cannot patrol"),
         };
         let mut missing: BTreeSet<Unit> = BTreeSet::new();
         for (id, programmed) in &self.programmed {
-            let inside = matches!(netns_of(*id), Netns::Named(name) if netns.contains(&name));
-            let leg = !programmed.base.has_leg() || links.contains(&outer_name(*id));
-            if !inside || !leg {
+            let (netns, links) = programmed.needs();
+            let is_named = |netns: &Netns| matches!(netns, Netns::Named(name) if named.contains(name));
+            if !netns.iter().all(is_named) || !links.iter().all(|link| self.links.contains(*link)) {
                 missing.insert(Unit::Network(*id));
             }
         }
         self.world.read(|intent| {
             let made = intent.sandboxes().values().filter(|sandbox| !sandbox.adopted);
-            for sandbox in made.filter(|sandbox| !netns.contains(&sandbox.name)) {
+            for sandbox in made.filter(|sandbox| !named.contains(&sandbox.name)) {
                 missing.insert(Unit::Sandbox(sandbox.id));
                 // What its networks had in it went with it.
-                let mine = |view: &NetworkView| {
-                    view.endpoints_on(self.world.me).any(|it| it.sandbox == sandbox.name)
-                };
-                missing.extend(
-                    intent.networks().filter(|(_, view)| mine(view)).map(|(id, _)| Unit::Network(*id)),
-                );
+                let endpoints = intent.endpoints_in(self.world.me, &sandbox.name);
+                missing.extend(endpoints.map(|endpoint| Unit::Network(endpoint.network)));
             }
         });
         for unit in missing {
             tracing::info!(?unit, "something of it was removed by somebody else: mending");
             self.world.look_again(unit, Depth::Full);
         }
+        if let Some(features) = self.features {
+            for id in self.overtaken(&self.bare_env(features)) {
+                self.world.look_again(Unit::Network(id), Depth::Full);
+            }
+        }
     }
 
-    async fn what_is_there(&self) -> Result<(BTreeSet<Name>, BTreeSet<IfName>), KernelError> {
-        let named = self.kernel.named_netns().await?;
-        let host = LookAt { links: None, ..LookAt::default() };
-        let seen = self.kernel.observe(Look { netns: [(Netns::Host, host)].into() }).await?;
-        let links = seen.netns.into_values().flat_map(|state| state.links.into_keys()).collect();
-        Ok((named.into_iter().map(|(name, _)| name).collect(), links))
+    /// The named namespaces; the host's links are learned.
+    async fn what_is_there(&mut self) -> Result<BTreeSet<Name>, String> {
+        let named = self.kernel.named_netns().await.map_err(|error| chain(&error))?;
+        self.refresh_links().await?;
+        Ok(named.into_iter().map(|(name, _)| name).collect())
     }
 }

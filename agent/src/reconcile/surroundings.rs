@@ -1,10 +1,14 @@
-//! What planning a unit depends on besides the intent: the host's links and kernel, the sandboxes that are there, the
-//! paths to other hosts, the host legs, and the host's settings as they were before us.
+//! What planning a unit depends on besides the intent: the host's kernel, the sandboxes that are there, the paths to
+//! other hosts and to the outside, and the host's settings as they were before us.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use super::{
-    Peers, Reconciler, chain,
+    Peers, Reconciler, USUAL_MTU, chain,
     dirty::Row,
     network::{self, Env},
     units::Plan,
@@ -13,7 +17,7 @@ use crate::{
     kernel::Kernel,
     model::{NetworkId, Sandbox},
     plan::{
-        Features, Leg,
+        Features,
         op::Op,
         state::{Look, LookAt, Netns},
     },
@@ -21,6 +25,9 @@ use crate::{
 };
 
 const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
+/// Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so they take the default route.
+const OUTSIDE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 const BRIDGE_NETFILTER: &str = "net/bridge/bridge-nf-call-iptables";
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
@@ -43,24 +50,33 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 present.insert(sandbox.name, netns);
             }
         }
-        let mut env = Env {
-            me,
-            vtep: self.settings.vtep,
-            vxlan_port: self.settings.vxlan_port,
-            underlay_mtu: self.underlay_mtu,
-            paths: BTreeMap::new(),
-            features,
-            hidden,
-            sandboxes: present,
-            legs: self.legs.clone(),
-        };
+        let mut env = Env { hidden, sandboxes: present, ..self.bare_env(features) };
         self.learn_paths(&env, id, rows.is_none()).await;
         env.paths.clone_from(&self.paths);
         Ok(env)
     }
 
-    /// The namespace of a sandbox, if it is there.
+    /// The same without what it takes a look for: sandboxes, dead nodes, paths.
+    pub(super) fn bare_env(&self, features: Features) -> Env {
+        Env {
+            me: self.world.me,
+            vtep: self.settings.vtep,
+            vxlan_port: self.settings.vxlan_port,
+            underlay_mtu: self.underlay_mtu,
+            outside_mtu: self.outside_mtu,
+            paths: BTreeMap::new(),
+            features,
+            links: Arc::clone(&self.links),
+            hidden: BTreeSet::new(),
+            sandboxes: BTreeMap::new(),
+            legs: self.legs.clone(),
+        }
+    }
+
+    /// The namespace of a sandbox, if it is there: that of its owner for one that shares it.
     pub(super) async fn present(&self, sandbox: &Sandbox) -> Result<Option<Netns>, String> {
+        let owner = self.world.read(|intent| intent.sandboxes().get(sandbox.shares.as_ref()?).cloned());
+        let sandbox = owner.as_ref().unwrap_or(sandbox);
         if !sandbox.adopted {
             return Ok(Some(Netns::Named(sandbox.name.clone())));
         }
@@ -95,10 +111,21 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             Some(link) => self.underlay_mtu = link.mtu,
             None => tracing::warn!(%vtep, "no link of this host has the advertised address"),
         }
+        self.outside_mtu = self.way_out().await;
         let has = |key| seen.netns.get(&Netns::Host).is_some_and(|host| host.sysctls.contains_key(key));
         let features = Features { bridge_netfilter: has(BRIDGE_NETFILTER), ipv6: has(FORWARDING_V6) };
         self.features = Some(features);
         Ok(features)
+    }
+
+    /// The MTU of the way to the outside: of the default route's link, as far as there is one.
+    async fn way_out(&self) -> u32 {
+        for somewhere in OUTSIDE {
+            if let Ok(mtu) = self.kernel.path_mtu(somewhere).await {
+                return mtu;
+            }
+        }
+        USUAL_MTU
     }
 
     /// What the kernel has. A guess would change what is there and right.
@@ -106,35 +133,6 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         match self.features {
             Some(features) => Ok(features),
             None => self.refresh_host().await,
-        }
-    }
-
-    /// A network here that is not internal needs a leg: the lowest index that no other one has, kept in the local store.
-    pub(super) async fn ensure_leg(&mut self, id: NetworkId) -> Result<(), String> {
-        let needs = self.world.read(|intent| {
-            let view = intent.network(id).filter(|view| super::is_here(view, self.world.me));
-            view.and_then(|view| view.network()).is_some_and(|network| !network.internal)
-        });
-        if !needs || self.legs.contains_key(&id) {
-            return Ok(());
-        }
-        let taken: BTreeSet<Leg> = self.legs.values().copied().collect();
-        let leg =
-            Leg::lowest_free(|leg| taken.contains(&leg)).ok_or("this host has 8192 networks already")?;
-        let commit = Commit::new().put(Key::Leg(id), leg.index().to_string());
-        self.local.commit(commit).await.map_err(|error| chain(&error))?;
-        self.legs.insert(id, leg);
-        Ok(())
-    }
-
-    pub(super) async fn release_leg(&mut self, id: NetworkId) {
-        if self.legs.contains_key(&id) {
-            match self.local.commit(Commit::new().delete(Key::Leg(id))).await {
-                Ok(_) => {
-                    self.legs.remove(&id);
-                }
-                Err(error) => tracing::warn!(error = chain(&error), "cannot release a host leg"),
-            }
         }
     }
 

@@ -15,10 +15,10 @@ use super::{
 use crate::{
     convert::{self, Record},
     intent::Source,
-    ipam::{self, Gateways},
+    ipam::{self, SubnetKind},
     kernel::{Facts, Kernel},
     model::{Driver, IfName, Invalid, Name, Network, NetworkId, Scope, Subnet},
-    plan::DEFAULT_NETWORK,
+    plan::{DEFAULT_GATEWAYS, DEFAULT_NETWORK},
     store::{Commit, CommitError, Key},
 };
 
@@ -200,7 +200,7 @@ impl<K: Kernel> Service<K> {
             } else if let Some(range) = range.filter(|range| v6 || !usual.contains(*range)) {
                 let no_room =
                     || Invalid::new("address range", range.to_string(), "it has no room for endpoints");
-                subnets.push(ipam::automatic(*range, Gateways::Each).ok_or_else(no_room)?);
+                subnets.push(ipam::automatic(*range, SubnetKind::WithGateway).ok_or_else(no_room)?);
             } else if !v6 {
                 subnets.push(self.free_subnet(network, facts, range.is_some())?);
             }
@@ -228,7 +228,7 @@ impl<K: Kernel> Service<K> {
             Some(_) if usual_alone => None,
             Some(_) => ipam::pick_subnet(&self.settings.pools, &taken, false),
         };
-        prefix.and_then(|prefix| ipam::automatic(prefix, Gateways::Each)).ok_or_else(|| {
+        prefix.and_then(|prefix| ipam::automatic(prefix, SubnetKind::WithGateway)).ok_or_else(|| {
             ServiceError::Exhausted(format!(
                 "no subnet is free for network {DEFAULT_NETWORK}: give its bridge an address with --bip, or configure more with \
                  --default-address-pool"
@@ -304,7 +304,7 @@ fn place_gateway(subnets: &mut [Subnet], gateway: IpAddr) -> Result<(), Invalid>
     let Some(subnet) = subnets.iter_mut().find(|subnet| subnet.prefix.contains(&gateway)) else {
         return Err(Invalid::new("default-gateway", gateway.to_string(), outside(subnets)));
     };
-    let [v4, v6] = Subnet::DEFAULT_GATEWAY;
+    let [v4, v6] = DEFAULT_GATEWAYS;
     if subnet.gateway != Some(gateway) {
         subnet.aux_addresses.insert(if gateway.is_ipv6() { v6 } else { v4 }.to_owned(), gateway);
     }

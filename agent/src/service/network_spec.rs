@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{ServiceError, now};
 use crate::{
     convert::{self, Record},
-    ipam::{self, Gateways, SubnetRequest},
+    ipam::{self, SubnetKind, SubnetRequest},
     model::{
         AddressOwner, Driver, DriverSettings, Invalid, IpvlanMode, Name, Network, NetworkId, Scope, Subnet,
         Vni,
@@ -46,8 +46,6 @@ pub(super) struct Wanted {
     pub(super) vni: Option<Vni>,
     /// Subnets that are to be taken from the pools: IPv6 ones or not.
     pub(super) automatic: Vec<bool>,
-    /// Whether its subnets have gateways.
-    pub(super) gateways: Gateways,
     /// Gateways that were asked for.
     pub(super) gateways_asked: Vec<IpAddr>,
     /// Take a chosen subnet although it overlaps something.
@@ -63,8 +61,8 @@ pub(super) fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {
     }
     let options = convert::parse_options(driver, &all)?;
     convert::check_labels(&spec.labels)?;
-    let gateways = gateways(&options.settings);
-    let chosen = ipam::parse_subnets(&spec.subnets, gateways)?;
+    refuse_gateways(&options.settings, &spec.subnets.gateways)?;
+    let chosen = ipam::parse_subnets(&spec.subnets, SubnetKind::of(&options.settings))?;
     let gateways_asked = spec.subnets.gateways.iter().filter_map(|text| text.parse().ok()).collect();
     let has = |v6: bool| chosen.iter().any(|subnet| subnet.prefix.addr().is_ipv6() == v6);
     let mut automatic = Vec::new();
@@ -91,15 +89,7 @@ pub(super) fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {
         settings: options.settings.clone(),
         created: now(),
     };
-    Ok(Wanted {
-        network,
-        chosen,
-        vni: options.vni,
-        automatic,
-        gateways,
-        gateways_asked,
-        force: options.force,
-    })
+    Ok(Wanted { network, chosen, vni: options.vni, automatic, gateways_asked, force: options.force })
 }
 
 fn parse_name(text: &str) -> Result<Name, Invalid> {
@@ -114,20 +104,21 @@ fn parse_name(text: &str) -> Result<Name, Invalid> {
     Name::parse("network name", text)
 }
 
-/// Whether the subnets of such a network have gateways.
-fn gateways(settings: &DriverSettings) -> Gateways {
-    match settings {
-        DriverSettings::P2p => Gateways::None {
-            reason: "a p2p network joins two sandboxes and leads nowhere else, so it has no gateway: leave it out",
-        },
-        DriverSettings::Ipvlan(_, IpvlanMode::L3 | IpvlanMode::L3s, _) => Gateways::None {
-            reason: "in the modes l3 and l3s of ipvlan the link itself is the way out, so it has no gateway: leave it out",
-        },
+/// Say why there is no gateway where there is none.
+fn refuse_gateways(settings: &DriverSettings, asked: &[String]) -> Result<(), Invalid> {
+    let reason = match settings {
+        DriverSettings::P2p => {
+            "a p2p network joins two sandboxes and leads nowhere else, so it has no gateway: leave it out"
+        }
+        DriverSettings::Ipvlan(_, IpvlanMode::L3 | IpvlanMode::L3s, _) => {
+            "in the modes l3 and l3s of ipvlan the link itself is the way out, so it has no gateway: leave it out"
+        }
         DriverSettings::Overlay(_)
         | DriverSettings::Bridge(_)
         | DriverSettings::Macvlan(..)
-        | DriverSettings::Ipvlan(_, IpvlanMode::L2, _) => Gateways::Each,
-    }
+        | DriverSettings::Ipvlan(_, IpvlanMode::L2, _) => return Ok(()),
+    };
+    asked.first().map_or(Ok(()), |text| Err(Invalid::new("gateway", text, reason)))
 }
 
 /// One transaction in the store of its scope: the network, its unique name and VNI, its reserved addresses. `chosen` are

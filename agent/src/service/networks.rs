@@ -13,7 +13,7 @@ use super::{
 use crate::{
     convert::Record,
     intent::NetworkView,
-    ipam::{self, Usage},
+    ipam::{self, SubnetKind, Usage},
     kernel::Kernel,
     model::{Driver, Name, Network, NetworkId, Scope, Vni},
     store::{Commit, CommitError, Guard, Key, KeyRange, Refusal},
@@ -89,7 +89,7 @@ impl<K: Kernel> Service<K> {
                     ))
                 };
                 let prefix = ipam::pick_subnet(&self.settings.pools, &taken, *v6).ok_or_else(exhausted)?;
-                network.subnets.push(ipam::automatic(prefix, wanted.gateways).ok_or_else(exhausted)?);
+                network.subnets.push(ipam::automatic(prefix, SubnetKind::of(&network.settings)).ok_or_else(exhausted)?);
                 taken.push(prefix);
             }
             if network.driver() != Driver::Overlay {

@@ -17,6 +17,10 @@ use crate::{
     intent::Source,
     kernel::{FactLink, Facts, MemoryKernel},
     model::{Endpoint, Name, Network, NodeId, testing::ME},
+    plan::{
+        ownership::{Mark, Unit},
+        state::{Link, LinkKind, Netns},
+    },
     reconcile::{Peers, Reconciler, feed::feed},
     store::{Commit, Embedded, Key, KeyRange, StoreStatus, follow},
 };
@@ -70,6 +74,13 @@ impl Ground {
                 .into(),
             routes: vec![("192.0.2.0/24".parse().unwrap(), "eth0".parse().unwrap())],
         }));
+        kernel.edit(|state| {
+            for name in ["eth0", "eth1"] {
+                let mark = Mark::new(Unit::Host, "x");
+                let link = Link { mark: None, ..Link::new(LinkKind::Other(String::new()), mark, None, 1500) };
+                state.netns.get_mut(&Netns::Host).unwrap().links.insert(name.parse().unwrap(), link);
+            }
+        });
         Self { kernel, local, global, dir: Arc::new(tempfile::tempdir().unwrap()) }
     }
 
@@ -104,6 +115,7 @@ impl Ground {
             vtep: advertise.ip(),
             vxlan_port: 4789,
             full_look: Duration::from_secs(60),
+            ip_forward: true,
         };
         let kernel = Arc::clone(&self.kernel);
         let reconciler =

@@ -141,6 +141,7 @@ impl Node {
             vxlan_port: 4789,
             // Events alone must do.
             full_look: Duration::from_secs(3600),
+            ip_forward: true,
         };
         let peers = Told { gossip: gossip.clone(), down: Arc::default() };
         let kernel = Arc::clone(&host.kernel);

@@ -1,5 +1,7 @@
 //! `ovctl endpoint`.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use ovnet_proto::v1 as pb;
 use serde::Serialize;
@@ -10,6 +12,7 @@ use crate::{
     failure::{Exit, Failure, Tally},
     filter::{Filter, admits},
     output::{Column, InspectFormat, Inspection, Listing, Presentation, rfc3339, shown_id},
+    port::{Binding, bindings, listed},
 };
 
 /// `endpoint …`
@@ -43,6 +46,7 @@ const COLUMNS: &[Column] = &[
     Column::shown("MAC", "MAC"),
     Column::extra("Aliases", "ALIASES"),
     Column::extra("Interface", "INTERFACE"),
+    Column::extra("Ports", "PORTS"),
     Column::extra("CreatedAt", "CREATED AT"),
 ];
 
@@ -86,6 +90,7 @@ impl List {
                 view.mac_address.into(),
                 view.aliases.join(",").into(),
                 view.interface.into(),
+                view.listed.into(),
                 view.created.into(),
             ]);
         }
@@ -142,6 +147,36 @@ struct View {
     ipv6_address: String,
     addresses: Vec<String>,
     aliases: Vec<String>,
+    #[serde(flatten)]
+    extras: Extras,
+    /// The ports as lists show them.
+    #[serde(skip)]
+    listed: String,
+}
+
+/// What not every endpoint has.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Extras {
+    ports: BTreeMap<String, Vec<Binding>>,
+    #[serde(rename = "LinkLocalIPs")]
+    link_local_ips: Vec<String>,
+    gw_priority: i32,
+    links: Vec<String>,
+    sysctls: BTreeMap<String, String>,
+}
+
+impl Extras {
+    pub(super) fn of(endpoint: &pb::Endpoint) -> Self {
+        let link = |link: &pb::EndpointLink| format!("{}:{}", link.endpoint, link.alias);
+        Self {
+            ports: bindings([endpoint]),
+            link_local_ips: endpoint.link_local.clone(),
+            gw_priority: endpoint.gateway_priority,
+            links: endpoint.links.iter().map(link).collect(),
+            sysctls: endpoint.sysctls.clone(),
+        }
+    }
 }
 
 impl View {
@@ -150,6 +185,8 @@ impl View {
         Self {
             ipv4_address: address_of(&endpoint, false),
             ipv6_address: address_of(&endpoint, true),
+            extras: Extras::of(&endpoint),
+            listed: listed([&endpoint]),
             name: endpoint.name,
             id: endpoint.id,
             created: rfc3339(endpoint.created_ms),

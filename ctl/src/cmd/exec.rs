@@ -44,7 +44,14 @@ impl Exec {
                 name = sandbox.name
             )));
         }
-        let place = Place { netns: sandbox.netns, files_dir: detail.files_dir, hostname: sandbox.hostname };
+        if detail.state == "left" {
+            return Err(Failure::Refused(format!(
+                "the sandbox {name} was removed, and its namespace is there only for those that share it: exec in one of \
+                 those, see ovctl sandbox ls --format '{{{{.Name}}}} {{{{.Shares}}}}'",
+                name = sandbox.name
+            )));
+        }
+        let place = Place::of(sandbox, detail.files_dir);
         let mut signals = Signals::listen()?;
         let launch =
             Launch { place, options: self.options, detach: None, attended: None, command: self.command };

@@ -9,6 +9,7 @@ pub(crate) mod exec;
 pub(crate) mod man;
 pub(crate) mod network;
 pub(crate) mod node;
+pub(crate) mod port;
 pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod store;
@@ -19,16 +20,4 @@ use ovnet_proto::v1 as pb;
 /// The first address of the family, with its prefix length; empty if there is none.
 fn address_of(endpoint: &pb::Endpoint, ipv6: bool) -> String {
     endpoint.addresses.iter().find(|address| address.contains(':') == ipv6).cloned().unwrap_or_default()
-}
-
-/// `KEY=VALUE`, or `KEY` for an empty value, as Docker takes labels and options.
-///
-/// # Errors
-/// The key is empty.
-fn parse_pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').unwrap_or((text, ""));
-    if key.is_empty() {
-        return Err("the key is empty: expected KEY=VALUE".into());
-    }
-    Ok((key.to_owned(), value.to_owned()))
 }

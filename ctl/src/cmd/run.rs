@@ -1,4 +1,5 @@
-//! `ovctl run`: a new sandbox and a process in it; if the process cannot start, the sandbox goes again.
+//! `ovctl run`: a new sandbox and a process in it; if the process cannot start, the sandbox goes again. With `--network host`,
+//! a process without a sandbox.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -6,29 +7,35 @@ use clap::Args;
 use ovnet_proto::v1 as pb;
 
 use crate::{
-    attachment::Attachment,
+    attachment::{Given, Network},
     cli::Context,
     failure::{Exit, Failure, chain},
     output::{say, warn_unconfirmed},
     process::{Attended, Launch, Options, Place, Signals, check_privilege, wait},
+    wanted::{Wanted, Where},
 };
+
+/// The network of a sandbox for which none is chosen.
+const USUAL: &str = "bridge";
 
 /// `run`
 #[derive(Args, Debug)]
 #[command(after_help = "The sandbox stays after the command's end, for ovctl exec, unless --rm is given.\n\
+    --ip, --alias, --publish and the like choose for the first network; each network can have its own choices behind \
+    its name.\n\
     Exit status: the command's own, 128+N if signal N ended it, 125 if the sandbox cannot be entered, 126 if the \
     command cannot be executed, 127 if there is none.")]
 pub(crate) struct Run {
     /// Name of the sandbox; one is made up if absent
     #[arg(long)]
     name: Option<String>,
-    /// Hostname that the command sees, if not the sandbox's name
-    #[arg(long)]
-    hostname: Option<String>,
-    /// Network to attach, with what is chosen there: NET[:ip=A][,ip6=A][,mac=M][,alias=N]; may be given several times
-    #[arg(long = "network", value_name = "NETWORK[:CHOICES]")]
-    networks: Vec<Attachment>,
-    /// Leave the command running and print the sandbox's name
+    /// Network to attach, with what is chosen there: NETWORK[:ip=A][,ip6=A][,mac=M][,alias=N][,ifname=NAME]…, or Docker's
+    /// name=NETWORK,ip=A,…; a choice that has a comma stands in double quotes; may be given several times. Or, alone: none,
+    /// host (no sandbox: the command runs on the host's network), container:NAME to share the namespace of another
+    /// sandbox. The network bridge if absent
+    #[arg(long = "network", alias = "net", value_name = "NETWORK[:CHOICES]", hide_possible_values = true)]
+    networks: Vec<Network>,
+    /// Leave the command running and print the sandbox's name, or on the host's network the command's process
     #[arg(short, long)]
     detach: bool,
     /// With --detach: append the command's output to this file; otherwise nobody keeps it
@@ -42,49 +49,95 @@ pub(crate) struct Run {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+    // Last: it has headings of its own in the help.
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+/// How the command of `run` goes on, wherever it runs.
+struct Manner {
+    options: Options,
+    detach: Option<PathBuf>,
+    rm: bool,
+    command: Vec<OsString>,
 }
 
 impl Run {
     /// # Errors
     /// What the agent refuses, that it cannot be reached, or that the command does not start.
     pub(crate) async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
+        let others: Vec<Given> = self.name.iter().map(|_name| Given::Sandbox("--name")).collect();
+        let place = self.wanted.on(self.networks, Some(USUAL), &others)?;
+        let log = self.log.unwrap_or_else(|| "/dev/null".into());
+        let detach = self.detach.then_some(log);
+        let manner = Manner { options: self.options, detach, rm: self.rm, command: self.command };
+        match place {
+            Where::Sandbox(mut request) => {
+                request.name = self.name.unwrap_or_default();
+                manner.in_sandbox(cx, *request).await
+            }
+            Where::Host { hostname, domain } => manner.on_host(cx, hostname, domain).await,
+        }
+    }
+}
+
+impl Manner {
+    async fn in_sandbox(self, cx: &mut Context, request: pb::CreateSandboxRequest) -> Result<Exit, Failure> {
         check_privilege("run")?;
         let mut signals = Signals::listen()?;
-        let request = pb::CreateSandboxRequest {
-            name: self.name.unwrap_or_default(),
-            attachments: self.networks.iter().map(Attachment::message).collect(),
-            hostname: self.hostname.unwrap_or_default(),
-            ..pb::CreateSandboxRequest::default()
-        };
         let reply = cx.agent().await?.create_sandbox(request).await?.into_inner();
         warn_unconfirmed(&reply.unconfirmed);
         let sandbox = reply.sandbox.unwrap_or_default();
-        let place = Place { netns: sandbox.netns, files_dir: reply.files_dir, hostname: sandbox.hostname };
         if let Some(signal) = signals.pending() {
             remove(cx, &sandbox.name).await;
             return Ok(Exit(u8::try_from(128 + signal as i32).unwrap_or(255)));
         }
-        let log = self.log.unwrap_or_else(|| "/dev/null".into());
-        let detach = self.detach.then_some(log);
-        let attended = (self.detach && self.rm)
-            .then(|| Attended { host: cx.host.socket().into(), sandbox: sandbox.name.clone() });
-        let launch = Launch { place, options: self.options, detach, attended, command: self.command };
+        let name = sandbox.name.clone();
+        let detached = self.detach.is_some();
+        let attended =
+            (detached && self.rm).then(|| Attended { host: cx.host.socket().into(), sandbox: name.clone() });
+        let place = Place::of(sandbox, reply.files_dir);
+        let launch =
+            Launch { place, options: self.options, detach: self.detach, attended, command: self.command };
         let mut child = match launch.start().await {
             Ok(child) => child,
             Err(failure) => {
-                remove(cx, &sandbox.name).await;
+                remove(cx, &name).await;
                 return Err(failure);
             }
         };
-        if self.detach {
-            cx.out.line(&sandbox.name)?;
+        if detached {
+            cx.out.line(&name)?;
             return Ok(Exit::DONE);
         }
         let exit = wait(&mut child, &mut signals).await;
         if self.rm {
-            remove(cx, &sandbox.name).await;
+            remove(cx, &name).await;
         }
         exit
+    }
+
+    /// Without the agent: there is nothing to make.
+    async fn on_host(self, cx: &mut Context, hostname: String, domain: String) -> Result<Exit, Failure> {
+        if !hostname.is_empty() || !domain.is_empty() {
+            check_privilege("run with --hostname or --domainname")?;
+        }
+        let mut signals = Signals::listen()?;
+        let place = Place { hostname, domain, ..Place::default() };
+        let detached = self.detach.is_some();
+        let launch = Launch {
+            place,
+            options: self.options,
+            detach: self.detach,
+            attended: None,
+            command: self.command,
+        };
+        let mut child = launch.start().await?;
+        if detached {
+            cx.out.line(&child.id().map(|pid| pid.to_string()).unwrap_or_default())?;
+            return Ok(Exit::DONE);
+        }
+        wait(&mut child, &mut signals).await
     }
 }
 

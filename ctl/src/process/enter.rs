@@ -1,5 +1,6 @@
 //! `ovctl enter-sandbox`: joins a sandbox's network namespace, sees to hostname, hosts, resolv.conf and /sys in mount and UTS
-//! namespaces of its own, and becomes the command.
+//! namespaces of its own, and becomes the command. Without a network namespace to join, all that is the host's but a hostname
+//! that was asked for.
 
 use std::{
     ffi::OsString,
@@ -18,9 +19,11 @@ use nix::{
     sys::statvfs::{FsFlags, statvfs},
     unistd::{sethostname, setsid},
 };
+use rustix::system::setdomainname;
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use super::{
+    files,
     report::{Address, NotStarted},
     user::Identity,
 };
@@ -35,21 +38,22 @@ const CANNOT_ENTER: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 /// There is no such command.
 const NOT_FOUND: u8 = 127;
-/// What each sandbox has of its own in /etc, if the host has it.
-const FILES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
 
 /// `enter-sandbox`
 #[derive(Args, Debug)]
 pub(crate) struct Enter {
-    /// The network namespace
+    /// The network namespace, if not the one that this process is in
     #[arg(long, value_name = "PATH")]
-    netns: PathBuf,
+    netns: Option<PathBuf>,
     /// Directory with hosts, resolv.conf and hostname
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
     /// The hostname
     #[arg(long)]
     hostname: Option<String>,
+    /// The domain of the hostname
+    #[arg(long)]
+    domain: Option<String>,
     /// The working directory
     #[arg(long, value_name = "DIR")]
     workdir: Option<PathBuf>,
@@ -111,23 +115,10 @@ impl Enter {
         if self.detach {
             setsid().map_err(because("leave the terminal"))?;
         }
-        let netns = File::open(&self.netns)
-            .map_err(because(format!("open the network namespace {}", self.netns.display())))?;
-        setns(&netns, CloneFlags::CLONE_NEWNET)
-            .map_err(because(format!("enter the network namespace {}", self.netns.display())))?;
-        drop(netns);
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS)
-            .map_err(because("make mount and UTS namespaces"))?;
-        // What the host mounts from now on shows up here, and nothing that we mount shows up there.
-        attach(None, Path::new("/"), None, MsFlags::MS_REC | MsFlags::MS_SLAVE)
-            .map_err(because("make the mounts below / one-way"))?;
-        self.bind_files()?;
-        if let Err(cause) = remount_sys() {
-            say(&format!("warning: /sys shows the host's interfaces, not the sandbox's: {cause}"));
+        if let Some(netns) = &self.netns {
+            join(netns, self.files.as_deref())?;
         }
-        if let Some(hostname) = self.hostname.as_deref().filter(|name| !name.is_empty()) {
-            sethostname(hostname).map_err(because(format!("set the hostname {hostname:?}")))?;
-        }
+        self.take_names()?;
         let mut words = self.command.iter();
         let mut command = Command::new(words.next().ok_or("no command was given")?);
         command.args(words);
@@ -142,20 +133,41 @@ impl Enter {
         Ok(command)
     }
 
-    fn bind_files(&self) -> Result<(), String> {
-        let Some(dir) = &self.files else { return Ok(()) };
-        for file in FILES {
-            let (own, place) = (dir.join(file), Path::new("/etc").join(file));
-            if own.exists() && place.exists() {
-                attach(Some(&own), &place, None, MsFlags::MS_BIND).map_err(because(format!(
-                    "mount {} over {}",
-                    own.display(),
-                    place.display()
-                )))?;
-            }
+    /// Sets hostname and domain in a UTS namespace of its own; without any, a sandbox still has one, and the host's own stays.
+    fn take_names(&self) -> Result<(), String> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let (hostname, domain) = (given(&self.hostname), given(&self.domain));
+        if self.netns.is_none() && hostname.is_none() && domain.is_none() {
+            return Ok(());
+        }
+        unshare(CloneFlags::CLONE_NEWUTS).map_err(because("make a UTS namespace"))?;
+        if let Some(hostname) = hostname {
+            sethostname(&hostname).map_err(because(format!("set the hostname {hostname:?}")))?;
+        }
+        if let Some(domain) = domain {
+            setdomainname(domain.as_bytes()).map_err(because(format!("set the domain {domain:?}")))?;
         }
         Ok(())
     }
+}
+
+/// Joins a network namespace, with mounts of one's own for what goes with it.
+fn join(netns: &Path, files: Option<&Path>) -> Result<(), String> {
+    let opened =
+        File::open(netns).map_err(because(format!("open the network namespace {}", netns.display())))?;
+    setns(&opened, CloneFlags::CLONE_NEWNET)
+        .map_err(because(format!("enter the network namespace {}", netns.display())))?;
+    unshare(CloneFlags::CLONE_NEWNS).map_err(because("make a mount namespace"))?;
+    // What the host mounts from now on shows up here, and nothing that we mount shows up there.
+    attach(None, Path::new("/"), None, MsFlags::MS_REC | MsFlags::MS_SLAVE)
+        .map_err(because("make the mounts below / one-way"))?;
+    if let Some(dir) = files {
+        files::mount_over(Path::new("/etc"), dir)?;
+    }
+    if let Err(cause) = remount_sys() {
+        say(&format!("warning: /sys shows the host's interfaces, not the sandbox's: {cause}"));
+    }
+    Ok(())
 }
 
 /// Whether there is such a command: a path, or a name in one of PATH's directories. The kernel's own answer blurs
@@ -169,12 +181,17 @@ fn exists(command: &Path) -> bool {
 }
 
 /// The text of an error for what was tried.
-fn because<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> String {
+pub(super) fn because<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> String {
     let what = what.into();
     move |cause| format!("cannot {what}: {}", cause.into())
 }
 
-fn attach(source: Option<&Path>, target: &Path, kind: Option<&str>, flags: MsFlags) -> nix::Result<()> {
+pub(super) fn attach(
+    source: Option<&Path>,
+    target: &Path,
+    kind: Option<&str>,
+    flags: MsFlags,
+) -> nix::Result<()> {
     mount(source, target, kind, flags, None::<&str>)
 }
 

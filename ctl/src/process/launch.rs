@@ -9,6 +9,7 @@ use std::{
 };
 
 use clap::Args;
+use ovnet_proto::v1 as pb;
 use tokio::process::{Child, Command};
 
 use super::{
@@ -47,14 +48,23 @@ fn parse_variable(text: &str) -> Result<(String, Option<String>), String> {
 }
 
 /// Where a sandbox is on this host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Place {
-    /// Path of its network namespace.
+    /// Path of its network namespace; empty: the host's, which is no sandbox.
     pub(crate) netns: String,
     /// Where its hosts, resolv.conf and hostname lie; empty: nowhere.
     pub(crate) files_dir: String,
     /// Its hostname; empty: the host's.
     pub(crate) hostname: String,
+    /// The domain of its hostname; empty: the host's.
+    pub(crate) domain: String,
+}
+
+impl Place {
+    /// Where a sandbox is, whose hosts, resolv.conf and hostname lie in `files_dir`.
+    pub(crate) fn of(sandbox: pb::Sandbox, files_dir: String) -> Self {
+        Self { netns: sandbox.netns, files_dir, hostname: sandbox.hostname, domain: sandbox.domain }
+    }
 }
 
 /// A sandbox that goes when its command ends.
@@ -114,8 +124,13 @@ impl Launch {
         if let Some(Attended { host, sandbox }) = &self.attended {
             command.arg("--host").arg(host).args(["attend-sandbox", sandbox, "--"]);
         }
-        command.arg("enter-sandbox").arg("--netns").arg(&self.place.netns);
-        for (option, text) in [("--files", &self.place.files_dir), ("--hostname", &self.place.hostname)] {
+        command.arg("enter-sandbox");
+        for (option, text) in [
+            ("--netns", &self.place.netns),
+            ("--files", &self.place.files_dir),
+            ("--hostname", &self.place.hostname),
+            ("--domain", &self.place.domain),
+        ] {
             if !text.is_empty() {
                 command.arg(option).arg(text);
             }

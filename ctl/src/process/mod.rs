@@ -4,6 +4,7 @@
 //! and, this way, no unsafe code between fork and exec.
 
 mod enter;
+mod files;
 mod launch;
 mod privilege;
 mod report;

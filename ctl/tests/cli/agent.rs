@@ -74,9 +74,23 @@ impl World {
         if self.sandbox(&name).is_ok() {
             return Err(Status::already_exists(format!("a sandbox {name:?} exists: choose another name")));
         }
-        let hostname = if request.hostname.is_empty() { name.clone() } else { request.hostname };
-        let adopted = request.pid != 0 || !request.netns.is_empty();
-        let netns = if adopted { request.netns } else { self.netns.clone() };
+        let owner = match request.share.as_str() {
+            "" => None,
+            owner => Some(self.sandbox(owner)?),
+        };
+        let files_dir = owner.as_ref().map_or(&self.files_dir, |owner| &owner.files_dir).clone();
+        let owner = owner.and_then(|owner| owner.sandbox);
+        let hostname = match &owner {
+            Some(owner) => owner.hostname.clone(),
+            None if request.hostname.is_empty() => name.clone(),
+            None => request.hostname,
+        };
+        let adopted = request.pid != 0 || !request.netns.is_empty() || owner.is_some();
+        let netns = match owner {
+            Some(owner) => owner.netns,
+            None if adopted => request.netns,
+            None => self.netns.clone(),
+        };
         let sandbox = pb::Sandbox {
             id: "ab".repeat(32),
             name,
@@ -84,19 +98,21 @@ impl World {
             adopted,
             pid: request.pid,
             hostname,
+            domain: request.domain,
+            shares: request.share,
             ..Default::default()
         };
         self.sandboxes.push(pb::SandboxDetail {
             sandbox: Some(sandbox.clone()),
             state: "up".into(),
-            files_dir: self.files_dir.clone(),
+            files_dir: files_dir.clone(),
             ..Default::default()
         });
         Ok(pb::CreateSandboxResponse {
             sandbox: Some(sandbox),
             endpoints: Vec::new(),
             unconfirmed: self.unconfirmed.clone(),
-            files_dir: self.files_dir.clone(),
+            files_dir,
         })
     }
 }
@@ -165,7 +181,7 @@ impl Agent for MemoryAgent {
                 here: true,
                 host_routes: network.subnets.iter().map(|subnet| subnet.prefix.clone()).collect(),
                 host_route_note: String::new(),
-                interface: String::new(),
+                interface: world.interface.clone(),
                 network: Some(network),
             })
         })

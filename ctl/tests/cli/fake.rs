@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) netns: String,
     /// The files of sandboxes to come.
     pub(crate) files_dir: String,
+    /// The link of networks on this host.
+    pub(crate) interface: String,
     /// What was asked.
     pub(crate) calls: Vec<(&'static str, Value)>,
 }
@@ -101,6 +103,20 @@ impl Fake {
             .collect()
     }
 
+    /// The requests of `call`, in order, without what they leave empty.
+    pub(crate) fn said(&self, call: &str) -> Vec<Value> {
+        let mut requests = self.asked(call);
+        for request in &mut requests {
+            prune(request);
+        }
+        requests
+    }
+
+    /// Changes what the agent knows.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut World)) {
+        change(&mut self.world.lock().unwrap());
+    }
+
     pub(crate) fn calls(&self) -> Vec<&'static str> {
         self.world.lock().unwrap().calls.iter().map(|(name, _request)| *name).collect()
     }
@@ -114,6 +130,27 @@ impl Fake {
         self.stop.take();
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
+        }
+    }
+}
+
+/// Takes out what is empty; whether nothing is left.
+fn prune(value: &mut Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !*flag,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::String(text) => text.is_empty(),
+        // A list's elements are told apart by their places.
+        Value::Array(list) => {
+            for element in list.iter_mut() {
+                prune(element);
+            }
+            list.is_empty()
+        }
+        Value::Object(map) => {
+            map.retain(|_key, value| !prune(value));
+            map.is_empty()
         }
     }
 }

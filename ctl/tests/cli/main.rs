@@ -4,8 +4,12 @@
 
 mod agent;
 mod fake;
+mod files;
 mod lists;
+mod modes;
+mod names;
 mod network;
+mod ports;
 mod reach;
 mod run;
 mod scripts;

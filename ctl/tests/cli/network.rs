@@ -169,6 +169,7 @@ fn inspect_prints_dockers_shape_with_the_endpoints_of_all_hosts() {
         json!({
             "Name": "db", "EndpointID": "2".repeat(64), "MacAddress": "02:42:0a:00:00:02",
             "IPv4Address": "10.0.0.2/24", "IPv6Address": "fd00::2/64", "Node": "host2", "Sandbox": "db",
+            "Ports": {},
         })
     );
     assert_eq!(
@@ -237,7 +238,7 @@ fn connect_hands_on_its_choices_and_warns_of_nodes_that_did_not_confirm() {
     let attachment = json!({
         "network": "n", "ip": "10.0.0.5", "ip6": "fd00::5", "mac_address": "02:42:0a:00:00:05", "aliases": ["a", "b"],
     });
-    assert_eq!(fake.asked("ConnectSandbox"), [json!({"sandbox": "s", "attachment": attachment})]);
+    assert_eq!(fake.said("ConnectSandbox"), [json!({"sandbox": "s", "attachment": attachment})]);
     fake.ask("network disconnect -f n s", &[]).done();
     assert_eq!(fake.asked("DisconnectSandbox"), [json!({"network": "n", "sandbox": "s", "force": true})]);
 }

@@ -20,7 +20,7 @@ use crate::fake::{Fake, Told, World, program};
 
 /// Waits until `holds`; fails after ten seconds.
 #[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !holds() {
         assert!(Instant::now() < end, "waited in vain: {what}");
@@ -29,7 +29,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A process that keeps a network namespace, until dropped.
-struct Holder {
+pub(crate) struct Holder {
     child: Child,
 }
 
@@ -51,6 +51,11 @@ impl Holder {
         Self { child }
     }
 
+    /// The process.
+    pub(crate) fn child(&self) -> u32 {
+        self.child.id()
+    }
+
     fn netns(&self) -> String {
         format!("/proc/{}/ns/net", self.child.id())
     }
@@ -65,9 +70,9 @@ impl Drop for Holder {
 
 /// An agent whose sandboxes are the holder's namespace.
 pub(crate) struct Lab {
-    fake: Fake,
-    holder: Holder,
-    files: tempfile::TempDir,
+    pub(crate) fake: Fake,
+    pub(crate) holder: Holder,
+    pub(crate) files: tempfile::TempDir,
 }
 
 impl Lab {
@@ -91,18 +96,18 @@ impl Lab {
             return self.fake.command();
         }
         let mut command = Command::new("nsenter");
-        command.args(["--user", "--preserve-credentials", "--target", &self.holder.child.id().to_string()]);
+        command.args(["--user", "--preserve-credentials", "--target", &self.holder.child().to_string()]);
         command.arg(program()).env("OVCTL_HOST", self.fake.host());
         command
     }
 
-    fn ask(&self, words: &[&str]) -> Told {
+    pub(crate) fn ask(&self, words: &[&str]) -> Told {
         Told::of(self.ovctl().args(words).stdin(Stdio::null()).output().unwrap())
     }
 }
 
 /// The namespace that a process is in.
-fn namespace(pid: u32, kind: &str) -> String {
+pub(crate) fn namespace(pid: u32, kind: &str) -> String {
     fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().display().to_string()
 }
 
@@ -123,8 +128,7 @@ fn a_command_runs_with_the_sandboxs_interfaces_names_and_hostname() {
         "-c",
         script,
     ]);
-    let mut expected =
-        vec![namespace(lab.holder.child.id(), "net"), "h1".into(), "10.9.8.7 sandboxed".into()];
+    let mut expected = vec![namespace(lab.holder.child(), "net"), "h1".into(), "10.9.8.7 sandboxed".into()];
     if Path::new("/etc/resolv.conf").exists() {
         expected.push("nameserver 10.9.8.7".into());
     }
@@ -309,7 +313,7 @@ fn exec_enters_a_sandbox_that_exists() {
         "-c",
         "readlink /proc/self/ns/net; hostname; echo $A; exit 4",
     ]);
-    assert_eq!(told.out, format!("{}\nh2\n1\n", namespace(lab.holder.child.id(), "net")));
+    assert_eq!(told.out, format!("{}\nh2\n1\n", namespace(lab.holder.child(), "net")));
     assert_eq!(told.status, Some(4));
     assert_eq!(lab.ask(&["exec", "box", "no-such-command"]).status, Some(127));
     assert!(lab.ask(&["exec", "nope", "true"]).failed(1).contains("no sandbox \"nope\""));

@@ -1,5 +1,6 @@
 //! A test host: a network namespace on the underlay, a mount namespace with a `/run` of its own (so its own `/run/netns`
-//! and `/run/ovnet`), and a hostname. `agent` and `sandbox` have what runs on it.
+//! and `/run/ovnet`), its own `/etc/hosts`, `/etc/resolv.conf` and `/etc/netns`, and a hostname. `agent` and `sandbox` have
+//! what runs on it.
 
 use std::{
     fs,
@@ -11,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{Builder, Etcd, MARK, Place, underlay};
+use super::{Builder, Etcd, MARK, OUTSIDE_V4, Place, underlay};
 use crate::program::{self, Done, Program};
 
 /// A host of the lab.
@@ -35,6 +36,7 @@ impl Host {
         let name = format!("h{number}");
         let dir = place.dir().join(&name);
         fs::create_dir_all(dir.join("run")).with_context(|| format!("make {}", dir.display()))?;
+        files(&dir, &name)?;
         // In memory the state is in the host's own /run, else where the disk is; both are paths that the host sees.
         let state = match &builder.disk {
             Some(disk) => disk.join(&name),
@@ -48,6 +50,7 @@ impl Host {
         if builder.etcd {
             args.extend(["--store".into(), Etcd::store(builder.ipv6_underlay)]);
         }
+        args.extend(builder.agent_args.iter().cloned());
         let mark = place.dir().to_path_buf();
         Ok(Self { name, number, mark, dir, state, agent: Mutex::new(None), args, keeper })
     }
@@ -102,6 +105,22 @@ impl Host {
         PathBuf::from(format!("/proc/{}/root{path}", self.keeper.id()))
     }
 
+    /// Write one of the host's files.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        fs::write(self.path(path), text).with_context(|| format!("write {path} on {}", self.name))
+    }
+
+    /// Read one of the host's files.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self, path: &str) -> Result<String> {
+        fs::read_to_string(self.path(path)).with_context(|| format!("read {path} on {}", self.name))
+    }
+
     /// The host's network namespace, to be entered by a thread.
     pub fn netns(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/ns/net", self.keeper.id()))
@@ -116,12 +135,25 @@ impl Host {
     }
 }
 
+/// What the host has in `/etc` for itself. Its resolver is the host outside, where nobody answers unless a test says so.
+fn files(dir: &Path, name: &str) -> Result<()> {
+    let hosts = format!("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {name}\n");
+    let resolver = format!("nameserver {OUTSIDE_V4}\n");
+    for (file, text) in [("hosts", hosts), ("resolv.conf", resolver), ("hostname", format!("{name}\n"))] {
+        let path = dir.join(file);
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
 /// Start the process that keeps the host's namespaces, and wait until they are as they should be.
 fn keeper(place: &Place, name: &str, dir: &Path) -> Result<Child> {
     let dir = dir.display();
+    // The files first: their directory is out of sight when the host has its own /run.
     let script = format!(
-        "hostname {name} && mount --bind {dir}/run /run && mount -t sysfs sysfs /sys && echo ready && \
-         exec sleep infinity"
+        "hostname {name} && mount -t tmpfs lab /etc/netns && \
+         for f in hosts resolv.conf hostname; do mount --bind {dir}/$f /etc/$f || exit 1; done && \
+         mount --bind {dir}/run /run && mount -t sysfs sysfs /sys && echo ready && exec sleep infinity"
     );
     let netns = format!("--net=/run/netns/{}", place.netns(name));
     let mut command = Program::new("nsenter")

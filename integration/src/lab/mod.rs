@@ -15,6 +15,9 @@
 //!                            lab<k>-out: knows the way to the underlay and nothing of any overlay
 //! ```
 //!
+//! With [`Builder::lan`] hosts have an `eth1` on a second switch, 203.0.113.0/24 and 2001:db8:71::/64, which the router is on
+//! as well: whatever takes an address there is reached from outside.
+//!
 //! Several labs may stand at once; `<k>` tells them apart, and their addresses do not meet.
 
 mod agent;
@@ -25,6 +28,7 @@ mod network;
 mod outside;
 mod report;
 mod sandbox;
+mod service;
 mod snapshot;
 mod underlay;
 
@@ -45,9 +49,14 @@ pub use etcd::Etcd;
 pub use host::Host;
 pub use outside::{OUTSIDE_V4, OUTSIDE_V6, Outside};
 pub use sandbox::From;
+pub use service::{Service, dnsmasq_args};
 pub use snapshot::KernelState;
+pub use underlay::{LAN_ROUTER_V4, LAN_ROUTER_V6};
 
-use crate::wait::wait_until;
+use crate::{
+    program::{Done, Program},
+    wait::wait_until,
+};
 
 /// Environment variable that marks every process of a lab with the lab's directory.
 pub(crate) const MARK: &str = "OVLAB";
@@ -62,6 +71,8 @@ pub struct Builder {
     ipv6_underlay: bool,
     etcd: bool,
     agents: bool,
+    lan: bool,
+    agent_args: Vec<String>,
     disk: Option<PathBuf>,
 }
 
@@ -113,7 +124,16 @@ impl Place {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { hosts: 3, mtu: 1500, ipv6_underlay: false, etcd: true, agents: true, disk: None }
+        Self {
+            hosts: 3,
+            mtu: 1500,
+            ipv6_underlay: false,
+            etcd: true,
+            agents: true,
+            lan: false,
+            agent_args: Vec::new(),
+            disk: None,
+        }
     }
 }
 
@@ -153,6 +173,20 @@ impl Builder {
         self
     }
 
+    /// Hosts also have `eth1`, on a switch that the outside routes to.
+    #[must_use]
+    pub fn lan(mut self, yes: bool) -> Self {
+        self.lan = yes;
+        self
+    }
+
+    /// What every agent is started with, besides the lab's own arguments.
+    #[must_use]
+    pub fn agent_args(mut self, args: &[&str]) -> Self {
+        self.agent_args = args.iter().map(ToString::to_string).collect();
+        self
+    }
+
     /// Where etcd and the agents keep their state, for figures that depend on a disk; in memory unless given.
     #[must_use]
     pub fn disk(mut self, dir: Option<PathBuf>) -> Self {
@@ -171,6 +205,9 @@ impl Builder {
         let place = Place::take()?;
         let mut lab = Lab { hosts: Vec::new(), etcd: None, outside: Outside::new(&place), place };
         underlay::build(&lab.place, self.hosts, self.mtu)?;
+        if self.lan {
+            underlay::build_lan(&lab.place, self.hosts)?;
+        }
         let state = self.disk.clone().unwrap_or_else(|| lab.place.dir.clone());
         if self.etcd {
             lab.etcd = Some(Etcd::start(&lab.place, &state.join("etcd"))?);
@@ -208,6 +245,14 @@ impl Lab {
     /// The lab was built without one.
     pub fn etcd(&self) -> Result<&Etcd> {
         self.etcd.as_ref().context("this lab has no etcd")
+    }
+
+    /// Run a command on the switch, which is the router too.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn switch_ok(&self, command: &[&str]) -> Result<Done> {
+        Program::new("ip").args(["netns", "exec", &self.place.netns("sw")]).args(command).ok()
     }
 
     /// Start every agent that does not run, and wait until each is ready and knows all the others.

@@ -1,6 +1,9 @@
 //! The host outside: it knows the way back to the underlay and to no overlay, and remembers who spoke to it.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -30,11 +33,22 @@ table inet seen {
 #[derive(Clone, Debug)]
 pub struct Outside {
     netns: String,
+    mark: PathBuf,
 }
 
 impl Outside {
     pub(super) fn new(place: &Place) -> Self {
-        Self { netns: place.netns("out") }
+        Self { netns: place.netns("out"), mark: place.dir().to_path_buf() }
+    }
+
+    /// Its network namespace, to be entered by a thread.
+    pub fn netns(&self) -> PathBuf {
+        PathBuf::from(format!("/run/netns/{}", self.netns))
+    }
+
+    /// What marks a process of the lab.
+    pub(super) fn mark(&self) -> &Path {
+        &self.mark
     }
 
     /// Run a program there.

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::Host;
 use crate::{
@@ -41,6 +42,29 @@ impl Host {
     /// As [`Host::ns_exec`]; it failed.
     pub fn ns_exec_ok(&self, sandbox: &str, command: &[&str]) -> Result<Done> {
         self.ns_exec(sandbox, command)?.ok().with_context(|| format!("in {sandbox} on {}", self.name))
+    }
+
+    /// What `ip -j` says in a sandbox, as JSON.
+    ///
+    /// # Errors
+    /// It fails, or says something else.
+    pub fn ip_json(&self, from: From<'_>, args: &[&str]) -> Result<Vec<Value>> {
+        let done = self.from(from, "ip").args(["-d", "-j"]).args(args).ok()?;
+        // Of nothing ip prints nothing at all.
+        if done.text().is_empty() {
+            return Ok(Vec::new());
+        }
+        done.json()?.as_array().cloned().with_context(|| format!("not a list: {done}"))
+    }
+
+    /// The links of a sandbox, by name, `lo` left out.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    pub fn links(&self, from: From<'_>) -> Result<Vec<String>> {
+        let links = self.ip_json(from, &["link"])?;
+        let names = links.iter().filter_map(|link| link.get("ifname")?.as_str());
+        Ok(names.filter(|name| *name != "lo").map(String::from).collect())
     }
 
     /// Send `count` pings, 50 ms apart, each with a second to be answered, and tell what was lost.

@@ -8,7 +8,7 @@ use super::Host;
 use crate::program::Program;
 
 /// What is asked, under which heading. No counters, no learnt neighbours: only what somebody set.
-const QUESTIONS: [(&str, &[&str]); 9] = [
+const QUESTIONS: [(&str, &[&str]); 10] = [
     ("links", &["ip", "-d", "link"]),
     ("addresses", &["ip", "address"]),
     ("routes", &["ip", "-4", "route", "show", "table", "all"]),
@@ -18,9 +18,12 @@ const QUESTIONS: [(&str, &[&str]); 9] = [
     ("forwarding database", &["bridge", "fdb"]),
     ("nftables", &["nft", "list", "ruleset"]),
     ("named namespaces", &["sh", "-c", NAMED]),
+    ("files of namespaces", &["sh", "-c", FILES]),
 ];
 /// The directory too: a host on which nobody made a named namespace has none.
 const NAMED: &str = "ls -d /run/netns /run/netns/* 2>/dev/null || true";
+/// Files that are put over those of `/etc` in named namespaces.
+const FILES: &str = "find /etc/netns -mindepth 1 2>/dev/null | sort";
 /// The kernel's settings of this network namespace; those that change by themselves left out.
 const SETTINGS: &str = "grep -rs . /proc/sys/net/ipv4 /proc/sys/net/ipv6 /proc/sys/net/bridge /proc/sys/net/netfilter | \
      grep -v -e nf_conntrack_count -e tcp_fastopen_key -e stable_secret -e /conf/ip6_vti -e /conf/sit | sort";

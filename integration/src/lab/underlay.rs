@@ -15,6 +15,11 @@ pub(super) const ROUTER_V4: &str = "10.77.0.254";
 /// The same, IPv6.
 pub(super) const ROUTER_V6: &str = "fd77::254";
 
+/// The router's address on the second switch.
+pub const LAN_ROUTER_V4: &str = "203.0.113.254";
+/// The same, IPv6.
+pub const LAN_ROUTER_V6: &str = "2001:db8:71::254";
+
 /// Make all of it.
 pub(super) fn build(place: &Place, hosts: u8, mtu: u32) -> Result<()> {
     let (sw, out) = (place.netns("sw"), place.netns("out"));
@@ -64,6 +69,41 @@ pub(super) fn address_v4(n: u8) -> String {
 /// Host `n`'s IPv6 address.
 pub(super) fn address_v6(n: u8) -> String {
     format!("fd77::{n}")
+}
+
+/// A second switch with the router on it, and `eth1` of every host: what macvlan links hang on. Its addresses are known
+/// outside, unlike any that an agent gives.
+pub(super) fn build_lan(place: &Place, hosts: u8) -> Result<()> {
+    let sw = place.netns("sw");
+    let mut lines: Vec<String> = [
+        "link add br1 type bridge forward_delay 0 mcast_snooping 0",
+        "link set br1 up",
+        &format!("address add {LAN_ROUTER_V4}/24 dev br1"),
+        &format!("address add {LAN_ROUTER_V6}/64 dev br1 nodad"),
+    ]
+    .map(String::from)
+    .to_vec();
+    for n in 1..=hosts {
+        lines.push(format!(
+            "link add lan{n} type veth peer name eth1 netns {}",
+            place.netns(&format!("h{n}"))
+        ));
+        lines.push(format!("link set lan{n} master br1 up"));
+    }
+    batch(Some(&sw), &lines)?;
+    for n in 1..=hosts {
+        let host = place.netns(&format!("h{n}"));
+        sysctl(&host, &["net.ipv6.conf.eth1.accept_dad=0"])?;
+        batch(
+            Some(&host),
+            &[
+                "link set eth1 up".into(),
+                format!("address add 203.0.113.{n}/24 dev eth1"),
+                format!("address add 2001:db8:71::{n}/64 dev eth1 nodad"),
+            ],
+        )?;
+    }
+    Ok(())
 }
 
 /// Remove the namespaces; the links go with them.

@@ -210,7 +210,7 @@ pub(super) async fn pair_rate() -> Outcome {
             Op::SetUp(a.at.clone(), true),
             Op::SetUp(b.at.clone(), true),
             Op::AddAddress(b.at.clone(), "10.9.9.9/24".parse().expect("an address")),
-            Op::SetStation(a.at.clone(), b.mac),
+            Op::SetStation(a.at.clone(), b.mac.expect("a MAC address")),
         ];
         let start = Instant::now();
         apply(&kernel, ops).await?;

@@ -12,6 +12,7 @@ use ovagent::{
     kernel::{Kernel, KernelError, LinuxKernel, Seen, watch},
     plan::{
         op::Op,
+        ruleset::Table,
         state::{LinkKind, Look, LookAt, Netns},
     },
 };
@@ -116,10 +117,13 @@ pub(super) async fn missing_nft() -> Outcome {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         return told(text.contains("package nftables"), || text);
     }
+    // With no table there is nothing that nft would be needed for.
+    let kernel = LinuxKernel::new(NETNS_DIR);
     let look = Look { netns: [(Netns::Host, LookAt { table: true, ..LookAt::default() })].into() };
-    match LinuxKernel::new(NETNS_DIR).observe(look).await {
+    kernel.observe(look).await.map_err(|error| error.to_string())?;
+    match kernel.apply(vec![Op::SetTable(Netns::Host, Table::default())]).await {
         Err(error) => Err(error.to_string()),
-        Ok(state) => Err(format!("nft was found: {state:?}")),
+        Ok(()) => Err("nft was found".into()),
     }
 }
 

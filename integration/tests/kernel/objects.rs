@@ -42,7 +42,7 @@ pub(super) fn new(netns: &Netns, link: &str, number: u8) -> NewLink {
     NewLink {
         at: LinkRef { netns: netns.clone(), name: link.parse().expect("a name") },
         mark: mark(link),
-        mac: Mac::new([2, 0, 0, 0, 0, number]).expect("a MAC address"),
+        mac: Some(Mac::new([2, 0, 0, 0, 0, number]).expect("a MAC address")),
         mtu: 1450,
     }
 }

@@ -110,7 +110,7 @@ pub(super) async fn taken<K: Kernel>(kernel: &K, stranger: &impl Stranger) -> Bu
         let wanted = network()?;
         apply(kernel, steps(&wanted)).await?;
         let new = |at, number| -> Built<NewLink> {
-            Ok(NewLink { at, mark: mark("x"), mac: mac(number)?, mtu: 1500 })
+            Ok(NewLink { at, mark: mark("x"), mac: Some(mac(number)?), mtu: 1500 })
         };
         let vxlan = LinkKind::Vxlan(build::vxlan(778, std::net::Ipv4Addr::LOCALHOST.into())?);
         let free = at(&sandbox()?, IfName::literal("free"));
@@ -147,7 +147,12 @@ pub(super) async fn taken<K: Kernel>(kernel: &K, stranger: &impl Stranger) -> Bu
 pub(super) async fn dependents<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
         let new = |name: IfName, number| -> Built<NewLink> {
-            Ok(NewLink { at: at(&inner()?, name), mark: mark(name.as_str()), mac: mac(number)?, mtu: 1500 })
+            Ok(NewLink {
+                at: at(&inner()?, name),
+                mark: mark(name.as_str()),
+                mac: Some(mac(number)?),
+                mtu: 1500,
+            })
         };
         let vxlan = LinkKind::Vxlan(build::vxlan(779, std::net::Ipv4Addr::LOCALHOST.into())?);
         let impossible = LinkKind::Other("dummy".into());

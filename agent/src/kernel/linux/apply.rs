@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use nix::errno::Errno;
 
 use super::{
-    batch::Request, birth, failure::Failure, links, named, namespace::Namespace, nft, refusal::Refusal,
-    removal, routes, rows, settle, sysctl, taken,
+    batch::Request, birth, failure::Failure, links, named, namespace::Namespace, nft, openings,
+    refusal::Refusal, removal, routes, rows, settle, sysctl, taken,
 };
 use crate::{
     kernel::{
@@ -179,8 +179,10 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
         }
         Op::SetTable(netns, table) => Ok(nft::write(session.namespace(netns)?, netns, Some(table))?),
         Op::RemoveTable(netns) => Ok(nft::write(session.namespace(netns)?, netns, None)?),
-        Op::SetOpenings(..)
-        | Op::RemoveLink(_)
+        Op::SetOpenings(netns, family, links) => {
+            Ok(openings::set(session.namespace(netns)?, netns, *family, links)?)
+        }
+        Op::RemoveLink(_)
         | Op::SetSysctl(..)
         | Op::AddAddress(..)
         | Op::RemoveAddress(..)

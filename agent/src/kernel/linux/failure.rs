@@ -87,7 +87,10 @@ mod tests {
     fn add_bridge() -> Op {
         let at = LinkRef { netns: Netns::Host, name: "br0".parse().unwrap() };
         let mac = "02:00:00:00:00:01".parse().unwrap();
-        Op::AddLink(NewLink { at, mark: Mark::new(Unit::Host, "br0"), mac, mtu: 1500 }, LinkKind::Bridge)
+        Op::AddLink(
+            NewLink { at, mark: Mark::new(Unit::Host, "br0"), mac: Some(mac), mtu: 1500 },
+            LinkKind::Bridge,
+        )
     }
 
     fn told(refusal: Refusal) -> String {

@@ -46,7 +46,7 @@ pub(super) fn new_bridge(passing: IfName, new: &NewLink) -> Request {
         .forward_delay(0)
         .stp_state(BridgeStpState::Disabled)
         .mcast_snooping(false);
-    create(bridge.address(octets(new.mac)).mtu(mtu))
+    create(with_mac(bridge, new.mac).mtu(mtu))
 }
 
 /// Make a vxlan device. Sent on a socket of the agent's own namespace, where the device's UDP socket stays; `target`:
@@ -62,17 +62,17 @@ pub(super) fn new_vxlan(passing: IfName, new: &NewLink, vxlan: &Vxlan, target: O
         IpAddr::V4(local) => device.local(local).udp_csum(false),
         IpAddr::V6(local) => device.local6(local),
     };
-    create(born_in(device.address(octets(new.mac)).mtu(new.mtu), target))
+    create(born_in(with_mac(device, new.mac).mtu(new.mtu), target))
 }
 
 /// Make a veth pair; `target`: the namespace in which the peer is born, if it is another one than the socket's.
 pub(super) fn new_veth(main: (IfName, &NewLink), peer: (IfName, &NewLink), target: Option<RawFd>) -> Request {
-    let other = LinkUnspec::new_with_name(peer.0.as_str()).address(octets(peer.1.mac)).mtu(peer.1.mtu);
+    let other = with_mac(LinkUnspec::new_with_name(peer.0.as_str()), peer.1.mac).mtu(peer.1.mtu);
     // `LinkVeth::new` knows the peer's name alone.
     let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(born_in(other, target).build())))
         .name(main.0.as_str());
-    create(pair.address(octets(main.1.mac)).mtu(main.1.mtu))
+    create(with_mac(pair, main.1.mac).mtu(main.1.mtu))
 }
 
 /// Give a new-born link its name and its mark.
@@ -153,6 +153,14 @@ fn at(index: u32) -> LinkMessageBuilder<LinkUnspec> {
 
 fn octets(mac: Mac) -> Vec<u8> {
     mac.octets().to_vec()
+}
+
+/// With this Ethernet address; None: the kernel's choice.
+fn with_mac<T>(link: LinkMessageBuilder<T>, mac: Option<Mac>) -> LinkMessageBuilder<T> {
+    match mac {
+        Some(mac) => link.address(octets(mac)),
+        None => link,
+    }
 }
 
 fn born_in<T>(link: LinkMessageBuilder<T>, target: Option<RawFd>) -> LinkMessageBuilder<T> {

@@ -14,7 +14,7 @@ use super::{
     link_row::{LinkRow, parse},
     links,
     namespace::Namespace,
-    nft,
+    nft, openings,
     refusal::Refusal,
     sysctl,
 };
@@ -65,6 +65,9 @@ fn look_at(namespace: &mut Namespace, netns: &Netns, at: &LookAt) -> Result<Netn
     }
     if at.table {
         seen.table = nft::read(namespace, netns)?;
+    }
+    if at.openings {
+        seen.openings = openings::read(namespace, netns)?;
     }
     Ok(seen)
 }

@@ -20,13 +20,16 @@ mod links;
 mod look;
 mod named;
 mod namespace;
+mod netfilter;
 mod nft;
+mod openings;
 mod refusal;
 mod removal;
 mod routes;
 mod rows;
 mod settle;
 mod socket;
+mod sockets;
 mod sysctl;
 mod taken;
 mod watch;
@@ -44,7 +47,10 @@ use crate::{
     },
 };
 
-pub use self::watch::{Seen, watch};
+pub use self::{
+    sockets::{resolver_sockets, tcp_in, udp_in},
+    watch::{Seen, watch},
+};
 
 /// The kernel that this process runs on; [`crate::plan::state::Netns::Host`] is the network namespace of the process.
 #[derive(Clone, Debug)]

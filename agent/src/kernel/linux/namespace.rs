@@ -102,7 +102,7 @@ impl Namespace {
 }
 
 /// Do `work` on a throw-away thread in this namespace.
-fn inside<T: Send>(file: &File, work: impl FnOnce() -> T + Send) -> Result<T, Refusal> {
+pub(super) fn inside<T: Send>(file: &File, work: impl FnOnce() -> T + Send) -> Result<T, Refusal> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
             setns(file, CloneFlags::CLONE_NEWNET)?;

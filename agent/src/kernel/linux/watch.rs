@@ -33,6 +33,8 @@ pub enum Seen {
     HostLinks,
     /// Named namespaces.
     NamedNetns,
+    /// Rules of nftables in the host.
+    Ruleset,
     /// Notifications were lost: look at everything.
     Lost,
 }

@@ -148,6 +148,7 @@ impl Kernel for MemoryKernel {
             part.links.retain(|name, _| at.links.as_ref().is_none_or(|links| links.contains(name)));
             part.sysctls.retain(|key, _| at.sysctls.contains(key));
             part.table = part.table.filter(|_| at.table);
+            part.openings.retain(|_, _| at.openings);
             seen.netns.insert(netns.clone(), part);
         }
         Ok(seen)
@@ -214,11 +215,14 @@ fn named(netns: &Netns) -> Netns {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{
         kernel::contract::{self, Stranger},
         plan::{
             op::LinkRef,
+            ruleset::Family,
             state::{Link, LinkKind, Route},
         },
     };
@@ -227,7 +231,7 @@ mod tests {
     impl Stranger for MemoryKernel {
         fn add_link(&self, at: &LinkRef) -> Result<(), String> {
             self.edit(|state| {
-                let mac = "02:00:00:00:99:01".parse().unwrap();
+                let mac = "02:00:00:00:99:01".parse::<crate::model::Mac>().unwrap();
                 let mark = Mark::new(crate::plan::ownership::Unit::Host, "x");
                 let link = Link { mark: None, ..Link::new(LinkKind::Other("dummy".into()), mark, mac, 1500) };
                 state.netns.get_mut(&at.netns).unwrap().links.insert(at.name, link);
@@ -238,6 +242,20 @@ mod tests {
         fn remove_link(&self, at: &LinkRef) -> Result<(), String> {
             self.edit(|state| {
                 state.netns.get_mut(&at.netns).map(|netns| netns.links.remove(&at.name));
+            });
+            Ok(())
+        }
+
+        fn close(&self, family: Family) -> Result<(), String> {
+            self.edit(|state| {
+                state.netns.get_mut(&Netns::Host).unwrap().openings.insert(family, BTreeSet::new());
+            });
+            Ok(())
+        }
+
+        fn open(&self, family: Family) -> Result<(), String> {
+            self.edit(|state| {
+                state.netns.get_mut(&Netns::Host).unwrap().openings.remove(&family);
             });
             Ok(())
         }

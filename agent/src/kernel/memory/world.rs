@@ -81,7 +81,9 @@ impl World {
                 Ok(())
             }
             Op::SetTable(netns, table) => {
-                self.netns(netns)?.table = Some(table.clone());
+                let mut table = table.clone();
+                table.ports.retain(|_, ports| !ports.is_empty());
+                self.netns(netns)?.table = Some(table);
                 Ok(())
             }
             Op::RemoveTable(netns) => {
@@ -91,7 +93,10 @@ impl World {
                 Ok(())
             }
             Op::SetOpenings(netns, family, links) => {
-                self.netns(netns)?.openings.insert(*family, links.clone());
+                // Where nobody has such a chain, everything is open.
+                if let Some(there) = self.netns(netns)?.openings.get_mut(family) {
+                    there.clone_from(links);
+                }
                 Ok(())
             }
             Op::SetPort(_, None)

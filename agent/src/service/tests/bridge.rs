@@ -1,13 +1,7 @@
 //! The network `bridge`: made at the start, adapted to the configuration, kept where something would be cut off.
 
 use super::*;
-use crate::{
-    model::IfName,
-    plan::{
-        ownership::{Mark, Unit},
-        state::{Link, LinkKind, Netns},
-    },
-};
+use crate::model::IfName;
 
 fn net(text: &str) -> ipnet::IpNet {
     text.parse().unwrap()
@@ -104,8 +98,9 @@ async fn a_change_of_the_configuration_is_taken_over() {
     assert_eq!(gateways(&host), ["10.5.0.1/16", "fd05::1/64"]);
     let crate::model::DriverSettings::Bridge(settings) = &network.settings else { panic!("{network:?}") };
     assert_eq!((settings.icc, settings.masquerade), (false, false));
-    assert_eq!(network.subnets[0].way_out(), Some("10.5.0.254".parse().unwrap()));
-    assert_eq!(network.subnets[1].way_out(), Some("fd05::1".parse().unwrap()));
+    let aux = |at: usize| network.subnets[at].aux_addresses.clone();
+    assert_eq!(aux(0), [("DefaultGatewayIPv4".to_owned(), "10.5.0.254".parse().unwrap())].into());
+    assert!(aux(1).is_empty());
     let endpoint = host.sandbox("box", "bridge").await.endpoints.remove(0);
     assert_eq!(endpoint.addresses[0], net("10.5.7.0/16"), "from the range");
     let keys = host.keys(Scope::Local).await;
@@ -148,7 +143,7 @@ async fn a_bridge_of_somebody_else_brings_its_addresses() {
     let (host, done) = start(Ground::new(), config.clone()).await;
     let error = refusal(done);
     assert!(error.contains("\"br7\": this host has no bridge of this name"), "{error}");
-    let (name, mac) = (IfName::literal("br7"), "02:00:00:00:99:01".parse().unwrap());
+    let (name, mac) = (IfName::literal("br7"), "02:00:00:00:99:01".parse::<crate::model::Mac>().unwrap());
     host.kernel.edit(|state| {
         let link = Link { mark: None, ..Link::new(LinkKind::Bridge, Mark::new(Unit::Host, "x"), mac, 1500) };
         state.netns.get_mut(&Netns::Host).unwrap().links.insert(name, link);

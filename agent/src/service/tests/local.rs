@@ -3,14 +3,7 @@
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{
-    convert::Record,
-    model::Mac,
-    plan::{
-        ownership::{Mark, Unit},
-        state::{Link, LinkKind, Netns},
-    },
-};
+use crate::{convert::Record, model::Mac};
 
 #[tokio::test]
 async fn every_verb_on_a_network_of_this_host_leaves_the_clusters_keys_alone() {

@@ -4,7 +4,6 @@ use super::*;
 use crate::{
     convert::Record,
     model::{ExtraHost, HostAddress, Sandbox, SandboxId},
-    plan::state::Netns,
 };
 
 fn sharing(name: &str, owner: &str) -> SandboxSpec {

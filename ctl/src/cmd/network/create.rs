@@ -1,20 +1,68 @@
 //! `ovctl network create`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ovnet_proto::v1 as pb;
 
-use super::super::parse_pair;
 use crate::{
     cli::Context,
     failure::{Exit, Failure},
+    pairs::{parse_pair, unique},
 };
+
+/// How a network is built.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Driver {
+    /// VXLAN between the hosts
+    Overlay,
+    /// A bridge on this host
+    Bridge,
+    /// Links with MAC addresses of their own on a link of this host
+    Macvlan,
+    /// Links that share the MAC address of a link of this host
+    Ipvlan,
+    /// A pair of interfaces between two sandboxes of this host
+    P2p,
+}
+
+impl Driver {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// No line longer than 80 characters: help is wrapped on narrow terminals.
+const OPTIONS: &str = "\
+Options of every driver (-o KEY=VALUE):
+  mtu=BYTES                 MTU of the endpoints
+  ifname-prefix=TEXT        what names of interfaces begin with, instead of eth
+  ovnet.force=true          as --force
+Options of overlay:
+  vni=NUMBER                VXLAN identifier
+  multicast=true            replicate broadcast and multicast to every host
+  ovnet.publish=local|mesh  publish ports at the endpoint's host or at all
+  masquerade=false          keep the source of what leaves for the outside
+Options of bridge:
+  bridge=NAME               name of the bridge, which may be there already
+  icc=false                 sandboxes meet over links and published ports only
+  masquerade=false          keep the source of what leaves for the outside
+  host-binding=ADDRESS      the host's address that ports are published at
+Options of macvlan and ipvlan:
+  parent=LINK               the host's link; eth0.10 is VLAN 10 of eth0
+  macvlan_mode=MODE         bridge, private, vepa or passthru
+  ipvlan_mode=MODE          l2, l3 or l3s
+  ipvlan_flag=FLAG          bridge, private or vepa
+
+Docker's long names are understood as well, such as
+com.docker.network.driver.mtu and com.docker.network.bridge.enable_icc.
+Networks of other drivers than overlay are this host's own.";
 
 /// `network create`
 #[derive(Args, Debug)]
+#[command(after_help = OPTIONS)]
 pub(crate) struct Create {
     /// How the network is built
-    #[arg(short, long, default_value = "overlay")]
-    driver: String,
+    #[arg(short, long, value_enum, default_value_t = Driver::Overlay)]
+    driver: Driver,
     /// Subnet such as 10.1.0.0/24; may be given several times. Chosen from the agent's pools if absent
     #[arg(long = "subnet", value_name = "CIDR", value_delimiter = ',')]
     subnets: Vec<String>,
@@ -39,8 +87,7 @@ pub(crate) struct Create {
     /// Label of the network
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
     labels: Vec<(String, String)>,
-    /// Option of the driver: mtu=BYTES, vni=NUMBER or multicast=true; Docker's com.docker.network.driver.mtu and
-    /// com.docker.network.driver.overlay.vxlanid_list are understood as well
+    /// Option of the driver, see below; may be given several times
     #[arg(short, long = "opt", value_name = "KEY=VALUE", value_parser = parse_pair)]
     options: Vec<(String, String)>,
     /// Take a subnet although it overlaps a route of this host
@@ -56,7 +103,7 @@ impl Create {
     pub(super) async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
         let request = pb::CreateNetworkRequest {
             name: self.name,
-            driver: self.driver,
+            driver: self.driver.name(),
             subnets: self.subnets,
             gateways: self.gateways,
             ip_ranges: self.ip_ranges,
@@ -80,20 +127,4 @@ fn parse_aux(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, address)| !name.is_empty() && !address.is_empty());
     let (name, address) = pair.ok_or("expected NAME=ADDRESS such as router=10.1.0.5")?;
     Ok((name.to_owned(), address.to_owned()))
-}
-
-/// The pairs as a map.
-fn unique(
-    option: &str,
-    pairs: Vec<(String, String)>,
-) -> Result<std::collections::BTreeMap<String, String>, Failure> {
-    let mut map = std::collections::BTreeMap::new();
-    for (key, value) in pairs {
-        if let Some(earlier) = map.insert(key.clone(), value.clone()).filter(|earlier| *earlier != value) {
-            return Err(Failure::Usage(format!(
-                "{option} {key} is given with two values, {earlier:?} and {value:?}: expected one"
-            )));
-        }
-    }
-    Ok(map)
 }

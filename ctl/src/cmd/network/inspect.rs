@@ -11,6 +11,7 @@ use crate::{
     cli::Context,
     failure::{Exit, Failure, Tally},
     output::{InspectFormat, Inspection, rfc3339},
+    port::{Binding, bindings},
 };
 
 /// `network inspect`
@@ -61,10 +62,13 @@ struct NetworkView {
     containers: BTreeMap<String, Container>,
     options: BTreeMap<String, String>,
     labels: BTreeMap<String, String>,
-    #[serde(rename = "VNI")]
-    vni: u32,
+    /// Only where there is one; a template finds no value otherwise.
+    #[serde(rename = "VNI", skip_serializing_if = "Option::is_none")]
+    vni: Option<u32>,
     #[serde(rename = "MTU")]
     mtu: u32,
+    /// The network's link on this host: its bridge or its parent.
+    interface: String,
     here: bool,
     usage: Vec<Usage>,
     host_routes: Vec<String>,
@@ -103,6 +107,7 @@ struct Container {
     ipv6_address: String,
     node: String,
     sandbox: String,
+    ports: BTreeMap<String, Vec<Binding>>,
 }
 
 #[derive(Serialize)]
@@ -134,6 +139,7 @@ impl NetworkView {
         let container = |endpoint: pb::Endpoint| Container {
             ipv4_address: address_of(&endpoint, false),
             ipv6_address: address_of(&endpoint, true),
+            ports: bindings([&endpoint]),
             node: node_name(&endpoint.node_id),
             name: endpoint.name,
             endpoint_id: endpoint.id,
@@ -172,8 +178,9 @@ impl NetworkView {
             containers: reply.endpoints.into_iter().map(|e| (e.id.clone(), container(e))).collect(),
             options: network.options,
             labels: network.labels,
-            vni: network.vni,
+            vni: Some(network.vni).filter(|vni| *vni != 0),
             mtu: reply.mtu,
+            interface: reply.interface,
             here: reply.here,
             usage: reply.usage.into_iter().map(usage).collect(),
             host_routes: reply.host_routes,

@@ -74,7 +74,7 @@ const FILTERS: &[&str] = &["driver", "id", "label", "name", "scope"];
 pub(crate) struct List {
     #[command(flatten)]
     how: Presentation,
-    /// Only networks with driver=D, scope=S, label=K[=V], or a part of name=N or id=I
+    /// Only networks with driver=D, scope=global or scope=local, label=K[=V], or a part of name=N or id=I
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = |text: &str| Filter::parse(text, FILTERS))]
     filters: Vec<Filter>,
 }
@@ -109,7 +109,11 @@ impl List {
                 network.internal.to_string().into(),
                 pairs(&network.labels).into(),
                 subnets.join(",").into(),
-                network.vni.to_string().into(),
+                Some(network.vni)
+                    .filter(|vni| *vni != 0)
+                    .map(|vni| vni.to_string())
+                    .unwrap_or_default()
+                    .into(),
             ]);
         }
         listing.print(&mut cx.out, &self.how)?;
@@ -186,17 +190,18 @@ fn confirm(warning: &str) -> Result<(), Failure> {
 /// `network connect`
 #[derive(Args, Debug)]
 pub(crate) struct Connect {
-    #[command(flatten)]
-    choices: Choices,
     /// Name, id or a unique beginning of the id
     network: String,
     /// The sandbox on this host
     sandbox: String,
+    // Last: it has a heading of its own in the help.
+    #[command(flatten)]
+    choices: Choices,
 }
 
 impl Connect {
     async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
-        let attachment = Attachment::of(self.network, self.choices).message();
+        let attachment = Attachment::of(self.network, self.choices).message()?;
         let request = pb::ConnectRequest { sandbox: self.sandbox, attachment: Some(attachment) };
         let reply = cx.agent().await?.connect_sandbox(request).await?.into_inner();
         warn_unconfirmed(&reply.unconfirmed);

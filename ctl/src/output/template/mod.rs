@@ -19,8 +19,17 @@ const MAX_LENGTH: usize = 64 * 1024;
 /// Deepest nesting of blocks and parentheses.
 const MAX_DEPTH: usize = 64;
 /// Fields whose keys people choose: a missing key there has no value, while anywhere else it is an error.
-const OPEN_FIELDS: &[&str] =
-    &["Labels", "Options", "AuxiliaryAddresses", "Containers", "Attributes", "Counters", "Networks"];
+const OPEN_FIELDS: &[&str] = &[
+    "Labels",
+    "Options",
+    "AuxiliaryAddresses",
+    "Containers",
+    "Attributes",
+    "Counters",
+    "Networks",
+    "Ports",
+    "Sysctls",
+];
 
 /// What is wrong with a template, or with a template and the value that it met.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

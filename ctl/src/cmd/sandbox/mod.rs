@@ -1,25 +1,24 @@
-//! `ovctl sandbox`.
+//! `ovctl sandbox`: `create` and what is shown of a sandbox have their own files.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf};
+mod create;
+mod view;
 
 use clap::{Args, Subcommand};
 use ovnet_proto::v1 as pb;
-use serde::Serialize;
 
-use super::address_of;
+use self::view::{Attached, View};
 use crate::{
-    attachment::Attachment,
     cli::Context,
     failure::{Exit, Failure, Tally},
     filter::{Filter, admits},
-    output::{Column, InspectFormat, Inspection, Listing, Presentation, rfc3339, shown_id, warn_unconfirmed},
+    output::{Column, InspectFormat, Inspection, Listing, Presentation, shown_id},
 };
 
 /// `sandbox …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create a sandbox, or adopt a network namespace as one, and print its name
-    Create(Create),
+    Create(Box<create::Create>),
     /// List the sandboxes of this host
     #[command(visible_alias = "list")]
     Ls(List),
@@ -43,60 +42,18 @@ impl Command {
     }
 }
 
-/// `sandbox create`
-#[derive(Args, Debug)]
-pub(crate) struct Create {
-    /// Network to attach, with what is chosen there: NET[:ip=A][,ip6=A][,mac=M][,alias=N]; may be given several times
-    #[arg(long = "network", value_name = "NETWORK[:CHOICES]")]
-    networks: Vec<Attachment>,
-    /// Adopt the network namespace of this process; the sandbox goes when the process does
-    #[arg(long, conflicts_with = "netns", value_parser = parse_pid)]
-    pid: Option<NonZeroU32>,
-    /// Adopt the network namespace at this path, such as /run/netns/NAME
-    #[arg(long, value_name = "PATH")]
-    netns: Option<PathBuf>,
-    /// Hostname of what `run` and `exec` start in it, if not the name
-    #[arg(long)]
-    hostname: Option<String>,
-    /// Name of the sandbox; one is made up if absent
-    name: Option<String>,
-}
-
-/// The number of a process.
-fn parse_pid(text: &str) -> Result<NonZeroU32, String> {
-    text.parse().map_err(|_reason| "expected the number of a process, such as 4711".to_owned())
-}
-
-impl Create {
-    async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
-        let netns = self.netns.map(std::path::absolute).transpose();
-        let netns = netns.map_err(Failure::local("make the path of --netns absolute"))?;
-        let netns = netns.unwrap_or_default().into_os_string().into_string();
-        let request = pb::CreateSandboxRequest {
-            name: self.name.unwrap_or_default(),
-            netns: netns.map_err(|path| Failure::Usage(format!("--netns {path:?} is not UTF-8")))?,
-            pid: self.pid.map_or(0, NonZeroU32::get),
-            attachments: self.networks.iter().map(Attachment::message).collect(),
-            hostname: self.hostname.unwrap_or_default(),
-            ..pb::CreateSandboxRequest::default()
-        };
-        let reply = cx.agent().await?.create_sandbox(request).await?.into_inner();
-        warn_unconfirmed(&reply.unconfirmed);
-        cx.out.line(&reply.sandbox.unwrap_or_default().name)?;
-        Ok(Exit::DONE)
-    }
-}
-
 const COLUMNS: &[Column] = &[
     Column::shown("ID", "SANDBOX ID"),
     Column::shown("Name", "NAME"),
     Column::shown("State", "STATE"),
     Column::shown("Networks", "NETWORKS"),
     Column::shown("Addresses", "ADDRESSES"),
+    Column::shown("Ports", "PORTS"),
     Column::shown("NetNS", "NETNS"),
     Column::extra("Hostname", "HOSTNAME"),
     Column::extra("Pid", "PID"),
     Column::extra("Adopted", "ADOPTED"),
+    Column::extra("Shares", "SHARES"),
     Column::extra("CreatedAt", "CREATED AT"),
 ];
 
@@ -107,7 +64,7 @@ const FILTERS: &[&str] = &["name", "network", "state"];
 pub(crate) struct List {
     #[command(flatten)]
     how: Presentation,
-    /// Only sandboxes of network=N, with state=up or state=gone, or a part of name=N
+    /// Only sandboxes of network=N, with state=up, state=gone or state=left, or a part of name=N
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = |text: &str| Filter::parse(text, FILTERS))]
     filters: Vec<Filter>,
 }
@@ -135,10 +92,12 @@ impl List {
                 view.state.clone().into(),
                 names.join(",").into(),
                 addresses.join(",").into(),
+                view.listed.clone().into(),
                 view.netns.clone().into(),
                 view.hostname.clone().into(),
                 view.pid.to_string().into(),
                 view.adopted.to_string().into(),
+                view.shares.clone().into(),
                 view.created.clone().into(),
             ]);
         }
@@ -197,77 +156,5 @@ impl Remove {
             }
         }
         Ok(tally.exit())
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct View {
-    name: String,
-    id: String,
-    created: String,
-    state: String,
-    #[serde(rename = "NetNS")]
-    netns: String,
-    adopted: bool,
-    pid: u32,
-    hostname: String,
-    files_dir: String,
-    networks: BTreeMap<String, Attached>,
-}
-
-/// An endpoint of the sandbox, under its network's name.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Attached {
-    #[serde(rename = "NetworkID")]
-    network_id: String,
-    #[serde(rename = "EndpointID")]
-    endpoint_id: String,
-    interface: String,
-    mac_address: String,
-    #[serde(rename = "IPv4Address")]
-    ipv4_address: String,
-    #[serde(rename = "IPv6Address")]
-    ipv6_address: String,
-    aliases: Vec<String>,
-}
-
-impl Attached {
-    fn of(endpoint: pb::Endpoint) -> Self {
-        Self {
-            ipv4_address: address_of(&endpoint, false),
-            ipv6_address: address_of(&endpoint, true),
-            network_id: endpoint.network_id,
-            endpoint_id: endpoint.id,
-            interface: endpoint.ifname,
-            mac_address: endpoint.mac,
-            aliases: endpoint.aliases,
-        }
-    }
-
-    fn addresses(&self) -> impl Iterator<Item = &str> {
-        [self.ipv4_address.as_str(), self.ipv6_address.as_str()].into_iter().filter(|text| !text.is_empty())
-    }
-}
-
-impl View {
-    fn of(detail: pb::SandboxDetail) -> Self {
-        let names: BTreeMap<String, String> =
-            detail.networks.into_iter().map(|network| (network.id, network.name)).collect();
-        let name = |id: &str| names.get(id).cloned().unwrap_or_else(|| id.to_owned());
-        let sandbox = detail.sandbox.unwrap_or_default();
-        Self {
-            name: sandbox.name,
-            id: sandbox.id,
-            created: rfc3339(sandbox.created_ms),
-            state: detail.state,
-            netns: sandbox.netns,
-            adopted: sandbox.adopted,
-            pid: sandbox.pid,
-            hostname: sandbox.hostname,
-            files_dir: detail.files_dir,
-            networks: detail.endpoints.into_iter().map(|e| (name(&e.network_id), Attached::of(e))).collect(),
-        }
     }
 }

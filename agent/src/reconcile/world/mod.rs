@@ -1,19 +1,23 @@
 //! What the tasks of the agent share: the intent, what to look at again, and what came of it.
 //!
 //! One writer each: the followers feed the intent, the standing loop records outcomes. Locks are held for moments and
-//! never across an await; whoever waits does so on a watch channel.
+//! never across an await; whoever waits does so on a watch channel. `resolvers` is where those of the sandboxes listen.
+
+mod resolvers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use tokio::sync::{Notify, broadcast, watch};
 
+use self::resolvers::Resolvers;
 use super::dirty::{Depth, Dirty};
 use crate::{
     intent::{Changed, Fact, Intent, Source, Touched},
-    model::{Name, NetworkId, NodeId, SandboxId},
+    model::{Name, NetworkId, NodeId, Sandbox, SandboxId},
     plan::{op::Op, ownership::Unit},
 };
 
@@ -54,6 +58,8 @@ pub struct World {
     outcomes: Mutex<BTreeMap<Unit, Outcome>>,
     /// MTU of the endpoints of the networks here, in bytes.
     mtus: Mutex<BTreeMap<NetworkId, u32>>,
+    /// Where the resolvers of sandboxes listen.
+    resolvers: Mutex<Resolvers>,
     rounds: watch::Sender<u64>,
     changes: broadcast::Sender<Changed>,
 }
@@ -69,6 +75,7 @@ impl World {
             wake: Notify::new(),
             outcomes: Mutex::default(),
             mtus: Mutex::default(),
+            resolvers: Mutex::default(),
             rounds: watch::Sender::new(0),
             changes: broadcast::Sender::new(1024),
         }
@@ -102,22 +109,28 @@ impl World {
     fn take_in(&self, named: &BTreeSet<Touched>, change: impl FnOnce(&mut Intent) -> Vec<Changed>) {
         let mut intent = self.intent.write().unwrap_or_else(PoisonError::into_inner);
         let was_loaded = intent.loaded();
-        let before = sandbox_ids(&intent, named);
+        let before = sandboxes(&intent, named);
         let mut changed = change(&mut intent);
-        // That a sandbox has been finished changes nothing in the kernel, and nothing for those who listen.
+        // That a sandbox has been finished is nothing to those who listen.
         changed.retain(|change| {
             let Touched::Sandbox(name) = &change.touched else { return true };
-            let now = intent.sandboxes().get(name).map(|sandbox| sandbox.id);
-            now.is_none() || now.as_ref() != before.get(name)
+            let finished = |sandbox: &Sandbox| Sandbox { unfinished: false, ..sandbox.clone() };
+            let now = intent.sandboxes().get(name).map(finished);
+            now.is_none() || now != before.get(name).map(finished)
         });
         let mut dirty = lock(&self.dirty);
         for change in &changed {
-            dirty.mark(change, &intent, self.me);
-            if let Touched::Sandbox(name) = &change.touched
-                && let Some(id) = before.get(name)
-            {
-                dirty.add(Unit::Sandbox(*id), Depth::Full);
+            if let Touched::Sandbox(name) = &change.touched {
+                let (before, now) = (before.get(name), intent.sandboxes().get(name));
+                // Its hostname, or that it was left, is nothing to the kernel.
+                if before.map(in_kernel) == now.map(in_kernel) {
+                    continue;
+                }
+                if let Some(gone) = before {
+                    dirty.add(Unit::Sandbox(gone.id), Depth::Full);
+                }
             }
+            dirty.mark(change, &intent, self.me);
         }
         drop(dirty);
         let loaded = intent.loaded();
@@ -188,6 +201,7 @@ impl World {
                 };
                 there || !before.reach(outcome.at) || !outcome.failures.is_empty()
             });
+            lock(&self.resolvers).retain(|id, _| sandboxes.contains(id));
         });
     }
 
@@ -238,11 +252,24 @@ fn revisions(intent: &Intent) -> Revisions {
     Revisions { global: of(Source::Global), local: of(Source::Local) }
 }
 
-/// The ids of the sandboxes that may go, since afterwards only their names are known.
-fn sandbox_ids(intent: &Intent, named: &BTreeSet<Touched>) -> BTreeMap<Name, SandboxId> {
-    let concerned =
-        intent.sandboxes().iter().filter(|(name, _)| named.contains(&Touched::Sandbox((*name).clone())));
-    concerned.map(|(name, sandbox)| (name.clone(), sandbox.id)).collect()
+/// The sandboxes that may change, as they are.
+fn sandboxes(intent: &Intent, named: &BTreeSet<Touched>) -> BTreeMap<Name, Sandbox> {
+    let concerned = named.iter().filter_map(|touched| match touched {
+        Touched::Sandbox(name) => intent.sandboxes().get_key_value(name),
+        Touched::Network(_)
+        | Touched::Endpoint(..)
+        | Touched::Member(..)
+        | Touched::Node(_)
+        | Touched::Alive(_)
+        | Touched::Leg(_) => None,
+    });
+    concerned.map(|(name, sandbox)| (name.clone(), sandbox.clone())).collect()
+}
+
+/// What the kernel has of a sandbox depends on this of its record.
+fn in_kernel(sandbox: &Sandbox) -> (SandboxId, bool, &Path, u64, Option<&Name>) {
+    let Sandbox { id, adopted, netns, netns_inode, shares, .. } = sandbox;
+    (*id, *adopted, netns, *netns_inode, shares.as_ref())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -250,45 +277,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::model::testing::ME;
-
-    #[test]
-    fn what_came_of_units_that_are_gone_is_forgotten_in_the_end() {
-        let world = World::new(ME);
-        let gone = Unit::Sandbox(SandboxId::from_bytes([1; 32]));
-        let at = |local| Revisions { global: 1, local };
-        for (unit, local) in [(Unit::Host, 1), (gone, 5)] {
-            world.record(unit, Outcome { at: at(local), failures: Vec::new() });
-        }
-        world.forget_outcomes(at(4));
-        assert!(world.outcome(gone).is_some(), "somebody may still wait for it");
-        world.forget_outcomes(at(5));
-        assert!(world.outcome(gone).is_none());
-        assert!(world.outcome(Unit::Host).is_some());
-    }
-
-    #[test]
-    fn two_feeders_never_take_back_what_the_other_has_told() {
-        const ROUNDS: i64 = 200_000;
-        let world = Arc::new(World::new(ME));
-        for source in [Source::Global, Source::Local] {
-            world.feed_snapshot(source, 1, Vec::new(), &BTreeSet::new());
-        }
-        let feeders = [Source::Global, Source::Local].map(|source| {
-            let world = Arc::clone(&world);
-            std::thread::spawn(move || {
-                for revision in 2..=ROUNDS {
-                    world.feed(source, revision, Vec::new());
-                    let told = world.revisions.borrow().unwrap_or_default();
-                    let own = if source == Source::Global { told.global } else { told.local };
-                    assert!(own >= revision, "{source:?} was at {revision}, but {told:?} was told");
-                }
-            })
-        });
-        feeders.into_iter().for_each(|feeder| feeder.join().unwrap());
-    }
-}
+mod tests;

@@ -1,0 +1,198 @@
+//! The host's own rules: published ports, who reaches whom, and whose address goes out.
+//!
+//! *Ours* are the links of all networks in the host: the outer ends of legs, and bridges. What is on the way into one of them
+//! passes only if a rule says so; what leaves one for the outside passes unless a rule says otherwise.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{
+    host::{Forward, HostNetwork, HostSide},
+    leg::{RANGE_V4, RANGE_V6},
+    ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
+};
+use crate::model::{IfName, NetworkId};
+
+/// The host's own addresses (RFC 1122).
+const LOOPBACK: Ipv4Net = match Ipv4Net::new(Ipv4Addr::new(127, 0, 0, 0), 8) {
+    Ok(net) => net,
+    Err(_) => panic!("8 is a prefix length"),
+};
+const LO: IfName = IfName::literal("lo");
+
+/// What the rules are made from.
+struct Scene<'a> {
+    /// In order of their links.
+    networks: &'a [&'a HostNetwork],
+    /// In order, those alone that lead into one of the networks.
+    ports: BTreeSet<&'a Forward>,
+    /// Ours, as few conditions.
+    ours: BTreeSet<LinkMatch>,
+}
+
+/// The host's table for these networks, which are in order.
+pub(super) fn table(networks: &[&HostNetwork], ports: &[Forward]) -> Table {
+    let open: BTreeSet<NetworkId> =
+        networks.iter().filter(|network| !network.internal).map(|network| network.id).collect();
+    let fits = |port: &&Forward| {
+        let one_family = port.host.is_none_or(|host| Family::of(host) == Family::of(port.to));
+        one_family && open.contains(&port.network)
+    };
+    let scene = Scene {
+        networks,
+        ports: ports.iter().filter(fits).collect(),
+        ours: networks.iter().map(|network| network.links()).collect(),
+    };
+    let maps = scene.maps();
+    let redirects: Vec<Rule> = redirects(&maps);
+    let chains = [
+        (Hook::Raw, scene.guard()),
+        (Hook::Prerouting, redirects.clone()),
+        (Hook::Output, redirects),
+        (Hook::Forward, scene.forward()),
+        (Hook::Postrouting, scene.postrouting()),
+    ];
+    let chains = chains.into_iter().filter(|(_, rules)| !rules.is_empty());
+    Table { ports: maps, chains: chains.map(|(hook, rules)| Chain { hook, rules }).collect() }
+}
+
+fn rule(matches: impl IntoIterator<Item = Match>, action: Action) -> Rule {
+    Rule { matches: matches.into_iter().collect(), action }
+}
+
+/// What goes to an address of the host, to a published port: those of one address first.
+fn redirects(maps: &BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>) -> Vec<Rule> {
+    let mut maps: Vec<PortMap> = maps.keys().copied().collect();
+    maps.sort_by_key(|map| (!map.addressed, map.family));
+    maps.into_iter().map(|map| rule([Match::DestinationLocal], Action::Redirect(map))).collect()
+}
+
+impl Scene<'_> {
+    fn maps(&self) -> BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>> {
+        let mut maps: BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>> = BTreeMap::new();
+        for port in &self.ports {
+            let map = PortMap { family: Family::of(port.to), addressed: port.host.is_some() };
+            let key = PortKey { address: port.host, protocol: port.protocol, port: port.host_port };
+            maps.entry(map).or_default().entry(key).or_insert((port.to, port.port));
+        }
+        maps
+    }
+
+    /// Where ports are published, 127.0.0.0/8 is routed (`route_localnet`): no sandbox shall reach the host's own there.
+    fn guard(&self) -> Vec<Rule> {
+        let guard = |link: &LinkMatch| {
+            rule([Match::In(link.clone()), Match::Destination(LOOPBACK.into())], Action::Drop)
+        };
+        self.ours.iter().map(guard).collect()
+    }
+
+    fn forward(&self) -> Vec<Rule> {
+        let mut rules = vec![rule([Match::Established], Action::Accept)];
+        let bridges = self.networks.iter().filter(|network| matches!(network.side, HostSide::Bridge));
+        let (internal, open): (Vec<&HostNetwork>, Vec<&HostNetwork>) =
+            bridges.copied().partition(|network| network.internal);
+        // An internal network has no way out, to published ports of others neither.
+        for network in internal {
+            let link = LinkMatch::Is(network.link);
+            rules.extend(self.within(network));
+            rules.push(rule([Match::In(link.clone())], Action::Drop));
+            rules.push(rule([Match::Out(link)], Action::Drop));
+        }
+        let into = |link: &LinkMatch| Match::Out(link.clone());
+        rules.extend(self.ours.iter().map(|link| rule([Match::Redirected, into(link)], Action::Accept)));
+        for network in open {
+            rules.extend(self.within(network));
+        }
+        // From the outside and from other networks: nothing else.
+        rules.extend(self.ours.iter().map(|link| rule([into(link)], Action::Drop)));
+        rules
+    }
+
+    /// Between the sandboxes of one bridge.
+    fn within(&self, network: &HostNetwork) -> Vec<Rule> {
+        let link = LinkMatch::Is(network.link);
+        let same = [Match::In(link.clone()), Match::Out(link)];
+        if network.icc {
+            return vec![rule(same, Action::Accept)];
+        }
+        let allowed = network.allowed.iter().filter(|(from, to)| Family::of(*from) == Family::of(*to));
+        let pairs = allowed.collect::<BTreeSet<_>>().into_iter().map(|(from, to)| {
+            let ends = [Match::Source(IpNet::from(*from)), Match::Destination(IpNet::from(*to))];
+            rule(same.iter().cloned().chain(ends), Action::Accept)
+        });
+        let theirs = self.ports.iter().filter(|port| port.network == network.id);
+        let published: BTreeSet<_> = theirs.map(|port| (port.to, port.protocol, port.port)).collect();
+        let published = published.into_iter().map(|(to, protocol, port)| {
+            let there = [Match::Destination(IpNet::from(to)), Match::Port(protocol, port)];
+            rule(same.iter().cloned().chain(there), Action::Accept)
+        });
+        pairs.chain(published).chain([rule(same.iter().cloned(), Action::Drop)]).collect()
+    }
+
+    fn postrouting(&self) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        // A sandbox that reaches its own network by a published port must not be answered past this host.
+        for network in self.networks.iter().filter(|network| self.publishes(network)) {
+            let out = || Match::Out(LinkMatch::Is(network.link));
+            let hairpin =
+                |source| rule([Match::Redirected, out(), Match::Source(source)], Action::Masquerade);
+            rules.extend(insiders(network).into_iter().map(hairpin));
+        }
+        // What the host sends from 127.0.0.1 is answered to an address that is on the link.
+        if self.ports.iter().any(|port| port.to.is_ipv4()) {
+            let from_loopback = |link: &LinkMatch| {
+                let out = Match::Out(link.clone());
+                rule([Match::Source(LOOPBACK.into()), out], Action::Masquerade)
+            };
+            rules.extend(self.ours.iter().map(from_loopback));
+        }
+        let outside = self.leaving();
+        if !outside.is_empty() {
+            // What stays here keeps its address.
+            let here = self.ours.iter().cloned().chain([LinkMatch::Is(LO)]);
+            rules.extend(here.map(|link| rule([Match::Out(link)], Action::Accept)));
+            rules.extend(outside.into_iter().map(|net| rule([Match::Source(net)], Action::Masquerade)));
+        }
+        rules
+    }
+
+    fn publishes(&self, network: &HostNetwork) -> bool {
+        self.ports.iter().any(|port| port.network == network.id)
+    }
+
+    /// The sources that get an address of the host when they leave it.
+    fn leaving(&self) -> BTreeSet<IpNet> {
+        let mut sources = BTreeSet::new();
+        for network in self.networks.iter().filter(|network| network.masquerade && !network.internal) {
+            match network.side {
+                HostSide::Bridge => sources.extend(&network.subnets),
+                HostSide::Leg(_) => {
+                    sources.insert(IpNet::V4(RANGE_V4));
+                    if network.has(Family::V6) {
+                        sources.insert(IpNet::V6(RANGE_V6));
+                    }
+                }
+            }
+        }
+        sources
+    }
+}
+
+/// The sources that a network's own sandboxes have when they come to the host.
+fn insiders(network: &HostNetwork) -> BTreeSet<IpNet> {
+    match network.side {
+        HostSide::Bridge => network.subnets.iter().copied().collect(),
+        HostSide::Leg(leg) => {
+            let of_leg = leg.inner().into_iter().filter(|net| network.has(Family::of(net.addr())));
+            let mut sources: BTreeSet<IpNet> = of_leg.map(|net| IpNet::from(net.addr())).collect();
+            if !network.masquerade {
+                sources.extend(&network.subnets);
+            }
+            sources
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What belongs to a namespace as a whole: its sysctls, our table in it, and our openings in the tables of others.
+
+use std::collections::BTreeSet;
+
+use super::{
+    op::{LinkRef, Op},
+    ownership::Unit,
+    state::{Netns, NetnsState, State},
+    sysctl,
+};
+
+/// The steps for settings. `gone`: namespaces that go, with all that is in them; `born`: links that are being made, whose
+/// settings start afresh.
+pub(super) fn diff_settings(
+    unit: Unit,
+    (wanted, seen): (&State, &State),
+    gone: &BTreeSet<Netns>,
+    born: &BTreeSet<LinkRef>,
+    ops: &mut Vec<Op>,
+) {
+    let nothing = NetnsState::default();
+    for (netns, want) in &wanted.netns {
+        let there = seen.netns.get(netns).unwrap_or(&nothing);
+        for (key, value) in &want.sysctls {
+            let link = sysctl::link_of(key).map(|name| LinkRef { netns: netns.clone(), name });
+            let afresh = link.is_some_and(|link| born.contains(&link));
+            if afresh || there.sysctls.get(key) != Some(value) {
+                ops.push(Op::SetSysctl(netns.clone(), key.clone(), value.clone()));
+            }
+        }
+        if let Some(table) = &want.table
+            && there.table.as_ref() != Some(table)
+        {
+            ops.push(Op::SetTable(netns.clone(), table.clone()));
+        }
+    }
+    for (netns, there) in &seen.netns {
+        let unwanted = wanted.netns.get(netns).is_none_or(|want| want.table.is_none());
+        if unwanted && there.table.is_some() && has_table(unit, netns, there) && !gone.contains(netns) {
+            ops.push(Op::RemoveTable(netns.clone()));
+        }
+    }
+    diff_openings(unit, wanted, seen, ops);
+}
+
+/// Whether the table of a namespace is the unit's: it belongs to whoever made the namespace, the host's to the host's unit, and
+/// an adopted sandbox's to the sandbox.
+fn has_table(unit: Unit, netns: &Netns, there: &NetnsState) -> bool {
+    match (&there.mark, netns) {
+        (Some(mark), _) => mark.unit == unit,
+        (None, Netns::Host) => unit == Unit::Host,
+        (None, Netns::Path(_)) => matches!(unit, Unit::Sandbox(_)),
+        (None, Netns::Named(_)) => false,
+    }
+}
+
+/// Openings are the host unit's. Where a family was not seen there is no chain for them, or it needs none.
+fn diff_openings(unit: Unit, wanted: &State, seen: &State, ops: &mut Vec<Op>) {
+    if unit != Unit::Host {
+        return;
+    }
+    let Some(there) = seen.netns.get(&Netns::Host) else { return };
+    let want = wanted.netns.get(&Netns::Host);
+    for (family, links) in &there.openings {
+        let wanted = want.and_then(|want| want.openings.get(family)).cloned().unwrap_or_default();
+        if wanted != *links {
+            ops.push(Op::SetOpenings(Netns::Host, *family, wanted));
+        }
+    }
+}

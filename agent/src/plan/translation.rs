@@ -1,0 +1,106 @@
+//! The rules in an overlay's namespace: what comes in by the host leg to published ports, and whose address goes out by it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+
+use super::{
+    leg::{INNER, Leg},
+    overlay::{BRIDGE, OverlayInput},
+    ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
+};
+use crate::model::{DriverSettings, Protocol};
+
+/// A published port of an overlay's endpoint, on a host of the network. The host sends it to the inner end of its leg, to the
+/// same port as its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Redirected {
+    /// Of both ports.
+    pub protocol: Protocol,
+    /// The host's port.
+    pub host_port: u16,
+    /// The endpoint's address.
+    pub to: IpAddr,
+    /// The endpoint's port.
+    pub port: u16,
+    /// The endpoint is of this host.
+    pub local: bool,
+}
+
+/// The table of a network with this leg.
+pub(super) fn table(input: &OverlayInput<'_>, leg: Leg) -> Table {
+    let ports = ports(&input.ports);
+    let mut chains = Vec::new();
+    if !ports.is_empty() {
+        chains.push(Chain { hook: Hook::Prerouting, rules: redirects(&ports, leg) });
+    }
+    chains.push(Chain { hook: Hook::Postrouting, rules: sources(input) });
+    Table { ports, chains }
+}
+
+fn ports(redirected: &[Redirected]) -> BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>> {
+    let mut ports: BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>> = BTreeMap::new();
+    // The same one said twice is the first by order, not by place.
+    for port in redirected.iter().collect::<BTreeSet<_>>() {
+        let map = PortMap { family: Family::of(port.to), addressed: false };
+        let key = PortKey { address: None, protocol: port.protocol, port: port.host_port };
+        ports.entry(map).or_default().entry(key).or_insert((port.to, port.port));
+    }
+    ports
+}
+
+/// Only what is sent to the leg's own address: the host also sends to the endpoints by theirs, to any port.
+fn redirects(ports: &BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>, leg: Leg) -> Vec<Rule> {
+    let by_leg = |map: &PortMap| {
+        let mut inner = leg.inner().into_iter().map(|net| net.addr());
+        let own = inner.find(|address| Family::of(*address) == map.family)?;
+        let matches = vec![Match::In(LinkMatch::Is(INNER)), Match::Destination(IpNet::from(own))];
+        Some(Rule { matches, action: Action::Redirect(*map) })
+    };
+    ports.keys().filter_map(by_leg).collect()
+}
+
+fn sources(input: &OverlayInput<'_>) -> Vec<Rule> {
+    let (by_leg, by_bridge) = (LinkMatch::Is(INNER), LinkMatch::Is(BRIDGE));
+    let mut rules = Vec::new();
+    if masquerades(input) {
+        rules.extend(input.network.subnets.iter().map(|subnet| Rule {
+            matches: vec![Match::Source(subnet.prefix), Match::Out(by_leg.clone())],
+            action: Action::Masquerade,
+        }));
+    }
+    // An endpoint here answers by this namespace, whoever asked: it may know the client's address.
+    let here: BTreeSet<IpAddr> = input.ports.iter().filter(|port| port.local).map(|port| port.to).collect();
+    rules.extend(here.into_iter().map(|to| Rule {
+        matches: vec![
+            Match::In(by_leg.clone()),
+            Match::Out(by_bridge.clone()),
+            Match::Destination(IpNet::from(to)),
+            Match::Redirected,
+        ],
+        action: Action::Accept,
+    }));
+    // A host's packets come from its node's own address, which every other host knows the way to.
+    rules.extend(input.member.addresses.iter().map(|own| Rule {
+        matches: vec![
+            Match::In(by_leg.clone()),
+            Match::Out(by_bridge.clone()),
+            Match::Destination(own.trunc()),
+        ],
+        action: Action::SourceNat(own.addr()),
+    }));
+    rules
+}
+
+fn masquerades(input: &OverlayInput<'_>) -> bool {
+    match &input.network.settings {
+        DriverSettings::Overlay(settings) => settings.masquerade,
+        DriverSettings::Bridge(_)
+        | DriverSettings::Macvlan(..)
+        | DriverSettings::Ipvlan(..)
+        | DriverSettings::P2p => true,
+    }
+}

@@ -1,0 +1,45 @@
+//! What plans of bridges, macvlans and ipvlans depend on: which links the host has, whose they are, their MTU.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    model::IfName,
+    plan::{
+        ownership::Unit,
+        state::{LinkKind, NetnsState},
+    },
+};
+
+/// A link of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::reconcile) struct HostLink {
+    /// Whose it is; None: not ours.
+    pub owner: Option<Unit>,
+    /// It is a bridge.
+    pub is_bridge: bool,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+}
+
+/// The host's links, as last seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::reconcile) struct HostLinks(BTreeMap<IfName, HostLink>);
+
+impl HostLinks {
+    /// Those of the host's namespace.
+    pub(in crate::reconcile) fn of(host: &NetnsState) -> Self {
+        let links = host.links.iter().map(|(name, link)| {
+            let owner = link.mark.as_ref().map(|mark| mark.unit);
+            (*name, HostLink { owner, is_bridge: link.kind == LinkKind::Bridge, mtu: link.mtu })
+        });
+        Self(links.collect())
+    }
+
+    pub(in crate::reconcile) fn get(&self, name: IfName) -> Option<HostLink> {
+        self.0.get(&name).copied()
+    }
+
+    pub(in crate::reconcile) fn contains(&self, name: IfName) -> bool {
+        self.0.contains_key(&name)
+    }
+}

@@ -1,0 +1,270 @@
+//! One network on this host: what its wanted state depends on, in a part that all share and pieces that change alone.
+//!
+//! A changed piece is planned against what was programmed for it, at the cost of that piece; anything else is planned
+//! against the kernel. Each driver has a file with its shared part; `links` is what the host has, `unit` looks and plans.
+
+mod bridge;
+mod links;
+mod overlay;
+mod p2p;
+mod parent;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+
+pub use self::overlay::host_routes;
+pub(super) use self::{
+    links::HostLinks,
+    overlay::{peer_vteps, published},
+    unit::Haunts,
+};
+use super::dirty::Row;
+use crate::{
+    intent::{Intent, NetworkView, Source},
+    model::{Driver, DriverSettings, Endpoint, IfName, Mac, Name, NetworkId, NodeId},
+    plan::{
+        Features, Leg, LocalEndpoint, Station,
+        state::{Netns, State},
+    },
+};
+
+/// What this host is to a network.
+#[derive(Clone, Debug)]
+pub(super) struct Env {
+    /// This node.
+    pub me: NodeId,
+    /// Its VTEP.
+    pub vtep: IpAddr,
+    /// UDP port of VXLAN.
+    pub vxlan_port: u16,
+    /// MTU of the link that the VTEP is on, in bytes.
+    pub underlay_mtu: u32,
+    /// MTU of the way to the outside, in bytes.
+    pub outside_mtu: u32,
+    /// MTU of the paths to other VTEPs, where they are known.
+    pub paths: BTreeMap<IpAddr, u32>,
+    /// What the kernel has.
+    pub features: Features,
+    /// The host's links.
+    pub links: Arc<HostLinks>,
+    /// Nodes whose records are hidden: their lease has run out and gossip has them down.
+    pub hidden: BTreeSet<NodeId>,
+    /// Namespaces of the sandboxes that are there.
+    pub sandboxes: BTreeMap<Name, Netns>,
+    /// Host legs of networks.
+    pub legs: BTreeMap<NetworkId, Leg>,
+}
+
+/// What all pieces of a network share, by driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    Overlay(Box<overlay::Base>),
+    Bridge(Box<bridge::Base>),
+    Parent(Box<parent::Base>),
+    P2p(Box<p2p::Base>),
+}
+
+/// What of a network's pieces is where: endpoints here, and stations behind other hosts.
+type Sorted<'a> = (Vec<LocalEndpoint<'a>>, Vec<Station>);
+
+impl Base {
+    /// How the network is built.
+    fn driver(&self) -> Driver {
+        match self {
+            Self::Overlay(_) => Driver::Overlay,
+            Self::Bridge(_) => Driver::Bridge,
+            Self::Parent(base) => base.driver(),
+            Self::P2p(_) => Driver::P2p,
+        }
+    }
+
+    /// MTU of its endpoints in bytes.
+    pub(super) fn mtu(&self) -> u32 {
+        match self {
+            Self::Overlay(base) => base.mtu,
+            Self::Bridge(base) => base.mtu,
+            Self::Parent(base) => base.mtu,
+            Self::P2p(base) => base.mtu,
+        }
+    }
+
+    /// Whether a piece can be planned without the others.
+    fn has_rows(&self) -> bool {
+        match self {
+            Self::Overlay(_) | Self::Bridge(_) | Self::Parent(_) => true,
+            // Each is an end of the other's pair.
+            Self::P2p(_) => false,
+        }
+    }
+
+    /// Whether `programmed` becomes this one by a plan against what was programmed.
+    fn follows_from(&self, programmed: &Self) -> bool {
+        match (self, programmed) {
+            (Self::Overlay(base), Self::Overlay(before)) => base == before || base.differs_in_ports(before),
+            (Self::Overlay(_) | Self::Bridge(_) | Self::Parent(_) | Self::P2p(_), _) => self == programmed,
+        }
+    }
+
+    /// The wanted state of a network with these pieces.
+    pub(super) fn wanted<'a>(&'a self, pieces: impl IntoIterator<Item = &'a Piece>) -> State {
+        let (mut local, mut remote) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            match piece {
+                Piece::Local(endpoint, sandbox) => {
+                    local.push(LocalEndpoint { endpoint, sandbox: sandbox.clone() })
+                }
+                Piece::Remote(station) => remote.push(station.clone()),
+            }
+        }
+        match self {
+            Self::Overlay(base) => base.wanted((local, remote)),
+            Self::Bridge(base) => base.wanted(local),
+            Self::Parent(base) => base.wanted(local),
+            Self::P2p(base) => base.wanted(local),
+        }
+    }
+}
+
+/// A piece that changes alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// An endpoint of this host, with its sandbox's namespace.
+    Local(Box<Endpoint>, Netns),
+    /// What is behind another host.
+    Remote(Station),
+}
+
+/// What a network was last brought to.
+#[derive(Clone, Debug)]
+pub(super) struct Programmed {
+    /// The shared part.
+    pub base: Base,
+    /// The pieces.
+    pub pieces: BTreeMap<Row, Piece>,
+}
+
+impl Programmed {
+    /// The namespaces of sandboxes that it has something in.
+    pub(super) fn sandboxes(&self) -> BTreeSet<&Netns> {
+        let netns = self.pieces.values().filter_map(|piece| match piece {
+            Piece::Local(_, netns) => Some(netns),
+            Piece::Remote(_) => None,
+        });
+        netns.collect()
+    }
+
+    /// The namespaces and the host's links without which it is not whole. What is inside, the full looks see to.
+    pub(super) fn needs(&self) -> (Vec<Netns>, Vec<IfName>) {
+        let whole = || self.base.wanted(self.pieces.values());
+        match &self.base {
+            // Its rows may be many, and none of them is in the host.
+            Base::Overlay(base) => (vec![base.netns()], base.leg().into_iter().collect()),
+            Base::Bridge(base) => {
+                let mut state = whole();
+                let host = state.netns.remove(&Netns::Host).unwrap_or_default();
+                (Vec::new(), host.links.into_keys().chain([base.link()]).collect())
+            }
+            Base::Parent(base) => (Vec::new(), vec![base.link()]),
+            Base::P2p(_) => {
+                let made = whole().netns.into_iter().filter(|(_, state)| state.mark.is_some());
+                (made.map(|(netns, _)| netns).collect(), Vec::new())
+            }
+        }
+    }
+}
+
+/// Whether a network has endpoints here. On an overlay the node must be a member.
+pub fn is_here(view: &NetworkView, me: NodeId) -> bool {
+    let is_member = || match view.source() {
+        Source::Global => view.members().contains_key(&me),
+        Source::Local => true,
+    };
+    view.network().is_some() && is_member() && view.endpoints_on(me).next().is_some()
+}
+
+/// The shared part; None where the network has no endpoints here.
+///
+/// # Errors
+/// What it is built upon is not there, or not what it should be.
+pub(super) fn base(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<Base>, String> {
+    let Some(view) = intent.network(id).filter(|view| is_here(view, env.me)) else { return Ok(None) };
+    let Some(network) = view.network() else { return Ok(None) };
+    Ok(match &network.settings {
+        DriverSettings::Overlay(settings) => {
+            overlay::base(intent, env, (network, view), settings).map(|base| Base::Overlay(Box::new(base)))
+        }
+        DriverSettings::Bridge(settings) => {
+            Some(Base::Bridge(Box::new(bridge::base(env, network, settings)?)))
+        }
+        DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => {
+            Some(Base::Parent(Box::new(parent::base(env, network, parent)?)))
+        }
+        DriverSettings::P2p => Some(Base::P2p(Box::new(p2p::base(env.features, network)))),
+    })
+}
+
+/// One piece; None where there is nothing to program for it (any more).
+pub(super) fn piece(intent: &Intent, env: &Env, id: NetworkId, row: Row) -> Option<Piece> {
+    let view = intent.network(id)?;
+    match row {
+        Row::Endpoint(endpoint) => {
+            let endpoint = view.endpoints().get(&endpoint)?;
+            if endpoint.node == env.me {
+                let netns = env.sandboxes.get(&endpoint.sandbox)?;
+                return Some(Piece::Local(Box::new(endpoint.clone()), netns.clone()));
+            }
+            station(intent, env, endpoint.node, endpoint.mac, &endpoint.addresses)
+        }
+        Row::Member(node) | Row::Node(node) if node == env.me => None,
+        Row::Member(node) | Row::Node(node) => {
+            let member = view.members().get(&node)?;
+            station(intent, env, node, member.mac, &member.addresses)
+        }
+    }
+}
+
+fn station(intent: &Intent, env: &Env, node: NodeId, mac: Mac, addresses: &[IpNet]) -> Option<Piece> {
+    let vtep = intent.nodes().get(&node).filter(|_| !env.hidden.contains(&node))?.vtep;
+    Some(Piece::Remote(Station { mac, addresses: addresses.iter().map(IpNet::addr).collect(), vtep }))
+}
+
+/// All pieces.
+pub(super) fn pieces(intent: &Intent, env: &Env, id: NetworkId) -> BTreeMap<Row, Piece> {
+    let Some(view) = intent.network(id) else { return BTreeMap::new() };
+    let endpoints = view.endpoints().keys().map(|id| Row::Endpoint(*id));
+    let members = view.members().keys().map(|node| Row::Member(*node));
+    endpoints.chain(members).filter_map(|row| Some((row, piece(intent, env, id, row)?))).collect()
+}
+
+/// The rows that a request means, with those of a node spelled out. What a node no longer has came as rows of its own.
+pub(super) fn spell_out(intent: &Intent, id: NetworkId, rows: BTreeSet<Row>) -> BTreeSet<Row> {
+    let mut spelled = BTreeSet::new();
+    for row in rows {
+        match row {
+            Row::Endpoint(_) | Row::Member(_) => {
+                spelled.insert(row);
+            }
+            Row::Node(node) => {
+                spelled.insert(Row::Member(node));
+                if let Some(view) = intent.network(id) {
+                    spelled.extend(view.endpoints_on(node).map(|endpoint| Row::Endpoint(endpoint.id)));
+                }
+            }
+        }
+    }
+    spelled
+}
+
+/// An endpoint's first address of each family that it has.
+pub(super) fn first_of_each_family(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
+    let first = |v6: bool| endpoint.addresses.iter().map(IpNet::addr).find(|address| address.is_ipv6() == v6);
+    [first(false), first(true)].into_iter().flatten()
+}

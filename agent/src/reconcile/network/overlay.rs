@@ -1,0 +1,201 @@
+//! What all pieces of an overlay share on this host.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Env, is_here};
+use crate::{
+    intent::{Intent, NetworkView},
+    model::{
+        Driver, Endpoint, IfName, Member, Name, Network, NetworkId, NodeId, OverlaySettings, Publish,
+        PublishedPort,
+    },
+    plan::{
+        Features, Leg, OverlayInput, Redirected, netns_of, outer_name, overlay,
+        state::{Netns, State, Vxlan},
+    },
+};
+
+/// Bytes that VXLAN adds over an IPv4 and an IPv6 underlay (RFC 7348: 14 inner Ethernet, 8 VXLAN, 8 UDP, 20 or 40 IP).
+const fn overhead(underlay: IpAddr) -> u32 {
+    match underlay {
+        IpAddr::V4(_) => 50,
+        IpAddr::V6(_) => 70,
+    }
+}
+
+/// Smallest MTU that IPv4 and IPv6 hosts must cope with (RFC 791, RFC 8200).
+const LEAST_MTU: u32 = 576;
+const LEAST_MTU_V6: u32 = 1280;
+
+/// What all pieces of an overlay share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::reconcile) struct Base {
+    network: Network,
+    member: Member,
+    vxlan: Vxlan,
+    /// MTU of its endpoints in bytes.
+    pub(super) mtu: u32,
+    leg: Option<Leg>,
+    /// Subnets that the host has a route to.
+    host_routes: Vec<IpNet>,
+    floods: Vec<IpAddr>,
+    /// The ports that lead from the host's leg to endpoints.
+    ports: Vec<Redirected>,
+    features: Features,
+}
+
+impl Base {
+    /// Its namespace.
+    pub(super) fn netns(&self) -> Netns {
+        netns_of(self.network.id)
+    }
+
+    /// The host's end of its leg.
+    pub(super) fn leg(&self) -> Option<IfName> {
+        self.leg.map(|_| outer_name(self.network.id))
+    }
+
+    /// Whether nothing but the published ports is another.
+    pub(super) fn differs_in_ports(&self, other: &Self) -> bool {
+        self.ports != other.ports && Self { ports: other.ports.clone(), ..self.clone() } == *other
+    }
+
+    pub(super) fn wanted(&self, (local, remote): super::Sorted<'_>) -> State {
+        overlay(&OverlayInput {
+            network: &self.network,
+            member: &self.member,
+            vxlan: self.vxlan,
+            mtu: self.mtu,
+            leg: self.leg,
+            host_routes: self.host_routes.clone(),
+            ports: self.ports.clone(),
+            local,
+            remote,
+            floods: self.floods.clone(),
+            features: self.features,
+        })
+    }
+}
+
+/// The shared part; None for one that has not all that it takes.
+pub(super) fn base(
+    intent: &Intent,
+    env: &Env,
+    (network, view): (&Network, &NetworkView),
+    settings: &OverlaySettings,
+) -> Option<Base> {
+    let member = view.members().get(&env.me)?.clone();
+    let vxlan = Vxlan { vni: network.vni?, local: env.vtep, port: env.vxlan_port };
+    let leg = if network.internal { None } else { env.legs.get(&network.id).copied() };
+    let host_routes = if leg.is_some() { host_routes(intent, env.me, network).0 } else { Vec::new() };
+    let floods = if settings.multicast {
+        peers(intent, env, view).map(|(_, vtep)| vtep).collect()
+    } else {
+        Vec::new()
+    };
+    let ports = if leg.is_some() { inner_ports(view, env.me, settings) } else { Vec::new() };
+    Some(Base {
+        network: network.clone(),
+        member,
+        vxlan,
+        mtu: mtu(intent, env, network, view),
+        leg,
+        host_routes,
+        floods,
+        ports,
+        features: env.features,
+    })
+}
+
+/// The ports of an overlay that are published on this host, each with its endpoint.
+pub(in crate::reconcile) fn published<'a>(
+    view: &'a NetworkView,
+    me: NodeId,
+    settings: &OverlaySettings,
+) -> impl Iterator<Item = (&'a Endpoint, &'a PublishedPort)> {
+    let mesh = settings.publish == Publish::Mesh;
+    let endpoints = view.published().filter(move |endpoint| mesh || endpoint.node == me);
+    endpoints.flat_map(|endpoint| endpoint.ports.iter().map(move |port| (endpoint, port)))
+}
+
+/// Where the host's ports lead in the network's namespace, in a settled order.
+fn inner_ports(view: &NetworkView, me: NodeId, settings: &OverlaySettings) -> Vec<Redirected> {
+    let mut ports: Vec<Redirected> = Vec::new();
+    for (endpoint, port) in published(view, me, settings) {
+        ports.extend(super::first_of_each_family(endpoint).map(|to| Redirected {
+            protocol: port.protocol,
+            host_port: port.host_port,
+            to,
+            port: port.port,
+            local: endpoint.node == me,
+        }));
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// The other nodes of a network that are not hidden, with their VTEPs.
+fn peers<'a>(
+    intent: &'a Intent,
+    env: &'a Env,
+    view: &'a NetworkView,
+) -> impl Iterator<Item = (NodeId, IpAddr)> + 'a {
+    let others = view.members().keys().filter(|node| **node != env.me && !env.hidden.contains(node));
+    others.filter_map(|node| Some((*node, intent.nodes().get(node)?.vtep)))
+}
+
+/// The VTEPs that a network's MTU depends on.
+pub(in crate::reconcile) fn peer_vteps(intent: &Intent, env: &Env, id: NetworkId) -> Vec<IpAddr> {
+    intent
+        .network(id)
+        .map(|view| peers(intent, env, view).map(|(_, vtep)| vtep).collect())
+        .unwrap_or_default()
+}
+
+/// The chosen MTU, or what fits the narrowest part of the underlay between the network's nodes.
+fn mtu(intent: &Intent, env: &Env, network: &Network, view: &NetworkView) -> u32 {
+    if let Some(chosen) = network.mtu {
+        return chosen;
+    }
+    let theirs = peers(intent, env, view).flat_map(|(node, vtep)| {
+        let announced = intent.nodes().get(&node).map(|node| node.underlay_mtu).filter(|mtu| *mtu > 0);
+        announced.into_iter().chain(env.paths.get(&vtep).copied())
+    });
+    let underlay = theirs.chain([env.underlay_mtu]).min().unwrap_or(env.underlay_mtu);
+    let least = if network.has_ipv6() { LEAST_MTU_V6 } else { LEAST_MTU };
+    underlay.saturating_sub(overhead(env.vtep)).max(least)
+}
+
+/// The subnets that the host reaches by way of `network`, and those that it does not, with the network that it reaches
+/// instead. Of several overlays here with overlapping subnets the oldest has the host's route; a bridge's goes before
+/// any, since the host is on it.
+pub fn host_routes(intent: &Intent, me: NodeId, network: &Network) -> (Vec<IpNet>, Vec<(IpNet, Name)>) {
+    let prefixes = || network.subnets.iter().map(|subnet| subnet.prefix);
+    match network.driver() {
+        Driver::Overlay => {}
+        Driver::Bridge => return (prefixes().collect(), Vec::new()),
+        Driver::Macvlan | Driver::Ipvlan | Driver::P2p => return (Vec::new(), Vec::new()),
+    }
+    let first = |other: &&Network| match other.driver() {
+        Driver::Overlay => (other.created, other.id) < (network.created, network.id) && !other.internal,
+        Driver::Bridge => true,
+        Driver::Macvlan | Driver::Ipvlan | Driver::P2p => false,
+    };
+    let here = intent.networks().filter(|(_, view)| is_here(view, me)).filter_map(|(_, view)| view.network());
+    let first: Vec<&Network> = here.filter(first).collect();
+    let (mut routed, mut blocked) = (Vec::new(), Vec::new());
+    for prefix in prefixes() {
+        let meets = |other: &&&Network| {
+            let mut theirs = other.subnets.iter().map(|other| other.prefix);
+            theirs.any(|other| other.contains(&prefix) || prefix.contains(&other))
+        };
+        match first.iter().find(meets) {
+            None => routed.push(prefix),
+            Some(other) => blocked.push((prefix, other.name.clone())),
+        }
+    }
+    (routed, blocked)
+}

@@ -1,0 +1,200 @@
+//! Looking at one network: where its objects may be, what is wanted of them, the steps; a changed piece alone, or all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Base, Env, HostLinks, Piece, Programmed};
+use crate::{
+    kernel::Kernel,
+    model::{Driver, NetworkId, Scope},
+    plan::{
+        netns_of, outer_name,
+        ownership::Unit,
+        plan,
+        state::{Look, LookAt, Netns, NetnsState, State},
+    },
+    reconcile::{
+        Failures, Peers, Reconciler,
+        dirty::Row,
+        units::{Done, Plan},
+    },
+};
+
+/// Namespaces of sandboxes in which networks may have links without another end: what is left of those is found nowhere
+/// else.
+pub(in crate::reconcile) type Haunts = BTreeMap<NetworkId, BTreeSet<Netns>>;
+
+impl<K: Kernel, P: Peers> Reconciler<K, P> {
+    pub(in crate::reconcile) async fn look_at_network(&mut self, id: NetworkId) -> Result<Plan, String> {
+        self.ensure_leg(id).await?;
+        let driver = self.driver(id);
+        // Whose link is whose is told by the host as it is now, and what is planned is planned against the same.
+        let host = match driver {
+            Some(Driver::Overlay | Driver::P2p) => None,
+            Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan) | None => {
+                Some(self.refresh_links().await?)
+            }
+        };
+        let env = self.env(id, None).await?;
+        let (base, pieces) =
+            self.world.read(|intent| (super::base(intent, &env, id), super::pieces(intent, &env, id)));
+        let base = match base {
+            Ok(base) => base,
+            Err(error) => {
+                self.waiting.insert(id);
+                self.programmed.remove(&id);
+                return Err(error);
+            }
+        };
+        self.waiting.remove(&id);
+        let wanted = base.as_ref().map(|base| base.wanted(pieces.values())).unwrap_or_default();
+        let mut look = look(id, driver, &wanted);
+        for netns in self.haunts.get(&id).into_iter().flatten() {
+            look.netns.entry(netns.clone()).or_default().links = None;
+        }
+        let mut seen = self.observe(look).await?;
+        if let Some(host) = host {
+            seen.netns.entry(Netns::Host).or_default().links = host.links;
+        }
+        let ops = plan(Unit::Network(id), &wanted, &seen);
+        if let Some(base) = &base {
+            self.haunt(id, base, &wanted);
+        }
+        Ok(Plan { ops, originals: BTreeMap::new(), done: Done::Network(base.map(|base| (base, pieces))) })
+    }
+
+    /// How a network is built: by its record, or as it was programmed. None: nobody knows any more.
+    fn driver(&self, id: NetworkId) -> Option<Driver> {
+        let known = self.world.read(|intent| Some(intent.network(id)?.network()?.driver()));
+        known.or_else(|| Some(self.programmed.get(&id)?.base.driver()))
+    }
+
+    /// Note where links without another end are going to be, before they are made.
+    fn haunt(&mut self, id: NetworkId, base: &Base, wanted: &State) {
+        if let Base::Parent(_) | Base::P2p(_) = base {
+            let sandboxes = wanted.netns.keys().filter(|netns| **netns != Netns::Host);
+            self.haunts.entry(id).or_default().extend(sandboxes.cloned());
+        }
+    }
+
+    /// A network has been brought to this.
+    pub(in crate::reconcile) async fn network_is_done(
+        &mut self,
+        id: NetworkId,
+        done: Option<(Base, BTreeMap<Row, Piece>)>,
+    ) {
+        self.haunts.remove(&id);
+        let Some((base, pieces)) = done else {
+            self.programmed.remove(&id);
+            self.release_leg(id).await;
+            return;
+        };
+        let wanted = match &base {
+            Base::Parent(_) | Base::P2p(_) => base.wanted(pieces.values()),
+            Base::Overlay(_) | Base::Bridge(_) => State::default(),
+        };
+        self.haunt(id, &base, &wanted);
+        if base.driver().scope() == Scope::Local {
+            self.own.insert(id);
+        }
+        self.programmed.insert(id, Programmed { base, pieces });
+    }
+
+    /// Plan changed rows against what was programmed for them.
+    pub(in crate::reconcile) async fn network_rows(
+        &mut self,
+        id: NetworkId,
+        rows: BTreeSet<Row>,
+    ) -> Failures {
+        if !self.programmed.contains_key(&id) {
+            let here = self
+                .world
+                .read(|intent| intent.network(id).is_some_and(|view| super::is_here(view, self.world.me)));
+            return if here { self.full(Unit::Network(id)).await } else { Vec::new() };
+        }
+        let rows = self.world.read(|intent| super::spell_out(intent, id, rows));
+        let env = match self.env(id, Some(&rows)).await {
+            Ok(env) => env,
+            Err(error) => return vec![(None, error)],
+        };
+        let (base, new) = self.world.read(|intent| {
+            let new = rows.iter().map(|row| (*row, super::piece(intent, &env, id, *row)));
+            (super::base(intent, &env, id), new.collect::<Vec<_>>())
+        });
+        // What stands in the way of a shared part is told by the full look.
+        let (Ok(Some(base)), Some(programmed)) = (base, self.programmed.get_mut(&id)) else {
+            return self.full(Unit::Network(id)).await;
+        };
+        if !(base.has_rows() && base.follows_from(&programmed.base)) {
+            return self.full(Unit::Network(id)).await;
+        }
+        let before = programmed.base.wanted(rows.iter().filter_map(|row| programmed.pieces.get(row)));
+        let after = base.wanted(new.iter().filter_map(|(_, piece)| piece.as_ref()));
+        let ops = plan(Unit::Network(id), &after, &before);
+        for (row, piece) in new {
+            match piece {
+                Some(piece) => programmed.pieces.insert(row, piece),
+                None => programmed.pieces.remove(&row),
+            };
+        }
+        if programmed.base != base {
+            programmed.base = base.clone();
+        }
+        self.haunt(id, &base, &after);
+        let failures = self.apply(Unit::Network(id), ops).await;
+        if !failures.is_empty() {
+            // What is in the kernel is no longer known: the next look is a full one.
+            self.programmed.remove(&id);
+        }
+        failures
+    }
+
+    /// Learn which links the host has.
+    pub(in crate::reconcile) async fn refresh_links(&mut self) -> Result<NetnsState, String> {
+        let at = LookAt { links: None, ..LookAt::default() };
+        let mut seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+        let host = seen.netns.remove(&Netns::Host).unwrap_or_default();
+        self.links = HostLinks::of(&host).into();
+        Ok(host)
+    }
+
+    /// The networks of this host alone whose shared part is another by now, or was not to be had and is: since links of the
+    /// host came, went or changed.
+    pub(in crate::reconcile) fn overtaken(&self, env: &Env) -> BTreeSet<NetworkId> {
+        self.world.read(|intent| {
+            let local = |base: &Base| base.driver().scope() == Scope::Local;
+            let programmed = self.programmed.iter().filter(|(_, programmed)| local(&programmed.base));
+            let changed = programmed.filter(|(id, programmed)| match super::base(intent, env, **id) {
+                Ok(base) => base.as_ref() != Some(&programmed.base),
+                Err(_gone) => true,
+            });
+            let back = self.waiting.iter().filter(|id| super::base(intent, env, **id).is_ok());
+            changed.map(|(id, _)| *id).chain(back.copied()).collect()
+        })
+    }
+}
+
+/// Where a network's objects are, wanted or left behind. The host's links are not looked at, but for an overlay's leg.
+pub(super) fn look(id: NetworkId, driver: Option<Driver>, wanted: &State) -> Look {
+    let mut look = Look::default();
+    for (netns, state) in &wanted.netns {
+        let at = look.netns.entry(netns.clone()).or_default();
+        at.links = Some(state.links.keys().copied().collect());
+        at.sysctls = state.sysctls.keys().cloned().collect();
+    }
+    let (inside, table) = match driver {
+        Some(Driver::Overlay) | None => (true, true),
+        Some(Driver::P2p) => (true, false),
+        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan) => (false, false),
+    };
+    if inside {
+        let inside = look.netns.entry(netns_of(id)).or_default();
+        inside.links = None;
+        inside.table = table;
+    }
+    let host = look.netns.entry(Netns::Host).or_default();
+    host.links = Some(match driver {
+        Some(Driver::Overlay) => [outer_name(id)].into(),
+        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan | Driver::P2p) | None => BTreeSet::new(),
+    });
+    look
+}

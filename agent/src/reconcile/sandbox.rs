@@ -1,0 +1,127 @@
+//! A sandbox's own part: its namespace, if we made it, and the rules that lead to its resolver.
+//!
+//! One that shares another's namespace has nothing of its own. An adopted namespace carries no mark of ours, so what we put
+//! there is remembered, and is looked for as long as something is said of the resolver or was put there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Peers, Reconciler, chain,
+    units::{Done, Plan},
+};
+use crate::{
+    kernel::Kernel,
+    model::{Name, Protocol, Sandbox, SandboxId},
+    plan::{
+        ownership::{Mark, Unit},
+        plan,
+        ruleset::{Action, Chain, Hook, Match, Rule, Table},
+        state::{Look, LookAt, Netns, NetnsState, State},
+    },
+};
+
+/// Where every sandbox expects its resolver, as Docker has it.
+const RESOLVER: std::net::Ipv4Addr = std::net::Ipv4Addr::new(127, 0, 0, 11);
+/// The port of DNS (RFC 1035).
+const DNS: u16 = 53;
+
+/// Sandboxes with a table of ours in a namespace that is not: where, and the namespace's inode.
+pub(super) type Tables = BTreeMap<SandboxId, (Netns, u64)>;
+
+impl<K: Kernel, P: Peers> Reconciler<K, P> {
+    pub(super) async fn look_at_sandbox(&mut self, id: SandboxId) -> Result<Plan, String> {
+        let unit = Unit::Sandbox(id);
+        let features = self.known_features().await?;
+        let sandbox = self.world.read(|intent| intent.sandboxes().values().find(|it| it.id == id).cloned());
+        let (mut port, said) = (None, self.world.resolver(id));
+        let (mut wanted, mut look) = (State::default(), Look::default());
+        for name in self.made_for(id, sandbox.as_ref()).await? {
+            look.netns.entry(Netns::Named(name)).or_insert_with(nothing);
+        }
+        let own = sandbox.filter(|sandbox| sandbox.shares.is_none());
+        if let Some(netns) = self.left_table(id).await? {
+            look.netns.insert(netns, LookAt { table: true, ..nothing() });
+        }
+        if let Some(sandbox) = &own
+            && let Some(netns) = self.present(sandbox).await?
+        {
+            port = said;
+            let mut state = NetnsState { table: port.map(table), ..NetnsState::default() };
+            if !sandbox.adopted {
+                state.mark = Some(Mark::new(unit, "netns"));
+                if features.ipv6 {
+                    state.sysctls.insert("net/ipv6/conf/default/accept_dad".into(), "0".into());
+                }
+            }
+            let at = look.netns.entry(netns.clone()).or_insert_with(nothing);
+            at.sysctls = state.sysctls.keys().cloned().collect();
+            at.table |= self.world.said_of_resolver(id);
+            wanted.netns.insert(netns, state);
+        }
+        let seen = self.observe(look).await?;
+        // Before anything is put there: a step that fails may have been done all the same.
+        if let Some(at) = own.filter(|_| port.is_some()).and_then(|sandbox| adopted(&sandbox)) {
+            self.tables.insert(id, at);
+        }
+        Ok(Plan { ops: plan(unit, &wanted, &seen), originals: BTreeMap::new(), done: Done::Sandbox(port) })
+    }
+
+    /// The names of the namespaces that were made for a sandbox. Those that nobody remembers are told by their marks.
+    async fn made_for(&mut self, id: SandboxId, sandbox: Option<&Sandbox>) -> Result<Vec<Name>, String> {
+        if let Some(sandbox) = sandbox {
+            if !sandbox.adopted {
+                self.made.insert(id, sandbox.name.clone());
+            }
+            return Ok(Vec::new());
+        }
+        if let Some(name) = self.made.get(&id) {
+            return Ok(vec![name.clone()]);
+        }
+        let named = self.kernel.named_netns().await.map_err(|error| chain(&error))?;
+        let ours = |mark: Option<Mark>| mark.is_some_and(|mark| mark.unit == Unit::Sandbox(id));
+        Ok(named.into_iter().filter(|(_, mark)| ours(mark.clone())).map(|(name, _)| name).collect())
+    }
+
+    /// A namespace that is not ours and in which our table may be, if it is there still.
+    async fn left_table(&mut self, id: SandboxId) -> Result<Option<Netns>, String> {
+        let Some((netns, inode)) = self.tables.get(&id).cloned() else { return Ok(None) };
+        let Netns::Path(path) = &netns else { return Ok(None) };
+        let there = self.kernel.netns_inode(path.clone()).await.map_err(|error| chain(&error))?;
+        if there != Some(inode) {
+            self.tables.remove(&id);
+            return Ok(None);
+        }
+        Ok(Some(netns))
+    }
+
+    /// A sandbox is as wanted, with rules that lead to this port, or without any.
+    pub(super) fn sandbox_is_done(&mut self, id: SandboxId, port: Option<u16>) {
+        if port.is_none() {
+            self.tables.remove(&id);
+        }
+        if self.world.read(|intent| intent.sandboxes().values().all(|sandbox| sandbox.id != id)) {
+            self.made.remove(&id);
+        }
+        self.world.resolver_leads_to(id, port);
+    }
+}
+
+/// Nothing but the namespace's mark.
+fn nothing() -> LookAt {
+    LookAt { links: Some(BTreeSet::new()), ..LookAt::default() }
+}
+
+fn adopted(sandbox: &Sandbox) -> Option<(Netns, u64)> {
+    sandbox.adopted.then(|| (Netns::Path(sandbox.netns.clone()), sandbox.netns_inode))
+}
+
+/// What the sandbox asks of its resolver goes to where that listens.
+fn table(port: u16) -> Table {
+    let to = ipnet::Ipv4Net::from(RESOLVER);
+    let rule = |protocol| Rule {
+        matches: vec![Match::Destination(to.into()), Match::Port(protocol, DNS)],
+        action: Action::DestinationNat(RESOLVER.into(), port),
+    };
+    let rules = [Protocol::Udp, Protocol::Tcp].map(rule).into();
+    Table { ports: BTreeMap::new(), chains: vec![Chain { hook: Hook::Output, rules }] }
+}

@@ -1,0 +1,105 @@
+//! Where things of ours are on this host, by their marks: for the start, when only the kernel knows, and for `cleanup`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Peers, Reconciler, chain, dirty::Depth, network::Programmed};
+use crate::{
+    kernel::{Kernel, KernelError},
+    model::{Name, Sandbox},
+    plan::{
+        ownership::{Mark, Unit},
+        state::{Look, LookAt, Netns, State},
+    },
+};
+
+/// Each unit that has something in the kernel, with a look that finds all of it. Adopted namespaces carry no mark and are
+/// found by the sandboxes' records alone.
+///
+/// # Errors
+/// The kernel could not be looked at.
+pub async fn whereabouts<K: Kernel>(
+    kernel: &K,
+    sandboxes: &[Sandbox],
+) -> Result<BTreeMap<Unit, Look>, KernelError> {
+    let named = kernel.named_netns().await?;
+    let mut adopted = BTreeMap::new();
+    for sandbox in sandboxes.iter().filter(|sandbox| sandbox.adopted && sandbox.shares.is_none()) {
+        if kernel.netns_inode(sandbox.netns.clone()).await? == Some(sandbox.netns_inode) {
+            adopted.insert(Netns::Path(sandbox.netns.clone()), sandbox.id);
+        }
+    }
+    let ours = named.iter().filter(|(_, mark)| mark.is_some());
+    let places = ours.map(|(name, _)| Netns::Named(name.clone())).chain(adopted.keys().cloned());
+    let seen = kernel.observe(links_of(places.chain([Netns::Host]))).await?;
+    let mut found = marks(&seen, &named);
+    let everything = LookAt { links: None, table: true, ..LookAt::default() };
+    for (netns, id) in adopted {
+        let look = found.entry(Unit::Sandbox(id)).or_default();
+        look.netns.insert(netns, LookAt { links: Some(BTreeSet::new()), ..everything.clone() });
+    }
+    let host = LookAt { links: Some(BTreeSet::new()), openings: true, ..everything };
+    found.entry(Unit::Host).or_default().netns.insert(Netns::Host, host);
+    Ok(found)
+}
+
+/// Every unit whose mark is on a namespace that we made, on what is in one, or on a link of the host.
+///
+/// # Errors
+/// The kernel could not be looked at.
+pub async fn marked_units<K: Kernel>(kernel: &K) -> Result<BTreeSet<Unit>, KernelError> {
+    Ok(whereabouts(kernel, &[]).await?.into_keys().collect())
+}
+
+fn links_of(places: impl Iterator<Item = Netns>) -> Look {
+    Look { netns: places.map(|netns| (netns, LookAt { links: None, ..LookAt::default() })).collect() }
+}
+
+/// The marks on links, and on named namespaces.
+fn marks(seen: &State, named: &[(Name, Option<Mark>)]) -> BTreeMap<Unit, Look> {
+    let mut found: BTreeMap<Unit, Look> = BTreeMap::new();
+    for (netns, state) in &seen.netns {
+        for mark in state.links.values().filter_map(|link| link.mark.as_ref()) {
+            found.entry(mark.unit).or_default().netns.entry(netns.clone()).or_default().links = None;
+        }
+    }
+    for (name, mark) in named {
+        if let Some(mark) = mark {
+            let look = found.entry(mark.unit).or_default();
+            look.netns.entry(Netns::Named(name.clone())).or_default().table = true;
+        }
+    }
+    found
+}
+
+impl<K: Kernel, P: Peers> Reconciler<K, P> {
+    /// Every unit whose mark is on a namespace, or on a link of the host. The host's links are learned.
+    pub(super) async fn marked_units(&mut self) -> Result<BTreeSet<Unit>, String> {
+        let named = self.kernel.named_netns().await.map_err(|error| chain(&error))?;
+        let host = self.refresh_links().await?;
+        let seen = State { netns: [(Netns::Host, host)].into() };
+        Ok(marks(&seen, &named).into_keys().collect())
+    }
+
+    /// Look, once, into the sandboxes that are there for links of networks that nobody remembers: those without another end
+    /// are in no other place.
+    pub(super) async fn search_sandboxes(&mut self) -> Result<(), String> {
+        let sandboxes: Vec<Sandbox> = self
+            .world
+            .read(|intent| intent.sandboxes().values().filter(|it| it.shares.is_none()).cloned().collect());
+        let mut places = Vec::new();
+        for sandbox in &sandboxes {
+            places.extend(self.present(sandbox).await?);
+        }
+        let seen = self.observe(links_of(places.into_iter())).await?;
+        for (unit, look) in marks(&seen, &[]) {
+            let Unit::Network(id) = unit else { continue };
+            let known = self.programmed.get(&id).map(Programmed::sandboxes).unwrap_or_default();
+            let strange: Vec<Netns> = look.netns.into_keys().filter(|netns| !known.contains(netns)).collect();
+            if !strange.is_empty() {
+                self.haunts.entry(id).or_default().extend(strange);
+                self.world.look_again(unit, Depth::Full);
+            }
+        }
+        Ok(())
+    }
+}
