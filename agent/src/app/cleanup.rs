@@ -29,7 +29,7 @@ const STORE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(config: Config) -> Result<()> {
     let lock = lock::take(&config.state_dir)?;
-    let kernel = LinuxKernel::new(&config.netns_dir);
+    let kernel = LinuxKernel::new(&config.netns_dir).naming_in(config.mount_namespace.clone());
     let mut units = marked_units(&kernel).await.context("cannot look at this host")?;
     units.insert(Unit::Host);
     let mut steps = 0;

@@ -168,8 +168,19 @@ pub(super) const NETNS_DIR: Key = one(
     (PLACES, "Where named network namespaces are, as `ip netns` sees them"),
 );
 
+pub(super) const MOUNT_NAMESPACE: Key = one(
+    "mount-namespace",
+    "FILE",
+    None,
+    (
+        PLACES,
+        "Mount namespace in which network namespaces get their names, for an agent that runs in one of its own. The \
+         systemd unit sets it to the host's, /proc/1/ns/mnt; if not given, the agent's own",
+    ),
+);
+
 /// All of them, in the order of the help.
-pub(super) const ALL: [Key; 19] = [
+pub(super) const ALL: [Key; 20] = [
     NODE_NAME,
     ADVERTISE,
     LOG_LEVEL,
@@ -189,4 +200,5 @@ pub(super) const ALL: [Key; 19] = [
     STATE_DIR,
     RUN_DIR,
     NETNS_DIR,
+    MOUNT_NAMESPACE,
 ];
