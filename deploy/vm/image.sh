@@ -12,7 +12,7 @@ readonly MIRROR=${OVNET_VM_MIRROR:-http://deb.debian.org/debian}
 readonly SUITE=bookworm
 
 # In the image from the start: what a small Debian server has, and what the tests run.
-readonly BASE=systemd,systemd-sysv,dbus,udev,kmod,iproute2,iputils-ping,openssh-server,sudo,procps,curl,ca-certificates
+readonly BASE=systemd,systemd-sysv,dbus,udev,kmod,iproute2,iputils-ping,openssh-server,sudo,libnss-myhostname,procps,curl,ca-certificates
 readonly BASE2=linux-image-cloud-amd64,initramfs-tools,python3,less
 # Beside it in a repository of its own (file:/srv/debian), so that what the package and its users install by apt is
 # resolved by apt, from Debian's packages, without a way out of the machine.
@@ -71,6 +71,8 @@ users() {
 settings() {
     # systemd.hostname= and ip= on the kernel's command line name a machine; systemd-network-generator reads the latter.
     echo debian >"$root/etc/hostname"
+    # Not the resolver of who built the image.
+    : >"$root/etc/resolv.conf"
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
     cat >"$root/etc/systemd/network/99-dhcp.network" <<'END'
 [Match]
@@ -86,10 +88,9 @@ END
     echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
     inside systemctl -q enable systemd-networkd.service systemd-network-generator.service
     inside systemctl -q mask apt-daily.timer apt-daily-upgrade.timer man-db.timer e2scrub_all.timer \
-        fstrim.timer dpkg-db-backup.timer getty@tty1.service
+        fstrim.timer dpkg-db-backup.timer e2scrub_reap.service getty@tty1.service serial-getty@ttyS0.service \
+        sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount dev-mqueue.mount
     install -d "$root/var/log/journal"
-    # Debian's default is 90 s; a stop that hangs shall show as one, and soon.
-    install -d "$root/etc/systemd/system.conf.d"
     # Each machine makes its own. With a shared one, clones have the same MACs on their devices.
     : >"$root/etc/machine-id"
     rm -f "$root/var/lib/dbus/machine-id"
