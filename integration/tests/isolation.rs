@@ -255,10 +255,10 @@ fn foreign(lab: &Lab) -> Result<()> {
     let host = lab.host(1)?;
     let theirs = "
 table ip docker-like {
-  chain DOCKER { tcp dport 5000 counter accept }
-  chain nat { type nat hook prerouting priority -100; tcp dport 5000 dnat to 192.0.2.5:80 }
+  chain DOCKER { tcp dport 5000 counter accept; }
+  chain nat { type nat hook prerouting priority -100; tcp dport 5000 dnat to 192.0.2.5:80; }
 }
-table inet ufw-like { chain input { type filter hook input priority 5; ct state invalid drop } }
+table inet ufw-like { chain input { type filter hook input priority 5; ct state invalid drop; }; }
 ";
     host.program("nft").args(["-f", "-"]).input(theirs).ok()?;
     let list = || -> Result<String> {

@@ -35,10 +35,11 @@ fn main() -> Result<()> {
 fn traces(host: &Host) -> Result<BTreeSet<String>> {
     let store = host.ovctl_ok(&["store", "dump", "--format", "{{.Key}} {{json .Value}}"])?.stdout;
     let links = host.exec_ok(&["ip", "-o", "link"])?.stdout;
-    let files = host
-        .exec_ok(&["sh", "-c", "find /etc/netns /run/ovnet -mindepth 1 | sort; nft list ruleset"])?
-        .stdout;
-    let lines = store.lines().chain(links.lines()).chain(files.lines()).map(String::from);
+    let files =
+        host.exec_ok(&["sh", "-c", "find /etc/netns /run/ovnet -type f | sort; nft list ruleset"])?.stdout;
+    // What forwarding was before is kept as long as it is on.
+    let store = store.lines().filter(|line| !line.contains("/sysctls/"));
+    let lines = store.chain(links.lines()).chain(files.lines()).map(String::from);
     Ok(lines.chain(host.netns_names()?).collect())
 }
 
@@ -52,6 +53,7 @@ fn all_refused(host: &Host, cases: &[(&[&str], &[&str])]) -> Result<()> {
         for word in *words {
             ensure!(done.stderr.contains(word), "it does not say {word:?}: {done}");
         }
+        host.wait_in_sync()?;
         let after = traces(host)?;
         let changes: Vec<&String> = before.symmetric_difference(&after).collect();
         ensure!(changes.is_empty(), "{} leaves a trace: {changes:#?}", done.line);
@@ -82,6 +84,7 @@ fn done(host: &Host) -> Result<()> {
 fn modes(lab: &Lab) -> Result<()> {
     let host = lab.host(1)?;
     net(host)?;
+    host.create_sandbox("there", &[])?;
     all_refused(
         host,
         &[
@@ -96,10 +99,11 @@ fn modes(lab: &Lab) -> Result<()> {
             (&["run", "--network", "host", "--network", "net", "--", "true"], &["host"]),
             (&["run", "--network", "host", "-p", "80:80", "--", "true"], &["host", "-p"]),
             (&["run", "--network", "none", "-p", "80:80", "--", "true"], &["none", "-p"]),
-            (&["network", "connect", "host", "box"], &["host"]),
-            (&["network", "connect", "none", "box"], &["none"]),
+            (&["network", "connect", "host", "there"], &["host"]),
+            (&["network", "connect", "none", "there"], &["none"]),
         ],
     )?;
+    host.ovctl_ok(&["sandbox", "rm", "-f", "there"])?;
     done(host)
 }
 
@@ -256,7 +260,7 @@ fn names(lab: &Lab) -> Result<()> {
             (&["--dns-search", "a b"], &["a b"]),
             (&["--dns-opt", "a b"], &["a b"]),
             (&["--dns-opt", "x\nnameserver 192.0.2.1"], &["nameserver"]),
-            (&["--hostname", "-x-"], &["-x-"]),
+            (&["--hostname=-x-"], &["-x-"]),
             (&["--hostname", "a b"], &["a b"]),
             (&["--alias", "a b"], &["a b"]),
             (&["--mac-address", "01:00:5e:00:00:01"], &["01:00:5e:00:00:01"]),
@@ -278,12 +282,19 @@ fn parents(lab: &Lab) -> Result<()> {
             (&create("parent=eth0.4095"), &["4095"]),
             (&create("parent=lo"), &["lo"]),
             (&create("parent=eth1"), &["eth1", "lan"]),
-            (&create("parent=their-v"), &["their-v"]),
             (&create("parent=a name"), &["a name"]),
             (&["network", "create", "-d", "macvlan", "fresh"], &["parent"]),
             (&["network", "create", "-d", "ipvlan", "-o", "parent=eth1", "fresh"], &["eth1"]),
         ],
     )?;
+    // Somebody else's bridge has it: that shows when a link is made on it.
+    let busy = host.ovctl(&create("parent=their-v"))?;
+    if busy.status.success() {
+        all_refused(host, &[(&["sandbox", "create", "--network", "fresh", "box"], &["their-v"])])?;
+        host.ovctl_ok(&["network", "rm", "fresh"])?;
+    } else {
+        ensure!(busy.code() == 1 && busy.stderr.contains("their-v"), "{busy}");
+    }
     host.exec_ok(&["sh", "-ec", "ip link del their-br; ip link del their-v"])?;
     host.ovctl_ok(&["network", "rm", "lan"]).map(|_done| ())
 }
@@ -400,7 +411,7 @@ fn reserved(lab: &Lab) -> Result<()> {
             (&["network", "rm", "none"], &["none"]),
         ],
     )?;
-    let pruned = host.ovctl_ok(&["network", "prune"])?;
+    let pruned = host.ovctl_ok(&["network", "prune", "-f"])?;
     ensure!(!pruned.stdout.contains("bridge"), "it is pruned: {pruned}");
     host.create_sandbox("box", &["bridge"])?;
     ensure!(host.ping(From::Sandbox("box"), "127.0.0.1", 1)?.none(), "a sandbox is of no use");

@@ -91,10 +91,12 @@ pub(crate) fn flush(lab: &Lab) -> Result<()> {
     host.exec_ok(&["nft", "flush", "ruleset"])?;
     let to = at(&host.address_v4(), 8080).parse()?;
     wait_answer(&lab.outside.netns(), Over::Tcp, to, ("web", Duration::from_secs(5)))?;
-    // The network's own namespace has its part of the way.
+    // The network's own namespace has its part of the way. Nobody flushes there, and a look finds it.
     let namespaces = host.netns_names()?;
     let network = namespaces.iter().find(|name| name.starts_with("ov-")).context("no network namespace")?;
     host.ns_exec_ok(network, &["nft", "flush", "ruleset"])?;
+    let diff = host.ovctl_ok(&["diff"])?;
+    ensure!(diff.stdout.contains("table"), "diff does not show it: {diff}");
     wait_answer(&lab.outside.netns(), Over::Tcp, to, ("web", Duration::from_secs(5)))?;
     tear_down(lab)
 }

@@ -57,16 +57,20 @@ pub(crate) fn host(lab: &Lab) -> Result<()> {
 /// what listens on the host's loopback must not get them.
 fn loopback_is_private(host: &Host) -> Result<()> {
     let script =
-        "ip route del table local local 127.0.0.0/8 dev lo; sysctl -qw net.ipv4.conf.all.route_localnet=1
-        ip route add 127.0.0.77/32 via 10.51.0.1; ip route get 127.0.0.77";
-    let way = host.ns_exec_ok("web", &["sh", "-ec", script])?;
-    ensure!(way.stdout.contains("via 10.51.0.1"), "the packets do not leave: {way}");
+        "ip route del table local local 127.0.0.0/8 dev lo; ip route del table local local 127.0.0.1 dev lo
+        ip route add 127.0.0.1/32 via 10.51.0.1";
+    host.ns_exec_ok("web", &["sh", "-ec", script])?;
+    let counter = "table inet lab-seen { chain early { type filter hook prerouting priority -400;
+        iifname != lo ip daddr 127.0.0.1 counter; }; }";
+    host.program("nft").args(["-f", "-"]).input(counter).ok()?;
     let _private = host.echo(From::Host, "private", &["tcp/9999", "udp/9999"])?;
     for over in BOTH {
-        answers(&host.netns(), over, "127.0.0.77:9999", "private")?;
-        answers_not(&host.netns_of(From::Sandbox("web")), over, "127.0.0.77:9999")?;
+        answers(&host.netns(), over, "127.0.0.1:9999", "private")?;
+        answers_not(&host.netns_of(From::Sandbox("web")), over, "127.0.0.1:9999")?;
     }
-    Ok(())
+    let seen = host.exec_ok(&["nft", "list", "table", "inet", "lab-seen"])?;
+    ensure!(!seen.stdout.contains("packets 0 "), "none of them has come to the host: {seen}");
+    host.exec_ok(&["nft", "delete", "table", "inet", "lab-seen"]).map(|_done| ())
 }
 
 pub(crate) fn hairpin(lab: &Lab) -> Result<()> {

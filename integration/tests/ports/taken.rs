@@ -80,7 +80,7 @@ pub(crate) fn nowhere(lab: &Lab) -> Result<()> {
     create(&["p2p", "wire"])?;
     create(&["macvlan", "-o", "parent=eth1", "lan"])?;
     for network in ["closed", "wire", "lan"] {
-        refused(&publish(host, "web", network, &["8080:80"])?, &["8080", network])?;
+        refused(&publish(host, "web", network, &["8080:80"])?, &[network, "no ports"])?;
     }
     bridge(host, 51, "net")?;
     let elsewhere = publish(host, "web", "net", &["192.0.2.99:8080:80"])?;
