@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod binaries;
+pub mod dns;
 pub mod enter;
 mod etc;
 pub mod frame;

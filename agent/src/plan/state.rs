@@ -61,7 +61,8 @@ pub struct NetnsState {
     /// Our nftables table (`inet ovnet`), whole.
     pub table: Option<Table>,
     /// Rules of ours at the end of others' FORWARD chains (iptables' `filter` tables), which let what passes these links
-    /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself.
+    /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself. What
+    /// is not as we write it there is seen as a `StartsNotWith`, which is never wanted.
     pub openings: BTreeMap<Family, BTreeSet<LinkMatch>>,
 }
 

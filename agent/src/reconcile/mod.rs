@@ -14,6 +14,7 @@ mod patrol;
 mod retry;
 mod sandbox;
 mod surroundings;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -42,9 +43,8 @@ use self::{
     world::{Outcome, Revisions, World},
 };
 use crate::{
-    intent::Source,
     kernel::{Kernel, Seen},
-    model::{NetworkId, NodeId},
+    model::{Name, NetworkId, NodeId, SandboxId},
     plan::{Features, HostInput, Leg, op::Op, ownership::Unit},
     store::Store,
 };
@@ -112,7 +112,13 @@ pub struct Reconciler<K, P> {
     /// Networks for which a link of the host is missing, or is not what it should be.
     waiting: BTreeSet<NetworkId>,
     haunts: Haunts,
+    /// The sandboxes were looked into for what a former agent left there.
+    searched: bool,
     tables: Tables,
+    /// The sandboxes whose namespaces we made.
+    made: BTreeMap<SandboxId, Name>,
+    /// Networks of this host alone of which something was programmed: nobody is told of them.
+    own: BTreeSet<NetworkId>,
     /// What the host's own part was last brought to; None: not known.
     host: Option<HostInput>,
     /// It was said that forwarding is off.
@@ -147,7 +153,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             programmed: BTreeMap::new(),
             waiting: BTreeSet::new(),
             haunts: BTreeMap::new(),
+            searched: false,
             tables: BTreeMap::new(),
+            made: BTreeMap::new(),
+            own: BTreeSet::new(),
             host: None,
             told_forwarding: false,
             hints: Hints::default(),
@@ -173,9 +182,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         // The past is looked at first: events that come before that only add to it.
         self.survey().await;
         self.round().await;
-        if let Err(error) = self.search_sandboxes().await {
-            tracing::warn!(%error, "cannot look into the sandboxes for what was left there");
-        }
+        self.search_sandboxes().await;
         let period = self.settings.full_look;
         let mut full = tokio::time::interval_at(Instant::now() + period, period);
         full.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -195,6 +202,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                     self.survey().await;
                     let now = self.world.known();
                     self.world.forget_outcomes(std::mem::replace(&mut self.surveyed, now));
+                    self.search_sandboxes().await;
                 }
                 () = self.world.woken() => {}
                 Some(hint) = hints.recv() => self.hints.note(hint, Instant::now()),
@@ -263,13 +271,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// Tell the other nodes of a network how far it is here. One of this host alone has no others.
-    fn confirm(&self, id: NetworkId, at: Revisions) {
-        let local =
-            self.world.read(|intent| intent.network(id).is_some_and(|view| view.source() == Source::Local));
-        if local {
-            return;
-        }
-        if self.programmed.contains_key(&id) {
+    fn confirm(&mut self, id: NetworkId, at: Revisions) {
+        let programmed = self.programmed.contains_key(&id);
+        if self.own.contains(&id) {
+            if !programmed {
+                self.own.remove(&id);
+            }
+        } else if programmed {
             self.peers.applied(id, at.global);
         } else {
             self.peers.left(id);
@@ -294,50 +302,5 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             }
             Err(error) => vec![(None, error)],
         }
-    }
-
-    /// Learn anew what the host has, and mark every unit that the stores, the kernel or the past know of.
-    async fn survey(&mut self) {
-        if let Err(error) = self.refresh_host().await {
-            tracing::warn!(%error, "cannot look at the host");
-        }
-        let mut units: BTreeSet<Unit> = [Unit::Host].into();
-        units.extend(self.tables.keys().map(|id| Unit::Sandbox(*id)));
-        units.extend(self.haunts.keys().map(|id| Unit::Network(*id)));
-        units.extend(self.programmed.keys().chain(self.legs.keys()).map(|id| Unit::Network(*id)));
-        match self.marked_units().await {
-            Ok(marked) => units.extend(marked),
-            Err(error) => tracing::warn!(%error, "cannot list what is in the kernel"),
-        }
-        self.world.read(|intent| {
-            let here = intent.networks().filter(|(_, view)| is_here(view, self.world.me));
-            units.extend(here.map(|(id, _)| Unit::Network(*id)));
-            units.extend(intent.sandboxes().values().map(|sandbox| Unit::Sandbox(sandbox.id)));
-        });
-        for unit in units {
-            self.world.look_again(unit, Depth::Full);
-        }
-    }
-
-    /// What would be done, for every unit, without doing it.
-    async fn diff(&mut self) -> Differences {
-        self.survey().await;
-        let Some((dirty, at)) = self.world.take_dirty() else { return Vec::new() };
-        let mut found = Vec::new();
-        for (unit, depth) in dirty.into_units() {
-            let plan = self.look(unit).await;
-            let steps = plan.as_ref().map(|plan| plan.ops.clone()).map_err(Clone::clone);
-            match plan {
-                // Nothing is to be done: that is all there is to it, and somebody may be waiting for this look.
-                Ok(plan) if plan.ops.is_empty() => {
-                    let failures = self.bring_about(unit, plan).await;
-                    self.conclude(unit, Outcome { at, failures });
-                }
-                // What was taken off the list to be shown goes back on it to be done.
-                Ok(_) | Err(_) => self.world.look_again(unit, depth),
-            }
-            found.push((unit, steps));
-        }
-        found
     }
 }

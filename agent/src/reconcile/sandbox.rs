@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     kernel::Kernel,
-    model::{Protocol, Sandbox, SandboxId},
+    model::{Name, Protocol, Sandbox, SandboxId},
     plan::{
         ownership::{Mark, Unit},
         plan,
@@ -33,8 +33,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let unit = Unit::Sandbox(id);
         let features = self.known_features().await?;
         let sandbox = self.world.read(|intent| intent.sandboxes().values().find(|it| it.id == id).cloned());
-        let port = self.world.resolver(id).filter(|_| sandbox.is_some());
+        let (mut port, said) = (None, self.world.resolver(id));
         let (mut wanted, mut look) = (State::default(), Look::default());
+        for name in self.made_for(id, sandbox.as_ref()).await? {
+            look.netns.entry(Netns::Named(name)).or_insert_with(nothing);
+        }
         let own = sandbox.filter(|sandbox| sandbox.shares.is_none());
         if let Some(netns) = self.left_table(id).await? {
             look.netns.insert(netns, LookAt { table: true, ..nothing() });
@@ -42,6 +45,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if let Some(sandbox) = &own
             && let Some(netns) = self.present(sandbox).await?
         {
+            port = said;
             let mut state = NetnsState { table: port.map(table), ..NetnsState::default() };
             if !sandbox.adopted {
                 state.mark = Some(Mark::new(unit, "netns"));
@@ -54,17 +58,28 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             at.table |= self.world.said_of_resolver(id);
             wanted.netns.insert(netns, state);
         }
-        let named = self.kernel.named_netns().await.map_err(|error| chain(&error))?;
-        let ours = named.into_iter().filter(|(_, mark)| mark.as_ref().is_some_and(|mark| mark.unit == unit));
-        for (name, _) in ours {
-            look.netns.entry(Netns::Named(name)).or_insert_with(nothing);
-        }
         let seen = self.observe(look).await?;
         // Before anything is put there: a step that fails may have been done all the same.
         if let Some(at) = own.filter(|_| port.is_some()).and_then(|sandbox| adopted(&sandbox)) {
             self.tables.insert(id, at);
         }
         Ok(Plan { ops: plan(unit, &wanted, &seen), originals: BTreeMap::new(), done: Done::Sandbox(port) })
+    }
+
+    /// The names of the namespaces that were made for a sandbox. Those that nobody remembers are told by their marks.
+    async fn made_for(&mut self, id: SandboxId, sandbox: Option<&Sandbox>) -> Result<Vec<Name>, String> {
+        if let Some(sandbox) = sandbox {
+            if !sandbox.adopted {
+                self.made.insert(id, sandbox.name.clone());
+            }
+            return Ok(Vec::new());
+        }
+        if let Some(name) = self.made.get(&id) {
+            return Ok(vec![name.clone()]);
+        }
+        let named = self.kernel.named_netns().await.map_err(|error| chain(&error))?;
+        let ours = |mark: Option<Mark>| mark.is_some_and(|mark| mark.unit == Unit::Sandbox(id));
+        Ok(named.into_iter().filter(|(_, mark)| ours(mark.clone())).map(|(name, _)| name).collect())
     }
 
     /// A namespace that is not ours and in which our table may be, if it is there still.
@@ -83,6 +98,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(super) fn sandbox_is_done(&mut self, id: SandboxId, port: Option<u16>) {
         if port.is_none() {
             self.tables.remove(&id);
+        }
+        if self.world.read(|intent| intent.sandboxes().values().all(|sandbox| sandbox.id != id)) {
+            self.made.remove(&id);
         }
         self.world.resolver_leads_to(id, port);
     }

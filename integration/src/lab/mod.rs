@@ -49,7 +49,7 @@ pub use etcd::Etcd;
 pub use host::Host;
 pub use outside::{OUTSIDE_V4, OUTSIDE_V6, Outside};
 pub use sandbox::From;
-pub use service::Service;
+pub use service::{Service, dnsmasq_args};
 pub use snapshot::KernelState;
 pub use underlay::{LAN_ROUTER_V4, LAN_ROUTER_V6};
 

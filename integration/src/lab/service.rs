@@ -130,6 +130,11 @@ impl Outside {
 }
 
 fn dnsmasq(program: Program, addresses: &[&str], records: &[&str]) -> Program {
+    program.args(dnsmasq_args(addresses, records))
+}
+
+/// The arguments of a dnsmasq(8) that answers at these addresses from these records alone, in the foreground.
+pub fn dnsmasq_args(addresses: &[&str], records: &[&str]) -> Vec<String> {
     // In the foreground it stays the user that it is: in a user namespace there is no other.
     let fixed = [
         "--no-daemon",
@@ -142,8 +147,6 @@ fn dnsmasq(program: Program, addresses: &[&str], records: &[&str]) -> Program {
         "--local=/./",
         "--local-ttl=60",
     ];
-    program
-        .args(fixed)
-        .args(addresses.iter().map(|address| format!("--listen-address={address}")))
-        .args(records)
+    let listen = addresses.iter().map(|address| format!("--listen-address={address}"));
+    fixed.map(String::from).into_iter().chain(listen).chain(records.iter().map(ToString::to_string)).collect()
 }

@@ -3,8 +3,10 @@
 #![allow(clippy::expect_used, reason = "a test stops at what cannot be")]
 
 mod devices;
+mod firewall;
 mod host;
 mod objects;
+mod parents;
 mod sockets;
 mod taken;
 
@@ -15,7 +17,7 @@ use ovagent::{
         LinuxKernel,
         contract::{self, Stranger},
     },
-    plan::{op::LinkRef, state::Netns},
+    plan::{op::LinkRef, ruleset::Family, state::Netns},
 };
 use ovnet_integration::enter;
 
@@ -39,11 +41,19 @@ fn main() -> anyhow::Result<()> {
         Trial::test("a_namespace_is_known_by_its_inode_until_it_goes", || run(host::inodes())),
         Trial::test("a_missing_nft_is_told_with_its_package", || run(host::missing_nft())),
         Trial::test("changes_of_links_and_namespaces_give_hints", || run(host::hints())),
+        Trial::test("changes_of_rules_that_concern_us_give_hints", || run(host::rule_hints())),
         Trial::test("a_process_s_namespace_is_worked_in_by_its_path", || run(host::adopted())),
         Trial::test("a_vni_that_somebody_uses_is_told", || run(taken::vni_in_use())),
         Trial::test("a_taken_udp_port_is_told_with_its_holder", || run(taken::port_in_use())),
         Trial::test("a_resolver_answers_in_its_namespace_alone", || run(sockets::resolver())),
         Trial::test("sockets_in_bad_places_are_refused_in_words", || run(sockets::bad_places())),
+        Trial::test("others_forward_chains_are_opened_and_closed", || run(firewall::openings())),
+        Trial::test("damage_to_openings_is_seen_and_mended", || run(firewall::damage())),
+        Trial::test("packets_pass_a_policy_of_drop_by_an_opening", || run(firewall::packets())),
+        Trial::test("openings_are_seen_quickly_beside_a_huge_ruleset", || run(firewall::huge())),
+        Trial::test("macvlan_links_reach_each_other_and_the_outside", || run(parents::reach())),
+        Trial::test("a_parent_that_cannot_be_had_is_told_in_words", || run(parents::refusals())),
+        Trial::test("isolated_ports_do_not_reach_each_other", || run(parents::isolated())),
         Trial::test("an_ipv6_address_is_usable_at_once", || run(devices::no_delay())),
         Trial::test("an_endpoint_is_made_quickly", || run(devices::pair_rate())),
         Trial::test("many_links_go_at_the_price_of_one", || run(devices::many_removals())),
@@ -78,6 +88,15 @@ impl Stranger for Iproute {
         sh(&format!("ip link del {}", at.name)).map(drop)
     }
 
+    fn close(&self, family: Family) -> Outcome {
+        sh(&format!("{} -P FORWARD DROP", iptables(family))).map(drop)
+    }
+
+    fn open(&self, family: Family) -> Outcome {
+        let table = if family == Family::V4 { "ip filter" } else { "ip6 filter" };
+        sh(&format!("nft delete table {table}")).map(drop)
+    }
+
     fn add_route(&self, at: &LinkRef, to: IpNet, metric: u32) -> Outcome {
         sh(&format!("ip route add {to} dev {} metric {metric}", at.name)).map(drop)
     }
@@ -87,4 +106,8 @@ impl Stranger for Iproute {
         let routes = sh(&format!("ip {family} route show {to} dev {}", at.name))?;
         Ok(routes.contains(&format!("metric {metric}")))
     }
+}
+
+fn iptables(family: Family) -> &'static str {
+    if family == Family::V4 { "iptables" } else { "ip6tables" }
 }

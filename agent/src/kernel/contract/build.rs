@@ -8,12 +8,13 @@ use std::{
 use ipnet::IpNet;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
+use super::tables::table;
 use crate::{
     model::{IfName, Mac, Name, NetworkId, Vni},
     plan::{
         op::{LinkRef, NewLink, Op},
         ownership::{Mark, Unit},
-        ruleset::{Action, Chain, Hook, LinkMatch, Match, Rule, Table},
+        ruleset::Table,
         state::{Link, LinkKind, Look, LookAt, Netns, NetnsState, Port, Route, State, Vxlan},
     },
 };
@@ -112,7 +113,12 @@ pub(super) fn network() -> Built<State> {
     let mut state = State::default();
     state.netns.insert(
         Netns::Host,
-        NetnsState { links: [(LEG, leg)].into(), table: Some(Table::default()), ..NetnsState::default() },
+        NetnsState {
+            links: [(LEG, leg)].into(),
+            sysctls: [(format!("net/ipv4/conf/{LEG}/route_localnet"), "1".into())].into(),
+            table: Some(Table::default()),
+            ..NetnsState::default()
+        },
     );
     let links = [(BRIDGE, bridge), (VXLAN, tunnel), (PORT, endpoint), (INNER_LEG, inner_leg)].into();
     let sysctls =
@@ -135,53 +141,8 @@ pub(super) fn network() -> Built<State> {
     Ok(state)
 }
 
-fn text(error: std::net::AddrParseError) -> String {
+pub(super) fn text(error: std::net::AddrParseError) -> String {
     error.to_string()
-}
-
-/// A table with something of everything.
-pub(super) fn table() -> Built<Table> {
-    let rule = |matches, action| Rule { matches, action };
-    let starred: IfName = "a*".parse().map_err(|error: crate::model::Invalid| error.to_string())?;
-    let prefix = IfName::literal("ovh-");
-    let forward = vec![
-        rule(
-            vec![
-                Match::In(LinkMatch::StartsWith(prefix)),
-                Match::Out(LinkMatch::StartsNotWith(prefix)),
-                Match::Source(net("10.77.0.0/24")?),
-                Match::NotDestination(net("10.77.0.0/24")?),
-            ],
-            Action::Accept,
-        ),
-        rule(vec![Match::In(LinkMatch::Is(starred)), Match::Destination(net("fd77::/64")?)], Action::Drop),
-        rule(
-            vec![Match::Source(net("0.0.0.0/0")?), Match::Destination(net("10.77.0.2/32")?)],
-            Action::Accept,
-        ),
-    ];
-    let postrouting = vec![
-        rule(
-            vec![Match::Source(net("10.77.0.0/24")?), Match::Out(LinkMatch::Is(INNER_LEG))],
-            Action::Masquerade,
-        ),
-        rule(
-            vec![Match::Out(LinkMatch::Is(BRIDGE)), Match::NotDestination(net("10.77.0.9/32")?)],
-            Action::SourceNat(Ipv4Addr::new(10, 77, 0, 9).into()),
-        ),
-        rule(
-            vec![Match::Out(LinkMatch::Is(BRIDGE))],
-            Action::SourceNat(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 9).into()),
-        ),
-    ];
-    Ok(Table {
-        ports: BTreeMap::new(),
-        chains: vec![
-            Chain { hook: Hook::Forward, rules: forward },
-            Chain { hook: Hook::Postrouting, rules: postrouting },
-            Chain { hook: Hook::Prerouting, rules: vec![] },
-        ],
-    })
 }
 
 /// [`network`] with random numbers of rows, addresses and flags.
@@ -216,6 +177,7 @@ pub(super) fn random_network(seed: u64) -> Built<State> {
         if let Some(port) = &mut link.port {
             port.learning = random.random();
             port.unicast_flood = random.random();
+            port.isolated = random.random();
         }
         link.addresses.retain(|_| random.random_bool(0.8));
     }

@@ -4,8 +4,11 @@
 
 mod build;
 mod objects;
+mod openings;
+mod parents;
 mod refusals;
 mod rows;
+mod tables;
 
 use std::collections::BTreeSet;
 
@@ -15,6 +18,7 @@ pub use self::build::{look_at, steps};
 use super::{ApplyError, Kernel};
 use crate::plan::{
     op::{LinkRef, Op},
+    ruleset::Family,
     state::{Netns, State},
 };
 
@@ -30,6 +34,16 @@ pub trait Stranger: Sync {
     /// # Errors
     /// It could not be removed.
     fn remove_link(&self, at: &LinkRef) -> Result<(), String>;
+    /// Have an iptables FORWARD chain of this family in the host's namespace that drops what meets no rule.
+    ///
+    /// # Errors
+    /// It could not be made.
+    fn close(&self, family: Family) -> Result<(), String>;
+    /// Remove that chain.
+    ///
+    /// # Errors
+    /// It could not be removed.
+    fn open(&self, family: Family) -> Result<(), String>;
     /// Make a route by way of a link that is up.
     ///
     /// # Errors
@@ -43,7 +57,7 @@ pub trait Stranger: Sync {
 }
 
 /// Names of the checks.
-pub const CHECKS: [&str; 13] = [
+pub const CHECKS: [&str; 15] = [
     "what_was_applied_is_what_is_seen",
     "applying_again_changes_nothing",
     "random_states_are_seen_as_applied",
@@ -55,6 +69,8 @@ pub const CHECKS: [&str; 13] = [
     "a_taken_name_is_an_error",
     "failures_name_their_steps_and_what_depends_on_them_is_left_out",
     "sysctls_that_the_kernel_lacks_are_told",
+    "openings_are_there_where_others_close",
+    "links_on_a_link_of_the_host_are_seen_as_made",
     "a_namespace_that_goes_frees_its_vni",
     "ten_thousand_rows_are_seen_as_applied",
 ];
@@ -78,6 +94,8 @@ pub async fn check<K: Kernel>(name: &str, kernel: &K, stranger: &impl Stranger) 
             refusals::dependents(kernel).await
         }
         "sysctls_that_the_kernel_lacks_are_told" => refusals::sysctls(kernel).await,
+        "openings_are_there_where_others_close" => openings::kept(kernel, stranger).await,
+        "links_on_a_link_of_the_host_are_seen_as_made" => parents::kept(kernel, stranger).await,
         "a_namespace_that_goes_frees_its_vni" => rows::vni(kernel).await,
         "ten_thousand_rows_are_seen_as_applied" => rows::ten_thousand(kernel).await,
         _ => Err(format!("there is no check named {name}")),

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use nix::errno::Errno;
 
 use super::{
-    batch::Request, birth, failure::Failure, links, named, namespace::Namespace, nft, refusal::Refusal,
-    removal, routes, rows, settle, sysctl, taken,
+    batch::Request, birth, failure::Failure, links, named, namespace::Namespace, nft, openings,
+    refusal::Refusal, removal, routes, rows, settle, stacked, sysctl, taken,
 };
 use crate::{
     kernel::{
@@ -164,7 +164,7 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
         Op::AddLink(new, kind) => Ok(birth::add_link(session, new, kind)?),
         Op::AddVeth(a, b) => Ok(birth::add_veth(session, a, b)?),
         Op::SetMac(link, mac) => Ok(change(session, link, |index| vec![links::set_mac(index, *mac)])?),
-        Op::SetMtu(link, mtu) => Ok(change(session, link, |index| vec![links::set_mtu(index, *mtu)])?),
+        Op::SetMtu(link, mtu) => Ok(set_mtu(session, link, *mtu)?),
         Op::SetUp(link, up) => Ok(set_up(session, link, *up)?),
         Op::SetPort(link, port) => Ok(set_port(session, link, port.as_ref())?),
         Op::SetRoute(link, to, route) => {
@@ -179,8 +179,10 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
         }
         Op::SetTable(netns, table) => Ok(nft::write(session.namespace(netns)?, netns, Some(table))?),
         Op::RemoveTable(netns) => Ok(nft::write(session.namespace(netns)?, netns, None)?),
-        Op::SetOpenings(..)
-        | Op::RemoveLink(_)
+        Op::SetOpenings(netns, family, links) => {
+            Ok(openings::set(session.namespace(netns)?, netns, *family, links)?)
+        }
+        Op::RemoveLink(_)
         | Op::SetSysctl(..)
         | Op::AddAddress(..)
         | Op::RemoveAddress(..)
@@ -216,9 +218,15 @@ fn change(
 
 fn set_up(session: &mut Session<'_>, link: &LinkRef, up: bool) -> Result<(), Refusal> {
     let outcome = change(session, link, |index| vec![links::set_up(index, up)]);
-    match outcome {
-        Err(refusal) if refusal.errno == Errno::EADDRINUSE => {
-            Err(taken::port(session, link).unwrap_or(refusal))
+    let Err(refusal) = outcome else { return Ok(()) };
+    let taken = if refusal.errno == Errno::EADDRINUSE { taken::port(session, link) } else { None };
+    Err(taken.or_else(|| stacked::stays_down(session, link, &refusal)).unwrap_or(refusal))
+}
+
+fn set_mtu(session: &mut Session<'_>, link: &LinkRef, mtu: u32) -> Result<(), Refusal> {
+    match change(session, link, |index| vec![links::set_mtu(index, mtu)]) {
+        Err(refusal) if [Errno::EINVAL, Errno::ERANGE].contains(&refusal.errno) => {
+            Err(stacked::too_large(session, link, mtu).unwrap_or(refusal))
         }
         outcome => outcome,
     }

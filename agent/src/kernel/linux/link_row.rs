@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::libc;
 
-use super::attributes::{Attributes, address, text, u8_at, u16_at, u32_at};
+use super::{
+    attributes::{Attributes, address, text, u8_at, u16_at, u32_at},
+    stacked::Lower,
+};
 use crate::{
     model::{IfName, Mac, Vni},
     plan::state::{Link, LinkKind, Port, Vxlan},
@@ -33,6 +36,8 @@ pub(super) struct LinkRow {
     pub(super) running: bool,
     /// Index of the bridge (bond, VRF …) that it belongs to; 0: none.
     pub(super) master: u32,
+    /// What it is on, and how; its kind is for the reader to fill in with the parent's name.
+    pub(super) lower: Option<Lower>,
     /// A bridge port's flags; the bridge's name is for the reader to fill in from `master`.
     pub(super) port: Option<Port>,
     pub(super) link: Link,
@@ -69,6 +74,7 @@ pub(super) fn parse(body: &[u8]) -> Option<LinkRow> {
         loopback: has(libc::IFF_LOOPBACK),
         running: has(libc::IFF_UP) && has(libc::IFF_RUNNING),
         master: number(libc::IFLA_MASTER).unwrap_or(0),
+        lower: Lower::parse(attributes, info),
         port: port(info, name),
         link,
     })

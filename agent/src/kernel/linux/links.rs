@@ -161,21 +161,23 @@ fn octets(mac: Mac) -> Vec<u8> {
 }
 
 /// With this Ethernet address; None: the kernel's choice.
-fn with_mac<T>(link: LinkMessageBuilder<T>, mac: Option<Mac>) -> LinkMessageBuilder<T> {
+pub(super) fn with_mac<T>(link: LinkMessageBuilder<T>, mac: Option<Mac>) -> LinkMessageBuilder<T> {
     match mac {
         Some(mac) => link.address(octets(mac)),
         None => link,
     }
 }
 
-fn born_in<T>(link: LinkMessageBuilder<T>, target: Option<RawFd>) -> LinkMessageBuilder<T> {
+/// Born in this namespace; None: in that of the socket.
+pub(super) fn born_in<T>(link: LinkMessageBuilder<T>, target: Option<RawFd>) -> LinkMessageBuilder<T> {
     match target {
         Some(target) => link.setns_by_fd(target),
         None => link,
     }
 }
 
-fn create<T>(link: LinkMessageBuilder<T>) -> Request {
+/// Make it; it must not be there.
+pub(super) fn create<T>(link: LinkMessageBuilder<T>) -> Request {
     Request { message: RouteNetlinkMessage::NewLink(link.build()), flags: NLM_F_CREATE | NLM_F_EXCL }
 }
 

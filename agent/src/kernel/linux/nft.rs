@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::namespace::Namespace;
+use super::{namespace::Namespace, netfilter};
 use crate::{
     kernel::{KernelError, nft::decode, nft::encode},
     plan::{ownership::TABLE, ruleset::Table, state::Netns},
@@ -23,22 +23,39 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Most of its output that we read, in bytes.
 const OUTPUT: u64 = 16 * 1024 * 1024;
+/// Most of its complaint that is told, in characters.
+const COMPLAINT: usize = 800;
 /// What nft says of a table that is not there (in the C locale).
 const ABSENT: &str = "No such file or directory";
 
 /// Our table in this namespace; None: there is none.
 pub(super) fn read(namespace: &Namespace, netns: &Netns) -> Result<Option<Table>, KernelError> {
+    // Asking the kernel costs a hundredth of starting a program. Any refusal is left for nft to tell.
+    if let Ok(false) = netfilter::has_inet_table(namespace, TABLE) {
+        return Ok(None);
+    }
     let outcome = call(namespace, netns, &["-j", "list", "table", "inet", TABLE], "")?;
     if outcome.status.success() {
         return decode::table(&outcome.stdout).map(Some).map_err(failure);
     }
-    if outcome.stderr.contains(ABSENT) { Ok(None) } else { Err(failure(outcome.complaint())) }
+    if outcome.is_absence() { Ok(None) } else { Err(failure(outcome.complaint())) }
 }
 
 /// Replace our table, or remove it, in one transaction.
 pub(super) fn write(namespace: &Namespace, netns: &Netns, table: Option<&Table>) -> Result<(), KernelError> {
-    let outcome = call(namespace, netns, &["-j", "-f", "-"], &encode::transaction(table).to_string())?;
+    let text = encode::transaction(table).map_err(failure)?;
+    let outcome = call(namespace, netns, &["-f", "-"], &text)?;
     if outcome.status.success() { Ok(()) } else { Err(failure(outcome.complaint())) }
+}
+
+/// Carry out commands in one transaction; false: something that they speak of is not there (any more).
+pub(super) fn transact(namespace: &Namespace, netns: &Netns, commands: &str) -> Result<bool, KernelError> {
+    let outcome = call(namespace, netns, &["-f", "-"], commands)?;
+    match outcome.status.success() {
+        true => Ok(true),
+        false if outcome.is_absence() => Ok(false),
+        false => Err(failure(outcome.complaint())),
+    }
 }
 
 struct Outcome {
@@ -48,13 +65,23 @@ struct Outcome {
 }
 
 impl Outcome {
+    fn is_absence(&self) -> bool {
+        self.stderr.contains(ABSENT)
+    }
+
+    /// What it says, in one line of limited length: its errors, each with what it quotes.
     fn complaint(&self) -> String {
-        let text = self.stderr.trim();
-        if text.is_empty() { format!("failed with {}", self.status) } else { text.replace('\n', "; ") }
+        let says = |line: &&str| !line.trim_matches([' ', '\t', '^', '~']).is_empty();
+        let text = self.stderr.lines().map(str::trim).filter(says).collect::<Vec<_>>().join("; ");
+        if text.is_empty() {
+            return format!("failed with {}", self.status);
+        }
+        text.chars().take(COMPLAINT).collect()
     }
 }
 
-fn failure(message: String) -> KernelError {
+/// The error of a call.
+pub(super) fn failure(message: String) -> KernelError {
     KernelError::Program { program: "nft", message }
 }
 
@@ -126,3 +153,6 @@ fn read_all(pipe: Option<impl Read>) -> io::Result<String> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

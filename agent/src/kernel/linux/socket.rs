@@ -9,10 +9,14 @@ mod tests;
 use std::mem;
 
 use netlink_packet_core::{
-    NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+    Emitable, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
 };
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::{
+    Socket, SocketAddr,
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
+};
 use nix::{
     errno::Errno,
     sys::{
@@ -54,12 +58,22 @@ struct Answer<'a> {
 impl Rtnl {
     /// A socket in the namespace of the calling thread.
     pub(super) fn open() -> Result<Self, Refusal> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        let opened = Self::of(NETLINK_ROUTE)?;
+        // Without it the kernel takes no filter in dumps and says nothing about it.
+        opened.socket.set_netlink_get_strict_chk(true)?;
+        Ok(opened)
+    }
+
+    /// One that nfnetlink answers on (netfilter's part of netlink), for [`Self::ask`].
+    pub(super) fn open_netfilter() -> Result<Self, Refusal> {
+        Self::of(NETLINK_NETFILTER)
+    }
+
+    fn of(protocol: isize) -> Result<Self, Refusal> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
-        // Without it the kernel takes no filter in dumps and says nothing about it.
-        socket.set_netlink_get_strict_chk(true)?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(PATIENCE))?;
         Ok(Self { socket, sequence: 0, inbox: Vec::with_capacity(INBOX) })
     }
@@ -116,6 +130,32 @@ impl Rtnl {
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<(), Refusal> {
         let sequence = self.send_single(message, NLM_F_DUMP)?;
+        self.objects(sequence, each)
+    }
+
+    /// Ask with a message of this type and body, of any family of netlink: for one object, or with NLM_F_DUMP for all.
+    /// As complete as [`Self::dump`].
+    pub(super) fn ask(
+        &mut self,
+        (kind, flags): (u16, u16),
+        body: &[u8],
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Refusal> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.message_type = kind;
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        header.length = u32::try_from(HEADER + body.len()).map_err(|_too_long| Errno::EMSGSIZE)?;
+        let mut bytes = vec![0; HEADER];
+        header.emit(&mut bytes);
+        bytes.extend_from_slice(body);
+        self.send(&bytes)?;
+        self.objects(self.sequence, each)
+    }
+
+    /// Hand out the objects of an answer until its end.
+    fn objects(&mut self, sequence: u32, each: &mut dyn FnMut(&[u8])) -> Result<(), Refusal> {
         let mut torn = false;
         self.receive(sequence, &mut |answer| {
             torn |= answer.flags & NLM_F_DUMP_INTR != 0;

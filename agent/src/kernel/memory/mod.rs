@@ -3,6 +3,7 @@
 //! It passes the same [`super::contract`] as the real one. Errors are injected with [`MemoryKernel::fail_when`] and
 //! [`MemoryKernel::fail_looks`].
 
+mod stacked;
 mod world;
 
 use std::{
@@ -86,6 +87,11 @@ impl MemoryKernel {
         self.lock().facts = facts;
     }
 
+    /// The host's facts.
+    pub fn facts_now(&self) -> Facts {
+        self.lock().facts.clone()
+    }
+
     /// Set the MTU of the path to an address, in bytes; 1500 if it is never set.
     pub fn set_path_mtu(&self, to: IpAddr, mtu: u32) {
         self.lock().path_mtus.insert(to, mtu);
@@ -143,6 +149,7 @@ impl Kernel for MemoryKernel {
             part.links.retain(|name, _| at.links.as_ref().is_none_or(|links| links.contains(name)));
             part.sysctls.retain(|key, _| at.sysctls.contains(key));
             part.table = part.table.filter(|_| at.table);
+            part.openings.retain(|_, _| at.openings);
             seen.netns.insert(netns.clone(), part);
         }
         Ok(seen)
@@ -209,11 +216,14 @@ fn named(netns: &Netns) -> Netns {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{
         kernel::contract::{self, Stranger},
         plan::{
             op::LinkRef,
+            ruleset::Family,
             state::{Link, LinkKind, Route},
         },
     };
@@ -231,8 +241,20 @@ mod tests {
         }
 
         fn remove_link(&self, at: &LinkRef) -> Result<(), String> {
+            self.lock().world.drop_link(at);
+            Ok(())
+        }
+
+        fn close(&self, family: Family) -> Result<(), String> {
             self.edit(|state| {
-                state.netns.get_mut(&at.netns).map(|netns| netns.links.remove(&at.name));
+                state.netns.get_mut(&Netns::Host).unwrap().openings.insert(family, BTreeSet::new());
+            });
+            Ok(())
+        }
+
+        fn open(&self, family: Family) -> Result<(), String> {
+            self.edit(|state| {
+                state.netns.get_mut(&Netns::Host).unwrap().openings.remove(&family);
             });
             Ok(())
         }

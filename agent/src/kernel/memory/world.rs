@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::named;
+use super::{named, stacked};
 use crate::{
     model::IfName,
     plan::{
@@ -35,7 +35,7 @@ pub(super) struct World {
 
 type Outcome = io::Result<()>;
 
-fn refuse(kind: ErrorKind, text: impl Into<String>) -> io::Error {
+pub(super) fn refuse(kind: ErrorKind, text: impl Into<String>) -> io::Error {
     io::Error::new(kind, text.into())
 }
 
@@ -45,6 +45,13 @@ pub(super) fn as_set(to: IpNet, mut route: Route) -> Route {
         route.metric = 1024;
     }
     route
+}
+
+/// The link that a key is about, by its name.
+fn sysctl_link(key: &str) -> Option<&str> {
+    let parts: Vec<&str> = key.split('/').collect();
+    let [_net, _protocol, "conf" | "neigh", name, _setting] = parts.as_slice() else { return None };
+    (!matches!(*name, "all" | "default" | "lo")).then_some(name)
 }
 
 impl World {
@@ -77,11 +84,21 @@ impl World {
                 if !SYSCTLS.iter().any(|start| key.starts_with(start)) {
                     return Err(refuse(ErrorKind::NotFound, format!("this kernel has no {key}")));
                 }
-                self.netns(netns)?.sysctls.insert(key.clone(), value.clone());
+                let there = self.netns(netns)?;
+                if sysctl_link(key).is_some_and(|name| !there.links.keys().any(|link| link.as_str() == name))
+                {
+                    return Err(refuse(
+                        ErrorKind::NotFound,
+                        format!("this kernel has no {key}: no such link"),
+                    ));
+                }
+                there.sysctls.insert(key.clone(), value.clone());
                 Ok(())
             }
             Op::SetTable(netns, table) => {
-                self.netns(netns)?.table = Some(table.clone());
+                let mut table = table.clone();
+                table.ports.retain(|_, ports| !ports.is_empty());
+                self.netns(netns)?.table = Some(table);
                 Ok(())
             }
             Op::RemoveTable(netns) => {
@@ -91,12 +108,18 @@ impl World {
                 Ok(())
             }
             Op::SetOpenings(netns, family, links) => {
-                self.netns(netns)?.openings.insert(*family, links.clone());
+                // Where nobody has such a chain, everything is open.
+                if let Some(there) = self.netns(netns)?.openings.get_mut(family) {
+                    there.clone_from(links);
+                }
                 Ok(())
+            }
+            Op::SetMtu(at, mtu) => {
+                stacked::set_mtu(&mut self.state, at, *mtu)?;
+                self.change(op)
             }
             Op::SetPort(_, None)
             | Op::SetMac(..)
-            | Op::SetMtu(..)
             | Op::SetUp(..)
             | Op::AddAddress(..)
             | Op::RemoveAddress(..)
@@ -202,7 +225,8 @@ impl World {
     }
 
     fn insert(&mut self, new: &NewLink, kind: LinkKind) -> Outcome {
-        let link = Link { up: false, ..Link::new(kind, new.mark.clone(), new.mac, new.mtu) };
+        let mac = stacked::mac(&self.state, &kind).or(new.mac);
+        let link = Link { up: false, ..Link::new(kind, new.mark.clone(), mac, new.mtu) };
         self.netns(&new.at.netns)?.links.insert(new.at.name, link);
         Ok(())
     }
@@ -210,7 +234,10 @@ impl World {
     fn add_link(&mut self, new: &NewLink, kind: &LinkKind) -> Outcome {
         self.must_be_free(&new.at)?;
         match kind {
-            LinkKind::Bridge | LinkKind::Macvlan(..) | LinkKind::Ipvlan(..) | LinkKind::Vlan(..) => {}
+            LinkKind::Bridge => {}
+            LinkKind::Macvlan(parent, _) | LinkKind::Ipvlan(parent, ..) | LinkKind::Vlan(parent, _) => {
+                stacked::must_carry(&self.state, *parent, new, kind)?;
+            }
             LinkKind::Vxlan(wanted) => {
                 let same = |link: &Link| match &link.kind {
                     LinkKind::Vxlan(vxlan) => vxlan.vni == wanted.vni && vxlan.port == wanted.port,
@@ -272,7 +299,7 @@ impl World {
     }
 
     /// A link goes, with its other end, and its ports are free.
-    fn drop_link(&mut self, at: &LinkRef) {
+    pub(super) fn drop_link(&mut self, at: &LinkRef) {
         let at = LinkRef { netns: named(&at.netns), name: at.name };
         let mut going = vec![at.clone()];
         self.pairs.retain(|(a, b)| {
@@ -289,10 +316,16 @@ impl World {
         for gone in going {
             let Ok(netns) = self.netns(&gone.netns) else { continue };
             netns.links.remove(&gone.name);
+            netns.sysctls.retain(|key, _| sysctl_link(key) != Some(gone.name.as_str()));
             for link in netns.links.values_mut() {
                 if link.port.is_some_and(|port| port.bridge == gone.name) {
                     link.port = None;
                     link.stations.clear();
+                }
+            }
+            if gone.netns == Netns::Host {
+                for on_it in stacked::on(&self.state, gone.name) {
+                    self.drop_link(&on_it);
                 }
             }
         }

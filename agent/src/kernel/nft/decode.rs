@@ -1,15 +1,18 @@
 //! From nft's listing to a table. What we never write becomes `Other`, so that the table differs from any wanted one.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::CHAINS;
+use super::{HOOKS, MAPS, PROTOCOLS, Place, map_types, number};
 use crate::{
-    model::IfName,
-    plan::ruleset::{Action, Chain, Hook, LinkMatch, Match, Rule, Table},
+    model::{IfName, Protocol},
+    plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
 };
+
+/// What a map of ports has.
+type Ports = BTreeMap<PortKey, (IpAddr, u16)>;
 
 /// The table in the output of `nft -j list table inet ovnet`.
 pub(in crate::kernel) fn table(listing: &str) -> Result<Table, String> {
@@ -28,6 +31,9 @@ pub(in crate::kernel) fn table(listing: &str) -> Result<Table, String> {
             chain.rules.push(read_rule(rule));
         } else if let Some(hook) = base_chain(&object["chain"]) {
             table.chains.push(Chain { hook, rules: Vec::new() });
+        } else if let Some((map, ports)) = port_map(&object["map"]) {
+            // What is empty is not there.
+            table.ports.extend((!ports.is_empty()).then_some((map, ports)));
         } else {
             // A chain, set, map … that somebody else put into our table.
             let stranger = Rule { matches: Vec::new(), action: Action::Other(object.to_string()) };
@@ -38,19 +44,56 @@ pub(in crate::kernel) fn table(listing: &str) -> Result<Table, String> {
 }
 
 fn by_name(name: &str) -> Option<Hook> {
-    CHAINS.into_iter().find(|(_, known, ..)| *known == name).map(|(hook, ..)| hook)
+    HOOKS.into_iter().find(|hook| Place::of(*hook).name == name)
 }
 
 /// The hook of a chain that is exactly as we make it.
 fn base_chain(chain: &Value) -> Option<Hook> {
-    let is_ours = |(_, name, kind, priority): &(Hook, &str, &str, i64)| {
-        chain["name"] == *name
-            && chain["hook"] == *name
-            && chain["type"] == *kind
-            && chain["prio"] == *priority
+    let is_ours = |hook: &Hook| {
+        let place = Place::of(*hook);
+        chain["name"] == place.name
+            && chain["hook"] == place.hook
+            && chain["type"] == place.kind
+            && chain["prio"] == place.priority
             && chain["policy"] == "accept"
     };
-    CHAINS.iter().find(|known| is_ours(known)).map(|(hook, ..)| *hook)
+    HOOKS.into_iter().find(is_ours)
+}
+
+/// A map that is exactly as we make it.
+fn port_map(map: &Value) -> Option<(PortMap, Ports)> {
+    let known = ["family", "name", "table", "type", "handle", "map", "elem"];
+    if map.as_object()?.keys().any(|key| !known.contains(&key.as_str())) {
+        return None;
+    }
+    let (which, _) = MAPS.into_iter().find(|(_, name)| map["name"] == *name)?;
+    let (key, value) = map_types(which);
+    // Newer nft lists both types as lists.
+    let values = map["map"] == value.join(" . ") || map["map"] == Value::from(value);
+    if map["type"] != Value::from(key) || !values {
+        return None;
+    }
+    let elements = map["elem"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Some((which, elements.iter().map(|element| port(element, which)).collect::<Option<_>>()?))
+}
+
+fn port(element: &Value, map: PortMap) -> Option<(PortKey, (IpAddr, u16))> {
+    let [key, value] = element.as_array()?.as_slice() else { return None };
+    let (key, value) = (key["concat"].as_array()?, value["concat"].as_array()?);
+    let (address, key) = if map.addressed { key.split_first()? } else { (&Value::Null, &key[..]) };
+    let address = address.as_str().map(str::parse).transpose().ok()?;
+    let ([protocol, port], [to, to_port]) = (key, value.as_slice()) else { return None };
+    let key = PortKey { address, protocol: self::protocol(protocol)?, port: number16(port)? };
+    Some((key, (to.as_str()?.parse().ok()?, number16(to_port)?)))
+}
+
+/// By its name, or by its number where /etc/protocols does not have the name.
+fn protocol(value: &Value) -> Option<Protocol> {
+    PROTOCOLS.into_iter().find(|protocol| *value == protocol.as_str() || *value == number(*protocol))
+}
+
+fn number16(value: &Value) -> Option<u16> {
+    value.as_u64().and_then(|number| number.try_into().ok())
 }
 
 fn read_rule(rule: &Value) -> Rule {
@@ -75,6 +118,20 @@ fn known_condition(part: &Value) -> Option<Match> {
             _ => None,
         };
     }
+    if left["fib"].is_object() {
+        let local = op == "==" && *left == json!({ "fib": { "result": "type", "flags": ["daddr"] } });
+        return (local && right == "local").then_some(Match::DestinationLocal);
+    }
+    if let Some(key) = left["ct"]["key"].as_str() {
+        return match (key, op) {
+            ("state", "in") if *right == json!(["established", "related"]) => Some(Match::Established),
+            ("status", "in") if right == "dnat" => Some(Match::Redirected),
+            _ => None,
+        };
+    }
+    if left["payload"]["field"] == "dport" && op == "==" {
+        return Some(Match::Port(protocol(&left["payload"]["protocol"])?, number16(right)?));
+    }
     let net = prefix(right)?;
     if left["payload"]["protocol"] != family(net.addr()) {
         return None;
@@ -87,13 +144,19 @@ fn known_condition(part: &Value) -> Option<Match> {
     }
 }
 
+/// The inverse of the encoder's patterns.
 fn link(op: &str, pattern: &str) -> Option<LinkMatch> {
-    let open = pattern.strip_suffix('*').filter(|start| !start.ends_with('\\'));
-    let name: IfName = open.unwrap_or(pattern).replace("\\*", "*").parse().ok()?;
+    let open = pattern.strip_suffix('*');
+    let (name, open) = match open.map(|start| (start, start.strip_suffix('\\'))) {
+        None => (pattern.to_owned(), false),
+        Some((_, Some(start))) => (format!("{start}*"), false),
+        Some((start, None)) => (start.to_owned(), true),
+    };
+    let name: IfName = name.parse().ok()?;
     match (op, open) {
-        ("==", None) => Some(LinkMatch::Is(name)),
-        ("==", Some(_)) => Some(LinkMatch::StartsWith(name)),
-        ("!=", Some(_)) => Some(LinkMatch::StartsNotWith(name)),
+        ("==", false) => Some(LinkMatch::Is(name)),
+        ("==", true) => Some(LinkMatch::StartsWith(name)),
+        ("!=", true) => Some(LinkMatch::StartsNotWith(name)),
         _ => None,
     }
 }
@@ -120,8 +183,31 @@ fn known_action(part: &Value) -> Option<Action> {
             let address: IpAddr = to.get("addr")?.as_str()?.parse().ok()?;
             (to.get("family")? == family(address)).then_some(Action::SourceNat(address))
         }
+        ("dnat", Value::Object(to)) if to.len() == 3 => {
+            let address: IpAddr = to.get("addr")?.as_str()?.parse().ok()?;
+            let port = number16(to.get("port")?)?;
+            (to.get("family")? == family(address)).then_some(Action::DestinationNat(address, port))
+        }
+        ("dnat", Value::Object(to)) if to.len() == 2 => redirect(value),
         _ => None,
     }
+}
+
+/// A destination that a map of ours has, by exactly the key that it is made for.
+fn redirect(to: &Value) -> Option<Action> {
+    let map = &to["addr"]["map"];
+    let (which, _) = MAPS.into_iter().find(|(_, name)| map["data"] == format!("@{name}"))?;
+    let family = match which.family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    };
+    let address = json!({ "payload": { "protocol": family, "field": "daddr" } });
+    let port = [
+        json!({ "meta": { "key": "l4proto" } }),
+        json!({ "payload": { "protocol": "th", "field": "dport" } }),
+    ];
+    let key: Vec<Value> = which.addressed.then_some(address).into_iter().chain(port).collect();
+    (to["family"] == family && map["key"] == json!({ "concat": key })).then_some(Action::Redirect(which))
 }
 
 fn family(address: IpAddr) -> &'static str {

@@ -1,130 +1,145 @@
-//! From a table to the transaction that puts it in place.
+//! From a table to the transaction that puts it in place, in nft's own language (nft(8)).
+//!
+//! Not as JSON: nft before 1.0.8 takes no map from there whose values have two parts, although it lists them so.
 
-use std::net::IpAddr;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
-use ipnet::IpNet;
-use serde_json::{Value, json};
-
-use super::CHAINS;
-use crate::plan::{
-    ownership::TABLE,
-    ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortMap, Rule, Table},
+use super::{MAPS, Place, map_name, map_types, number};
+use crate::{
+    model::IfName,
+    plan::{
+        ownership::TABLE,
+        ruleset::{Action, Chain, Family, LinkMatch, Match, PortKey, PortMap, Table},
+    },
 };
 
 /// The transaction that replaces our table by this one, or removes it.
-pub(in crate::kernel) fn transaction(table: Option<&Table>) -> Value {
-    let bare = json!({ "table": { "family": "inet", "name": TABLE } });
+///
+/// # Errors
+/// The table has what nft has no words for, or what we never write; the text says what.
+pub(in crate::kernel) fn transaction(table: Option<&Table>) -> Result<String, String> {
     // Deleting what is not there is an error, adding what is there is none.
-    let mut commands = vec![json!({ "add": bare }), json!({ "delete": bare })];
+    let mut text = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
     if let Some(table) = table {
-        commands.push(json!({ "add": bare }));
+        text += &format!("table inet {TABLE} {{\n");
+        for (map, name) in MAPS.into_iter().filter(|(map, _)| maps(table).contains(map)) {
+            text += &port_map(table, map, name);
+        }
         for chain in &table.chains {
-            commands.extend(add_chain(chain));
+            text += &base_chain(chain)?;
         }
+        text += "}\n";
     }
-    json!({ "nftables": commands })
+    Ok(text)
 }
 
-fn add_chain(chain: &Chain) -> Vec<Value> {
-    let (_, name, kind, priority) = CHAINS.into_iter().find(|(hook, ..)| *hook == chain.hook).unwrap_or((
-        Hook::Forward,
-        "forward",
-        "filter",
-        0,
-    ));
-    let base = json!({ "family": "inet", "table": TABLE, "name": name, "type": kind, "hook": name, "prio": priority,
-        "policy": "accept" });
-    let rule = |rule: &Rule| {
-        let parts: Vec<Value> = rule.matches.iter().map(condition).chain([action(&rule.action)]).collect();
-        json!({ "add": { "rule": { "family": "inet", "table": TABLE, "chain": name, "expr": parts } } })
-    };
-    std::iter::once(json!({ "add": { "chain": base } })).chain(chain.rules.iter().map(rule)).collect()
+/// The maps that have something, or that a rule refers to.
+fn maps(table: &Table) -> BTreeSet<PortMap> {
+    let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+    let referred =
+        rules.filter_map(|rule| if let Action::Redirect(map) = rule.action { Some(map) } else { None });
+    let filled = table.ports.iter().filter(|(_, ports)| !ports.is_empty()).map(|(map, _)| *map);
+    referred.chain(filled).collect()
 }
 
-fn condition(condition: &Match) -> Value {
-    match condition {
-        Match::In(link) => by_link("iifname", link),
-        Match::Out(link) => by_link("oifname", link),
-        Match::Source(net) => by_address("saddr", "==", *net),
-        Match::Destination(net) => by_address("daddr", "==", *net),
-        Match::NotDestination(net) => by_address("daddr", "!=", *net),
-        Match::DestinationLocal => {
-            json!({ "match": { "op": "==", "left": { "fib": { "result": "type", "flags": ["daddr"] } }, "right": "local" } })
-        }
-        Match::Established => {
-            json!({ "match": { "op": "in", "left": { "ct": { "key": "state" } }, "right": ["established", "related"] } })
-        }
-        Match::Redirected => {
-            json!({ "match": { "op": "in", "left": { "ct": { "key": "status" } }, "right": "dnat" } })
-        }
-        Match::Port(protocol, port) => {
-            let left = json!({ "payload": { "protocol": protocol.as_str(), "field": "dport" } });
-            json!({ "match": { "op": "==", "left": left, "right": port } })
-        }
-        Match::Other(text) => foreign(text),
+fn port_map(table: &Table, map: PortMap, name: &str) -> String {
+    let (key, value) = map_types(map);
+    let mut text = format!("map {name} {{\ntype {} : {}\n", key.join(" . "), value.join(" . "));
+    if let Some(ports) = table.ports.get(&map).filter(|ports| !ports.is_empty()) {
+        // One a line: a complaint quotes the line.
+        let ports: Vec<String> = ports.iter().map(|(key, to)| element(key, *to)).collect();
+        text += &format!("elements = {{\n{} }}\n", ports.join(",\n"));
     }
+    text + "}\n"
 }
 
-fn by_link(key: &str, link: &LinkMatch) -> Value {
-    let (op, pattern) = match link {
-        LinkMatch::Is(name) => ("==", escaped(name.as_str())),
-        LinkMatch::StartsWith(name) => ("==", escaped(name.as_str()) + "*"),
-        LinkMatch::StartsNotWith(name) => ("!=", escaped(name.as_str()) + "*"),
+fn element(key: &PortKey, to: (IpAddr, u16)) -> String {
+    let address = key.address.map(|address| format!("{address} . ")).unwrap_or_default();
+    // By number: names need /etc/protocols, which small systems do not have.
+    format!("{address}{} . {} : {} . {}", number(key.protocol), key.port, to.0, to.1)
+}
+
+fn base_chain(chain: &Chain) -> Result<String, String> {
+    let place = Place::of(chain.hook);
+    let mut text = format!(
+        "chain {} {{ type {} hook {} priority {}; policy accept\n",
+        place.name, place.kind, place.hook, place.priority
+    );
+    for rule in &chain.rules {
+        for condition in &rule.matches {
+            text += &self::condition(condition)?;
+            text += " ";
+        }
+        text += &action(&rule.action)?;
+        text += "\n";
+    }
+    Ok(text + "}\n")
+}
+
+fn condition(condition: &Match) -> Result<String, String> {
+    Ok(match condition {
+        Match::In(link) => format!("iifname {}", pattern(link)?),
+        Match::Out(link) => format!("oifname {}", pattern(link)?),
+        Match::Source(net) => format!("{} saddr {net}", family(net.addr())),
+        Match::Destination(net) => format!("{} daddr {net}", family(net.addr())),
+        Match::NotDestination(net) => format!("{} daddr != {net}", family(net.addr())),
+        Match::DestinationLocal => "fib daddr type local".into(),
+        Match::Established => "ct state established,related".into(),
+        Match::Redirected => "ct status dnat".into(),
+        Match::Port(protocol, port) => format!("{protocol} dport {port}"),
+        Match::Other(text) => return Err(foreign(text)),
+    })
+}
+
+/// A link's name as nft takes it: a star at the end stands for anything, with `\` before it for itself, and then every other
+/// `\` is lost.
+pub(in crate::kernel) fn pattern(link: &LinkMatch) -> Result<String, String> {
+    let (op, name, open) = match link {
+        LinkMatch::Is(name) => ("", name.as_str(), false),
+        LinkMatch::StartsWith(name) => ("", name.as_str(), true),
+        LinkMatch::StartsNotWith(name) => ("!= ", name.as_str(), true),
     };
-    json!({ "match": { "op": op, "left": { "meta": { "key": key } }, "right": pattern } })
-}
-
-/// A star that is part of the name, not of the pattern.
-fn escaped(name: &str) -> String {
-    name.replace('*', "\\*")
-}
-
-fn by_address(field: &str, op: &str, net: IpNet) -> Value {
-    let whole = net.prefix_len() == net.max_prefix_len();
-    let right = if whole {
-        json!(net.addr().to_string())
-    } else {
-        json!({ "prefix": { "addr": net.addr().to_string(), "len": net.prefix_len() } })
+    let (text, lost) = match name.strip_suffix('*') {
+        _ if open => (format!("{name}*"), name.ends_with('\\')),
+        Some(start) => (format!("{start}\\*"), name.contains('\\')),
+        None => (name.into(), false),
     };
-    let left = json!({ "payload": { "protocol": family(net.addr()), "field": field } });
-    json!({ "match": { "op": op, "left": left, "right": right } })
+    if lost || text.contains('"') || text.len() > IfName::MAX {
+        let which = if open { "links whose names start with" } else { "a link named" };
+        return Err(format!("nft has no words for {which} {name}"));
+    }
+    Ok(format!("{op}\"{text}\""))
 }
 
-fn action(action: &Action) -> Value {
-    match action {
-        Action::Accept => json!({ "accept": null }),
-        Action::Drop => json!({ "drop": null }),
-        Action::Masquerade => json!({ "masquerade": null }),
-        Action::SourceNat(to) => json!({ "snat": { "family": family(*to), "addr": to.to_string() } }),
+fn action(action: &Action) -> Result<String, String> {
+    Ok(match action {
+        Action::Accept => "accept".into(),
+        Action::Drop => "drop".into(),
+        Action::Masquerade => "masquerade".into(),
+        Action::SourceNat(to) => format!("snat {} to {to}", family(*to)),
+        // An IPv6 address in brackets.
         Action::DestinationNat(to, port) => {
-            json!({ "dnat": { "family": family(*to), "addr": to.to_string(), "port": port } })
+            format!("dnat {} to {}", family(*to), SocketAddr::new(*to, *port))
         }
-        Action::Redirect(map) => redirect(*map),
-        Action::Other(text) => foreign(text),
-    }
-}
-
-fn redirect(map: PortMap) -> Value {
-    let (family, name) = match (map.family, map.addressed) {
-        (Family::V4, false) => ("ip", "@ports4"),
-        (Family::V4, true) => ("ip", "@addressed4"),
-        (Family::V6, false) => ("ip6", "@ports6"),
-        (Family::V6, true) => ("ip6", "@addressed6"),
-    };
-    let address = map.addressed.then(|| json!({ "payload": { "protocol": family, "field": "daddr" } }));
-    let port = [
-        json!({ "meta": { "key": "l4proto" } }),
-        json!({ "payload": { "protocol": "th", "field": "dport" } }),
-    ];
-    let key: Vec<Value> = address.into_iter().chain(port).collect();
-    json!({ "dnat": { "family": family, "addr": { "map": { "key": { "concat": key }, "data": name } } } })
+        Action::Redirect(map) => {
+            let (family, address) = match map.family {
+                Family::V4 => ("ip", "ip daddr . "),
+                Family::V6 => ("ip6", "ip6 daddr . "),
+            };
+            let address = if map.addressed { address } else { "" };
+            format!("dnat {family} to {address}meta l4proto . th dport map @{}", map_name(*map))
+        }
+        Action::Other(text) => return Err(foreign(text)),
+    })
 }
 
 fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "ip" } else { "ip6" }
 }
 
-/// What was seen and not understood goes back as it was.
-fn foreign(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_not_json| json!(text))
+fn foreign(text: &str) -> String {
+    format!("this was read from somebody else's rule, and is never written: {text}")
 }

@@ -1,102 +1,77 @@
-//! Our nftables table as nft's JSON (libnftables-json(5)), written and read; the reading is the inverse of the writing.
+//! Our nftables table: written in nft's own language, read from its JSON (libnftables-json(5)); the reading is the inverse of
+//! the writing.
 
 pub(super) mod decode;
 pub(super) mod encode;
 
-use crate::plan::ruleset::Hook;
+use crate::{
+    model::Protocol,
+    plan::ruleset::{Family, Hook, PortMap},
+};
 
-/// Every hook, with name, type and priority of its chain.
-pub(super) const CHAINS: [(Hook, &str, &str, i64); 3] = [
-    (Hook::Forward, "forward", "filter", 0),
-    (Hook::Postrouting, "postrouting", "nat", 100),
-    (Hook::Prerouting, "prerouting", "nat", -100),
+/// A base chain's place, and its name.
+#[derive(Clone, Copy)]
+struct Place {
+    name: &'static str,
+    kind: &'static str,
+    hook: &'static str,
+    priority: i64,
+}
+
+impl Place {
+    const fn new(name: &'static str, kind: &'static str, hook: &'static str, priority: i64) -> Self {
+        Self { name, kind, hook, priority }
+    }
+
+    const fn of(hook: Hook) -> Self {
+        match hook {
+            Hook::Raw => Self::new("raw", "filter", "prerouting", -300),
+            Hook::Prerouting => Self::new("prerouting", "nat", "prerouting", -100),
+            Hook::Output => Self::new("output", "nat", "output", -100),
+            Hook::Forward => Self::new("forward", "filter", "forward", 0),
+            Hook::Postrouting => Self::new("postrouting", "nat", "postrouting", 100),
+        }
+    }
+}
+
+/// All of them.
+const HOOKS: [Hook; 5] = [Hook::Raw, Hook::Prerouting, Hook::Output, Hook::Forward, Hook::Postrouting];
+
+/// Every map of ports, with its name.
+const MAPS: [(PortMap, &str); 4] = [
+    (PortMap { family: Family::V4, addressed: false }, "ports4"),
+    (PortMap { family: Family::V6, addressed: false }, "ports6"),
+    (PortMap { family: Family::V4, addressed: true }, "addressed4"),
+    (PortMap { family: Family::V6, addressed: true }, "addressed6"),
 ];
 
-#[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
+const fn map_name(map: PortMap) -> &'static str {
+    match (map.family, map.addressed) {
+        (Family::V4, false) => MAPS[0].1,
+        (Family::V6, false) => MAPS[1].1,
+        (Family::V4, true) => MAPS[2].1,
+        (Family::V6, true) => MAPS[3].1,
+    }
+}
 
-    use ipnet::IpNet;
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::{
-        model::IfName,
-        plan::ruleset::{Action, Chain, LinkMatch, Match, Rule, Table},
+/// nft's types of a map's key and value.
+fn map_types(map: PortMap) -> (Vec<&'static str>, Vec<&'static str>) {
+    let address = match map.family {
+        Family::V4 => "ipv4_addr",
+        Family::V6 => "ipv6_addr",
     };
+    let key = map.addressed.then_some(address).into_iter().chain(["inet_proto", "inet_service"]);
+    (key.collect(), vec![address, "inet_service"])
+}
 
-    fn net() -> impl Strategy<Value = IpNet> {
-        (any::<IpAddr>(), 0_u8..=32).prop_map(|(addr, len)| IpNet::new(addr, len).unwrap().trunc())
-    }
+/// All protocols that ports are published of.
+const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
-    fn link() -> impl Strategy<Value = LinkMatch> {
-        ("[a-z*-]{1,14}", 0..3).prop_map(|(name, kind)| {
-            let name: IfName = name.parse().unwrap();
-            match kind {
-                0 => LinkMatch::Is(name),
-                1 => LinkMatch::StartsWith(name),
-                _ => LinkMatch::StartsNotWith(name),
-            }
-        })
-    }
-
-    fn condition() -> impl Strategy<Value = Match> {
-        prop_oneof![
-            link().prop_map(Match::In),
-            link().prop_map(Match::Out),
-            net().prop_map(Match::Source),
-            net().prop_map(Match::Destination),
-            net().prop_map(Match::NotDestination),
-        ]
-    }
-
-    fn rule() -> impl Strategy<Value = Rule> {
-        let action = prop_oneof![
-            Just(Action::Accept),
-            Just(Action::Drop),
-            Just(Action::Masquerade),
-            any::<IpAddr>().prop_map(Action::SourceNat),
-        ];
-        (proptest::collection::vec(condition(), 0..4), action)
-            .prop_map(|(matches, action)| Rule { matches, action })
-    }
-
-    fn table() -> impl Strategy<Value = Table> {
-        let hooks = Just(CHAINS.map(|(hook, ..)| hook).to_vec());
-        let chosen = proptest::sample::subsequence(CHAINS.map(|(hook, ..)| hook).to_vec(), 0..=3);
-        (hooks, chosen).prop_flat_map(|(_, hooks)| {
-            let rules = proptest::collection::vec(proptest::collection::vec(rule(), 0..4), hooks.len());
-            rules.prop_map(move |rules| {
-                let chains = hooks.iter().zip(rules).map(|(hook, rules)| Chain { hook: *hook, rules });
-                Table { ports: std::collections::BTreeMap::new(), chains: chains.collect() }
-            })
-        })
-    }
-
-    /// What `nft -j list` would say after the transaction: the added objects, bare.
-    fn listed(transaction: &Value) -> String {
-        let objects = transaction["nftables"].as_array().unwrap().iter().skip(2);
-        json!({ "nftables": objects.map(|object| object["add"].clone()).collect::<Vec<_>>() }).to_string()
-    }
-
-    proptest! {
-        #[test]
-        fn a_table_reads_back_as_it_was_written(table in table()) {
-            let listing = listed(&encode::transaction(Some(&table)));
-            prop_assert_eq!(decode::table(&listing).unwrap(), table);
-        }
-    }
-
-    #[test]
-    fn what_others_put_into_our_table_makes_it_another_one() {
-        let chain = json!({"chain": {"family": "inet", "table": "ovnet", "name": "input", "type": "filter",
-            "hook": "input", "prio": 0, "policy": "accept"}});
-        let set = json!({"set": {"family": "inet", "name": "s", "table": "ovnet", "type": "ipv4_addr"}});
-        for foreign in [chain, set] {
-            let listing = json!({"nftables": [{"metainfo": {}}, {"table": {"name": "ovnet"}}, foreign]});
-            assert_ne!(decode::table(&listing.to_string()).unwrap(), Table::default());
-        }
-        assert!(decode::table("{}").is_err());
+/// A protocol's number in the IP header (IANA).
+const fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Base, Env, HostLinks, Piece, Programmed};
 use crate::{
     kernel::Kernel,
-    model::{Driver, NetworkId},
+    model::{Driver, NetworkId, Scope},
     plan::{
         netns_of, outer_name,
         ownership::Unit,
@@ -37,9 +37,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let env = self.env(id, None).await?;
         let (base, pieces) =
             self.world.read(|intent| (super::base(intent, &env, id), super::pieces(intent, &env, id)));
-        let base = base.inspect_err(|_gone| {
-            self.waiting.insert(id);
-        })?;
+        let base = match base {
+            Ok(base) => base,
+            Err(error) => {
+                self.waiting.insert(id);
+                self.programmed.remove(&id);
+                return Err(error);
+            }
+        };
         self.waiting.remove(&id);
         let wanted = base.as_ref().map(|base| base.wanted(pieces.values())).unwrap_or_default();
         let mut look = look(id, driver, &wanted);
@@ -88,6 +93,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             Base::Overlay(_) | Base::Bridge(_) => State::default(),
         };
         self.haunt(id, &base, &wanted);
+        if base.driver().scope() == Scope::Local {
+            self.own.insert(id);
+        }
         self.programmed.insert(id, Programmed { base, pieces });
     }
 
@@ -153,7 +161,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// host came, went or changed.
     pub(in crate::reconcile) fn overtaken(&self, env: &Env) -> BTreeSet<NetworkId> {
         self.world.read(|intent| {
-            let local = |base: &Base| base.driver() != Driver::Overlay;
+            let local = |base: &Base| base.driver().scope() == Scope::Local;
             let programmed = self.programmed.iter().filter(|(_, programmed)| local(&programmed.base));
             let changed = programmed.filter(|(id, programmed)| match super::base(intent, env, **id) {
                 Ok(base) => base.as_ref() != Some(&programmed.base),

@@ -1,16 +1,19 @@
 //! What the tasks of the agent share: the intent, what to look at again, and what came of it.
 //!
 //! One writer each: the followers feed the intent, the standing loop records outcomes. Locks are held for moments and
-//! never across an await; whoever waits does so on a watch channel.
+//! never across an await; whoever waits does so on a watch channel. `resolvers` is where those of the sandboxes listen.
+
+mod resolvers;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use tokio::sync::{Notify, broadcast, watch};
 
+use self::resolvers::Resolvers;
 use super::dirty::{Depth, Dirty};
 use crate::{
     intent::{Changed, Fact, Intent, Source, Touched},
@@ -43,15 +46,6 @@ pub struct Outcome {
     pub failures: Vec<(Option<Op>, String)>,
 }
 
-/// Where a sandbox's resolver listens.
-#[derive(Clone, Copy, Debug)]
-struct Resolver {
-    /// The port that was said, on 127.0.0.11; None: it has none (any more).
-    port: Option<u16>,
-    /// The port that the sandbox's rules lead to, as last programmed.
-    programmed: Option<u16>,
-}
-
 /// The shared state.
 #[derive(Debug)]
 pub struct World {
@@ -65,7 +59,7 @@ pub struct World {
     /// MTU of the endpoints of the networks here, in bytes.
     mtus: Mutex<BTreeMap<NetworkId, u32>>,
     /// Where the resolvers of sandboxes listen.
-    resolvers: Mutex<BTreeMap<SandboxId, Resolver>>,
+    resolvers: Mutex<Resolvers>,
     rounds: watch::Sender<u64>,
     changes: broadcast::Sender<Changed>,
 }
@@ -229,49 +223,6 @@ impl World {
         };
     }
 
-    /// The port of 127.0.0.11 that a sandbox's resolver listens at, UDP and TCP; None: it has none, or none yet.
-    pub fn resolver(&self, sandbox: SandboxId) -> Option<u16> {
-        lock(&self.resolvers).get(&sandbox)?.port
-    }
-
-    /// Say where a sandbox's resolver listens, in its namespace; None: it has none any more. The sandbox's rules follow, and
-    /// stay as they are as long as nothing was said.
-    pub fn set_resolver(&self, sandbox: SandboxId, port: Option<u16>) {
-        let changed = match lock(&self.resolvers).entry(sandbox) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Resolver { port, programmed: None });
-                true
-            }
-            Entry::Occupied(mut known) => std::mem::replace(&mut known.get_mut().port, port) != port,
-        };
-        if changed {
-            self.look_again(Unit::Sandbox(sandbox), Depth::Full);
-        }
-    }
-
-    /// Wait until what a sandbox asks of 127.0.0.11 goes to this port. It never does where the kernel refuses, or another port
-    /// is said: put a limit on it.
-    pub async fn resolver_programmed(&self, sandbox: SandboxId, port: u16) {
-        let mut rounds = self.rounds.subscribe();
-        let there = |_: &u64| {
-            lock(&self.resolvers).get(&sandbox).is_some_and(|resolver| resolver.programmed == Some(port))
-        };
-        // The sender lives as long as self: this cannot fail.
-        drop(rounds.wait_for(there).await);
-    }
-
-    /// Whether anything was said of a sandbox's resolver.
-    pub(super) fn said_of_resolver(&self, sandbox: SandboxId) -> bool {
-        lock(&self.resolvers).contains_key(&sandbox)
-    }
-
-    /// The sandbox's rules lead to this port. Whoever waits hears of it with the outcome.
-    pub(super) fn resolver_leads_to(&self, sandbox: SandboxId, port: Option<u16>) {
-        if let Some(resolver) = lock(&self.resolvers).get_mut(&sandbox) {
-            resolver.programmed = port;
-        }
-    }
-
     /// Wait until both stores have been read and the intent reflects at least `revisions`. It never does reflect one
     /// that changed nothing that is followed, until something else does: ask for what wrote a followed key, and put a
     /// limit on it.
@@ -326,45 +277,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::model::testing::ME;
-
-    #[test]
-    fn what_came_of_units_that_are_gone_is_forgotten_in_the_end() {
-        let world = World::new(ME);
-        let gone = Unit::Sandbox(SandboxId::from_bytes([1; 32]));
-        let at = |local| Revisions { global: 1, local };
-        for (unit, local) in [(Unit::Host, 1), (gone, 5)] {
-            world.record(unit, Outcome { at: at(local), failures: Vec::new() });
-        }
-        world.forget_outcomes(at(4));
-        assert!(world.outcome(gone).is_some(), "somebody may still wait for it");
-        world.forget_outcomes(at(5));
-        assert!(world.outcome(gone).is_none());
-        assert!(world.outcome(Unit::Host).is_some());
-    }
-
-    #[test]
-    fn two_feeders_never_take_back_what_the_other_has_told() {
-        const ROUNDS: i64 = 200_000;
-        let world = Arc::new(World::new(ME));
-        for source in [Source::Global, Source::Local] {
-            world.feed_snapshot(source, 1, Vec::new(), &BTreeSet::new());
-        }
-        let feeders = [Source::Global, Source::Local].map(|source| {
-            let world = Arc::clone(&world);
-            std::thread::spawn(move || {
-                for revision in 2..=ROUNDS {
-                    world.feed(source, revision, Vec::new());
-                    let told = world.revisions.borrow().unwrap_or_default();
-                    let own = if source == Source::Global { told.global } else { told.local };
-                    assert!(own >= revision, "{source:?} was at {revision}, but {told:?} was told");
-                }
-            })
-        });
-        feeders.into_iter().for_each(|feeder| feeder.join().unwrap());
-    }
-}
+mod tests;

@@ -1,0 +1,55 @@
+//! A check on what others' FORWARD chains let through.
+
+use std::collections::BTreeSet;
+
+use super::{Stranger, apply, build::Built, chain};
+use crate::{
+    kernel::Kernel,
+    model::IfName,
+    plan::{
+        op::Op,
+        ruleset::{Family, LinkMatch},
+        state::{Look, LookAt, Netns},
+    },
+};
+
+pub(super) async fn kept<K: Kernel>(kernel: &K, stranger: &impl Stranger) -> Built<()> {
+    stranger.close(Family::V4)?;
+    let outcome = opened(kernel).await;
+    stranger.open(Family::V4)?;
+    outcome?;
+    same(kernel, None).await
+}
+
+async fn opened<K: Kernel>(kernel: &K) -> Built<()> {
+    let none = BTreeSet::new();
+    same(kernel, Some(&none)).await?;
+    let links: BTreeSet<LinkMatch> =
+        [LinkMatch::StartsWith(IfName::literal("ovb-")), LinkMatch::Is(IfName::literal("ovnet0"))].into();
+    let fewer: BTreeSet<LinkMatch> = links.iter().take(1).cloned().collect();
+    for wanted in [&links, &links, &fewer, &none] {
+        let set = |family| Op::SetOpenings(Netns::Host, family, wanted.clone());
+        // Nobody has a chain for IPv6.
+        apply(kernel, vec![set(Family::V4), set(Family::V6)]).await?;
+        same(kernel, Some(wanted)).await?;
+    }
+    let unasked = Look { netns: [(Netns::Host, LookAt::default())].into() };
+    let seen = kernel.observe(unasked).await.map_err(|error| chain(&error))?;
+    match seen.netns.get(&Netns::Host) {
+        Some(host) if host.openings.is_empty() => Ok(()),
+        host => Err(format!("openings were seen although the look did not ask: {host:?}")),
+    }
+}
+
+/// Whether these openings are seen over IPv4, and none over IPv6.
+async fn same<K: Kernel>(kernel: &K, wanted: Option<&BTreeSet<LinkMatch>>) -> Built<()> {
+    let at = LookAt { openings: true, ..LookAt::default() };
+    let look = Look { netns: [(Netns::Host, at)].into() };
+    let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
+    let seen = seen.netns.get(&Netns::Host).map(|host| &host.openings).ok_or("no host")?;
+    if seen.len() == usize::from(wanted.is_some()) && seen.get(&Family::V4) == wanted {
+        Ok(())
+    } else {
+        Err(format!("wanted {wanted:?}\n  seen {seen:?}"))
+    }
+}

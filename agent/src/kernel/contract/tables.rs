@@ -1,0 +1,95 @@
+//! Tables to want.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::build::{BRIDGE, Built, INNER_LEG, net, text};
+use crate::{
+    model::{IfName, Protocol},
+    plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
+};
+
+/// A table with something of everything.
+pub(super) fn table() -> Built<Table> {
+    let rule = |matches, action| Rule { matches, action };
+    let starred: IfName = "a*".parse().map_err(|error: crate::model::Invalid| error.to_string())?;
+    let prefix = IfName::literal("ovh-");
+    let forward = vec![
+        rule(
+            vec![
+                Match::In(LinkMatch::StartsWith(prefix)),
+                Match::Out(LinkMatch::StartsNotWith(prefix)),
+                Match::Source(net("10.77.0.0/24")?),
+                Match::NotDestination(net("10.77.0.0/24")?),
+            ],
+            Action::Accept,
+        ),
+        rule(vec![Match::In(LinkMatch::Is(starred)), Match::Destination(net("fd77::/64")?)], Action::Drop),
+        rule(
+            vec![Match::Source(net("0.0.0.0/0")?), Match::Destination(net("10.77.0.2/32")?)],
+            Action::Accept,
+        ),
+    ];
+    let postrouting = vec![
+        rule(
+            vec![Match::Source(net("10.77.0.0/24")?), Match::Out(LinkMatch::Is(INNER_LEG))],
+            Action::Masquerade,
+        ),
+        rule(
+            vec![Match::Out(LinkMatch::Is(BRIDGE)), Match::NotDestination(net("10.77.0.9/32")?)],
+            Action::SourceNat(Ipv4Addr::new(10, 77, 0, 9).into()),
+        ),
+        rule(
+            vec![Match::Out(LinkMatch::Is(BRIDGE))],
+            Action::SourceNat(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 9).into()),
+        ),
+    ];
+    let chains = vec![
+        Chain { hook: Hook::Raw, rules: vec![] },
+        Chain { hook: Hook::Forward, rules: forward },
+        Chain { hook: Hook::Postrouting, rules: postrouting },
+    ];
+    let redirects = redirects()?;
+    Ok(Table { chains: chains.into_iter().chain(redirects.chains).collect(), ..redirects })
+}
+
+/// Maps of ports of all kinds, one of them empty, and the rules that use them.
+fn redirects() -> Built<Table> {
+    let rule = |matches, action| Rule { matches, action };
+    let map = |family, addressed| PortMap { family, addressed };
+    let ip = |address: &str| address.parse::<IpAddr>().map_err(text);
+    let to4 = (ip("10.77.0.2")?, 80);
+    let to6 = (ip("fd77::2")?, 443);
+    let key = |address, protocol, port| PortKey { address, protocol, port };
+    let ports = [
+        (
+            map(Family::V4, false),
+            [
+                (key(None, Protocol::Tcp, 8080), to4),
+                (key(None, Protocol::Udp, 8080), to4),
+                (key(None, Protocol::Sctp, 1), to4),
+            ]
+            .into(),
+        ),
+        (map(Family::V6, false), [(key(None, Protocol::Tcp, 65_535), to6)].into()),
+        (map(Family::V6, true), [(key(Some(ip("2001:db8::1")?), Protocol::Udp, 53), to6)].into()),
+    ];
+    let local = || vec![Match::DestinationLocal];
+    let redirect = |family, addressed| Action::Redirect(map(family, addressed));
+    let prerouting = vec![
+        rule(local(), redirect(Family::V4, true)),
+        rule(local(), redirect(Family::V6, true)),
+        rule(local(), redirect(Family::V4, false)),
+        rule(vec![Match::In(LinkMatch::Is(INNER_LEG))], redirect(Family::V6, false)),
+    ];
+    let resolver = vec![Match::Destination(net("127.0.0.11/32")?), Match::Port(Protocol::Udp, 53)];
+    let output = vec![
+        rule(resolver, Action::DestinationNat(ip("127.0.0.11")?, 4053)),
+        rule(vec![Match::Port(Protocol::Sctp, 9)], Action::DestinationNat(ip("fd77::2")?, 9)),
+        rule(vec![Match::Redirected, Match::Established], Action::Accept),
+    ];
+    let chains = vec![
+        Chain { hook: Hook::Prerouting, rules: prerouting },
+        Chain { hook: Hook::Output, rules: output },
+    ];
+    Ok(Table { ports: ports.into(), chains })
+}

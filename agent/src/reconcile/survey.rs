@@ -1,0 +1,53 @@
+//! A look at everything: at the start, on the timer, and for `diff`.
+
+use std::collections::BTreeSet;
+
+use super::{Differences, Peers, Reconciler, dirty::Depth, is_here, world::Outcome};
+use crate::{kernel::Kernel, plan::ownership::Unit};
+
+impl<K: Kernel, P: Peers> Reconciler<K, P> {
+    /// Learn anew what the host has, and mark every unit that the stores, the kernel or the past know of.
+    pub(super) async fn survey(&mut self) {
+        if let Err(error) = self.refresh_host().await {
+            tracing::warn!(%error, "cannot look at the host");
+        }
+        let mut units: BTreeSet<Unit> = [Unit::Host].into();
+        units.extend(self.tables.keys().map(|id| Unit::Sandbox(*id)));
+        units.extend(self.haunts.keys().map(|id| Unit::Network(*id)));
+        units.extend(self.programmed.keys().chain(self.legs.keys()).map(|id| Unit::Network(*id)));
+        match self.marked_units().await {
+            Ok(marked) => units.extend(marked),
+            Err(error) => tracing::warn!(%error, "cannot list what is in the kernel"),
+        }
+        self.world.read(|intent| {
+            let here = intent.networks().filter(|(_, view)| is_here(view, self.world.me));
+            units.extend(here.map(|(id, _)| Unit::Network(*id)));
+            units.extend(intent.sandboxes().values().map(|sandbox| Unit::Sandbox(sandbox.id)));
+        });
+        for unit in units {
+            self.world.look_again(unit, Depth::Full);
+        }
+    }
+
+    /// What would be done, for every unit, without doing it.
+    pub(super) async fn diff(&mut self) -> Differences {
+        self.survey().await;
+        let Some((dirty, at)) = self.world.take_dirty() else { return Vec::new() };
+        let mut found = Vec::new();
+        for (unit, depth) in dirty.into_units() {
+            let plan = self.look(unit).await;
+            let steps = plan.as_ref().map(|plan| plan.ops.clone()).map_err(Clone::clone);
+            match plan {
+                // Nothing is to be done: that is all there is to it, and somebody may be waiting for this look.
+                Ok(plan) if plan.ops.is_empty() => {
+                    let failures = self.bring_about(unit, plan).await;
+                    self.conclude(unit, Outcome { at, failures });
+                }
+                // What was taken off the list to be shown goes back on it to be done.
+                Ok(_) | Err(_) => self.world.look_again(unit, depth),
+            }
+            found.push((unit, steps));
+        }
+        found
+    }
+}

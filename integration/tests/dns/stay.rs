@@ -1,0 +1,184 @@
+//! The resolver stays: under hostile packets, without etcd, over restarts; and the names of dead hosts go.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow, ensure};
+use ovnet_integration::{
+    dns::{self, Kind, RESOLVER},
+    lab::{From, Host, Lab},
+    wait::{Poll, wait_for},
+};
+
+use super::{AT_ONCE, ask, remove, says, wide};
+
+pub(crate) fn hostile(lab: &Lab) -> Result<()> {
+    let host = lab.host(1)?;
+    wide(lab, 81, "wide")?;
+    host.create_sandbox("client", &["wide"])?;
+    let (own, netns) = (host.address("wide", "client")?, host.netns_of(From::Sandbox("client")));
+    let pid = host.agent_pid();
+    let good = dns::query(("client", Kind::A))?;
+    let changed = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        bytes
+    };
+    let mut packets: Vec<Vec<u8>> = (0..good.len()).map(|length| good[..length].to_vec()).collect();
+    // An answer, a name that points to itself, two questions, very many records, another class, a label that is too long.
+    packets.extend([
+        changed(2, 0x81),
+        [&good[..12], &[0xc0, 12, 0, 1, 0, 1]].concat(),
+        changed(5, 2),
+        changed(6, 0xff),
+    ]);
+    packets.extend([
+        changed(10, 0xff),
+        changed(good.len() - 1, 77),
+        changed(12, 0xbf),
+        vec![0xff; 40_000],
+        Vec::new(),
+    ]);
+    packets.extend((0..300).map(|length| (0..length).map(|_byte| rand::random()).collect()));
+    for packet in &packets {
+        // An error may be told; an address may not.
+        if let Some(answer) = dns::exchange(&netns, RESOLVER, packet, Duration::from_millis(2))? {
+            ensure!(
+                answer.len() < 12 || answer[7] == 0 || packet == &good,
+                "{packet:02x?} is answered {answer:02x?}"
+            );
+        }
+    }
+    let reply = says(host, "client", ("client", Kind::A), &[&own])?;
+    ensure!(reply.took < AT_ONCE && host.agent_pid() == pid, "{reply:?}");
+    host.wait_ready()?;
+    remove(lab, &[(1, "client")], &["wide"])
+}
+
+pub(crate) fn etcd_away(lab: &Lab) -> Result<()> {
+    let (h1, h2) = (lab.host(1)?, lab.host(2)?);
+    wide(lab, 81, "wide")?;
+    h1.create_sandbox("web", &["wide"])?;
+    h2.create_sandbox("client", &["wide"])?;
+    let address = h1.address("wide", "web")?;
+    says(h2, "client", ("web", Kind::A), &[&address])?;
+    lab.etcd()?.kill()?;
+    let result = (|| -> Result<()> {
+        for _question in 0..3 {
+            let reply = says(h2, "client", ("web", Kind::A), &[&address])?;
+            ensure!(reply.took < AT_ONCE, "{reply:?}");
+        }
+        // Even an agent that starts without etcd: it has a copy.
+        h2.kill9_agent();
+        h2.start_agent()?;
+        wait_for("the name from the copy", Duration::from_secs(15), || {
+            let netns = h2.netns_of(From::Sandbox("client"));
+            let reply = dns::ask(&netns, RESOLVER, ("web", Kind::A), AT_ONCE)?;
+            let there = reply.as_ref().is_some_and(|reply| reply.said() == [address.as_str()]);
+            Ok(if there { Poll::Ready(()) } else { Poll::Pending(format!("{reply:?}")) })
+        })
+    })();
+    lab.etcd()?.start_again()?;
+    lab.hosts.iter().try_for_each(|host| host.wait_nodes_alive(lab.hosts.len()))?;
+    result?;
+    remove(lab, &[(1, "web"), (2, "client")], &["wide"])
+}
+
+/// Ask every few milliseconds while `during` runs; the longest time without an answer, and how many there were.
+fn longest_silence(host: &Host, during: impl FnOnce() -> Result<()>) -> Result<(Duration, u32)> {
+    let netns = host.netns_of(From::Sandbox("client"));
+    let done = Arc::new(AtomicBool::new(false));
+    let asking = {
+        let done = Arc::clone(&done);
+        thread::spawn(move || -> Result<(Duration, u32)> {
+            let (mut last, mut longest, mut count) = (Instant::now(), Duration::ZERO, 0);
+            while !done.load(Ordering::Relaxed) {
+                let reply = dns::ask(&netns, RESOLVER, ("web", Kind::A), Duration::from_millis(20))?;
+                if reply.is_some_and(|reply| reply.answers.len() == 1) {
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                    count += 1;
+                }
+            }
+            Ok((longest.max(last.elapsed()), count))
+        })
+    };
+    let result = during();
+    done.store(true, Ordering::Relaxed);
+    let measured = asking.join().map_err(|_panic| anyhow!("the asking thread panicked"))?;
+    result.and(measured)
+}
+
+pub(crate) fn restart(lab: &Lab) -> Result<()> {
+    let host = lab.host(1)?;
+    wide(lab, 81, "wide")?;
+    host.create_sandbox("web", &["wide"])?;
+    host.create_sandbox("client", &["wide"])?;
+    let (calm, _count) = longest_silence(host, || host.wait_in_sync())?;
+    for kill in [true, false] {
+        let mut down = Duration::ZERO;
+        let (silence, count) = longest_silence(host, || {
+            let start = Instant::now();
+            if kill {
+                host.kill9_agent()
+            } else {
+                host.stop_agent()?
+            }
+            host.start_agent()?;
+            host.wait_ready()?;
+            down = start.elapsed();
+            wait_for("the name", Duration::from_secs(10), || {
+                let netns = host.netns_of(From::Sandbox("client"));
+                let reply = dns::ask(&netns, RESOLVER, ("web", Kind::A), AT_ONCE)?;
+                Ok(reply.map_or_else(|| Poll::Pending("silence".into()), |_reply| Poll::Ready(())))
+            })
+        })?;
+        let how = if kill { "kill -9" } else { "SIGTERM" };
+        eprintln!(
+            "   {how}: the resolver is silent for {} ms, the agent is away for {} ms; {count} answers, {} ms without a restart",
+            silence.as_millis(),
+            down.as_millis(),
+            calm.as_millis()
+        );
+        ensure!(
+            silence < down + Duration::from_secs(1),
+            "{how}: silent for {silence:?}, with the agent away for {down:?}"
+        );
+    }
+    remove(lab, &[(1, "web"), (1, "client")], &["wide"])
+}
+
+pub(crate) fn dead_host(lab: &Lab) -> Result<()> {
+    let (h1, h3) = (lab.host(1)?, lab.host(3)?);
+    wide(lab, 81, "wide")?;
+    h1.create_sandbox("client", &["wide"])?;
+    h1.ovctl_ok(&["sandbox", "create", "--network", "wide", "--alias", "pool", "here"])?;
+    h3.ovctl_ok(&["sandbox", "create", "--network", "wide", "--alias", "pool", "there"])?;
+    let (here, there) = (h1.address("wide", "here")?, h3.address("wide", "there")?);
+    says(h1, "client", ("pool", Kind::A), &[&here, &there])?;
+    h3.kill9_agent();
+    h3.isolate()?;
+    let start = Instant::now();
+    wait_for("the dead host's name to go", Duration::from_secs(60), || {
+        let reply = ask(h1, "client", "there", Kind::A)?;
+        Ok(if reply.answers.is_empty() { Poll::Ready(()) } else { Poll::Pending(format!("{reply:?}")) })
+    })?;
+    eprintln!("   the name of a dead host goes after {:.1} s", start.elapsed().as_secs_f64());
+    says(h1, "client", ("pool", Kind::A), &[&here])?;
+    lab.heal()?;
+    h3.start_agent()?;
+    wait_for("the name to come back", Duration::from_secs(30), || {
+        let reply = ask(h1, "client", "there", Kind::A)?;
+        Ok(if reply.said() == [there.as_str()] {
+            Poll::Ready(())
+        } else {
+            Poll::Pending(format!("{reply:?}"))
+        })
+    })
+}
