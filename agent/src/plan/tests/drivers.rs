@@ -70,16 +70,16 @@ fn shapes() -> impl Strategy<Value = Shape> {
         prop::collection::btree_map(2..30_u8, -2..3_i32, 0..4),
     )
         .prop_map(|(settings, families, (internal, published, bridge_firewall, ipv6), mtu, local)| {
-            Shape {
-                settings,
-                families,
-                internal,
-                mtu,
-                local: local.into_iter().collect(),
-                published,
-                features: Features { bridge_firewall, ipv6: ipv6 || families.1, ..FEATURES },
-            }
+            let most = if is_alone(&settings) { 1 } else { usize::MAX };
+            let local = local.into_iter().take(most).collect();
+            let features = Features { bridge_firewall, ipv6: ipv6 || families.1, ..FEATURES };
+            Shape { settings, families, internal, mtu, local, published, features }
         })
+}
+
+/// Whether there is room for but one endpoint.
+const fn is_alone(settings: &DriverSettings) -> bool {
+    matches!(settings, DriverSettings::Macvlan(_, MacvlanMode::Passthru))
 }
 
 fn member(network: &Network, shape: &Shape, (number, priority): (u8, i32)) -> Endpoint {
@@ -167,7 +167,7 @@ proptest! {
 
     #[test]
     fn an_endpoint_more_planned_alone_comes_to_the_same(shape in shapes(), more in (2..30_u8, -2..3_i32)) {
-        prop_assume!(shape.settings != DriverSettings::P2p);
+        prop_assume!(shape.settings != DriverSettings::P2p && !is_alone(&shape.settings));
         prop_assume!(shape.local.iter().all(|(number, _)| *number != more.0));
         let with = |local: Vec<(u8, i32)>| wanted(&Shape { local, ..shape.clone() });
         let all = || shape.local.iter().copied().chain([more]).collect();

@@ -69,7 +69,7 @@ pub(super) fn kernel() -> MemoryKernel {
     kernel.edit(|state| {
         let foreign = |name: IfName, kind| Link {
             mark: None,
-            ..Link::new(kind, Mark::new(Unit::Host, "x"), Mac::internal(1, name.as_str().as_bytes()), 1500)
+            ..Link::new(kind, Mark::new(Unit::Host, "x"), Mac::internal(1, name.as_str().as_bytes()), 9000)
         };
         let host = state.netns.entry(Netns::Host).or_default();
         host.links.insert(FOREIGN[0], foreign(FOREIGN[0], LinkKind::Other("nic".into())));
