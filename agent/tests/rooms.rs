@@ -30,7 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // `convert` for the "did you mean" of an unknown key; `ipam` for the pools.
     ("config", &["model", "convert", "ipam"]),
     ("reconcile", &["model", "plan", "convert", "store", "intent", "kernel"]),
-    ("dns", &["model", "plan", "intent", "kernel", "reconcile"]),
+    ("dns", &["model", "plan", "convert", "intent", "kernel", "reconcile"]),
     (
         "service",
         &["model", "plan", "convert", "ipam", "store", "gossip", "intent", "kernel", "reconcile", "dns"],

@@ -4,6 +4,7 @@
 
 mod dump;
 mod events;
+mod request;
 mod status;
 mod view;
 
@@ -20,10 +21,9 @@ use tonic::{Request, Response, Status};
 use crate::{
     ipam::SubnetRequest,
     kernel::Kernel,
-    model::{Mac, Name},
     plan::ownership::Unit,
     reconcile,
-    service::{Adopt, AttachSpec, NetworkSpec, SandboxSpec, Service, ServiceError},
+    service::{NetworkSpec, Service, ServiceError},
     store::StoreStatus,
 };
 
@@ -137,7 +137,7 @@ impl<K: Kernel> Agent for Api<K> {
 
     async fn connect_sandbox(&self, request: Request<v1::ConnectRequest>) -> Reply<v1::ConnectResponse> {
         let asked = request.into_inner();
-        let spec = asked.attachment.map(attachment).transpose();
+        let spec = asked.attachment.map(request::attachment).transpose();
         let connected = match spec {
             Ok(spec) => self.service.connect(&asked.sandbox, &spec.unwrap_or_default()).await,
             Err(error) => Err(error),
@@ -161,12 +161,12 @@ impl<K: Kernel> Agent for Api<K> {
         &self,
         request: Request<v1::CreateSandboxRequest>,
     ) -> Reply<v1::CreateSandboxResponse> {
-        let created = match sandbox(request.into_inner()) {
+        let created = match request::sandbox(request.into_inner()) {
             Ok(spec) => self.service.create_sandbox(spec).await,
             Err(error) => Err(error),
         };
         reply(created, |created| v1::CreateSandboxResponse {
-            files_dir: self.service.files_dir(&created.sandbox.name).display().to_string(),
+            files_dir: self.service.files_of(&created.sandbox).display().to_string(),
             sandbox: Some((&created.sandbox).into()),
             endpoints: created.endpoints.iter().map(Into::into).collect(),
             unconfirmed: created.unconfirmed,
@@ -295,43 +295,4 @@ impl<K: Kernel> Api<K> {
         }
         Ok(lines)
     }
-}
-
-fn attachment(asked: v1::Attachment) -> Result<AttachSpec, ServiceError> {
-    let address = |text: &str| match text {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_parse| {
-            crate::model::Invalid::new(
-                "address",
-                text,
-                "expected an IPv4 or IPv6 address without prefix length",
-            )
-        }),
-    };
-    let mac = match asked.mac_address.as_str() {
-        "" => None,
-        text => Some(text.parse::<Mac>()?),
-    };
-    let aliases = asked.aliases.iter().map(|text| Name::parse("alias", text)).collect::<Result<_, _>>()?;
-    Ok(AttachSpec {
-        network: asked.network,
-        ip: address(&asked.ip)?,
-        ip6: address(&asked.ip6)?,
-        mac,
-        aliases,
-    })
-}
-
-fn sandbox(asked: v1::CreateSandboxRequest) -> Result<SandboxSpec, ServiceError> {
-    let adopt = match (asked.pid, asked.netns.as_str()) {
-        (0, "") => None,
-        (pid, "") => Some(Adopt::Pid(pid)),
-        (0, path) => Some(Adopt::Path(path.into())),
-        (pid, path) => {
-            let input = format!("--pid {pid} --netns {path}");
-            return Err(crate::model::Invalid::new("sandbox", input, "expected one of the two").into());
-        }
-    };
-    let attachments = asked.attachments.into_iter().map(attachment).collect::<Result<_, _>>()?;
-    Ok(SandboxSpec { name: asked.name, adopt, attachments, hostname: asked.hostname })
 }

@@ -1,12 +1,14 @@
 //! Answers: what the intent has, with what belongs beside it.
 
+use std::collections::BTreeSet;
+
 use ovnet_proto::v1;
 
 use crate::{
     intent::Intent,
     kernel::Kernel,
-    model::{Endpoint, Network, Sandbox},
-    plan::{netns_of, ownership::Unit},
+    model::{Driver, DriverSettings, Endpoint, IfName, Network, NodeId, Sandbox},
+    plan::{bridge_name, netns_of, ownership::Unit},
     reconcile::is_here,
     service::{NodeState, Service, ServiceError},
 };
@@ -36,7 +38,13 @@ pub(super) async fn network<K: Kernel>(
     let usage = usage.collect();
     service.world.read(|intent| {
         let (network, view) = intent.find_network(text)?;
-        let nodes = view.members().keys().filter_map(|node| intent.nodes().get(node));
+        let named: BTreeSet<NodeId> = view
+            .members()
+            .keys()
+            .copied()
+            .chain(view.endpoints().values().map(|endpoint| endpoint.node))
+            .collect();
+        let nodes = named.iter().filter_map(|node| intent.nodes().get(node));
         let here = is_here(view, service.world.me);
         let (host_routes, host_route_note) = host_routes(intent, network, here, service);
         Ok(v1::InspectNetworkResponse {
@@ -49,9 +57,18 @@ pub(super) async fn network<K: Kernel>(
             here,
             host_routes,
             host_route_note,
-            interface: String::new(),
+            interface: interface(network).map(|name| name.to_string()).unwrap_or_default(),
         })
     })
+}
+
+/// A network's link in the host, where it has one under a name that people know.
+fn interface(network: &Network) -> Option<IfName> {
+    match &network.settings {
+        DriverSettings::Bridge(settings) => Some(bridge_name(network, settings)),
+        DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => Some(parent.link),
+        DriverSettings::Overlay(_) | DriverSettings::P2p => None,
+    }
 }
 
 /// The subnets that the host reaches by way of a network, and why it does not reach others.
@@ -61,11 +78,17 @@ fn host_routes<K: Kernel>(
     here: bool,
     service: &Service<K>,
 ) -> (Vec<String>, String) {
-    if network.internal {
-        return (Vec::new(), "the network is internal".into());
+    let none = |note: &str| (Vec::new(), note.to_owned());
+    match network.driver() {
+        Driver::Macvlan | Driver::Ipvlan => {
+            return none("the kernel lets no host reach the links on its own parent; others reach them");
+        }
+        Driver::P2p => return none("it joins two sandboxes alone"),
+        Driver::Overlay if network.internal => return none("the network is internal"),
+        Driver::Overlay | Driver::Bridge => {}
     }
     if !here {
-        return (Vec::new(), "this host has no endpoint of the network".into());
+        return none("this host has no endpoint of the network");
     }
     let (routed, blocked) = crate::reconcile::host_routes(intent, service.world.me, network);
     let notes = blocked
@@ -140,13 +163,17 @@ async fn sandbox_detail<K: Kernel>(
         let views = endpoints.iter().filter_map(|endpoint| intent.network(endpoint.network));
         views.filter_map(|view| view.network()).map(Into::into).collect()
     });
-    let state = if service.is_present(sandbox).await? { "up" } else { "gone" };
+    let state = match service.is_present(sandbox).await? {
+        false => "gone",
+        true if sandbox.left => "left",
+        true => "up",
+    };
     Ok(v1::SandboxDetail {
         sandbox: Some(sandbox.into()),
         endpoints: endpoints.iter().map(Into::into).collect(),
         networks,
         state: state.to_owned(),
-        files_dir: service.files_dir(&sandbox.name).display().to_string(),
+        files_dir: service.files_of(sandbox).display().to_string(),
     })
 }
 

@@ -1,8 +1,12 @@
 //! `ovagent cleanup`: the one verb that removes everything of ours from a host.
 //!
-//! It works without a store and without a configuration: the kernel says what is ours.
+//! It works without a store and without a configuration: the kernel says what is ours. The local store, if it can be read,
+//! only adds where adopted namespaces are, and what settings of the host were before.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -11,12 +15,11 @@ use crate::{
     config::{Config, StoreConfig},
     convert::Record,
     kernel::{Kernel, LinuxKernel},
-    model::{AddressOwner, Endpoint, NodeId},
+    model::{AddressOwner, Endpoint, IfName, NodeId, Sandbox},
     plan::{
         netns_of,
         op::Op,
-        outer_name,
-        ownership::Unit,
+        ownership::{Mark, Unit},
         plan,
         state::{Look, LookAt, Netns, State},
     },
@@ -33,26 +36,17 @@ pub(super) async fn run(config: Config, force: bool) -> Result<()> {
     refuse_to_delete_a_cluster(&config, force)?;
     let lock = lock::take(&config.state_dir)?;
     let kernel = LinuxKernel::new(&config.netns_dir);
-    let mut units = marked_units(&kernel).await.context("cannot look at this host")?;
-    units.insert(Unit::Host);
+    let local = open_local(&config);
+    let adopted = match &local {
+        Some(local) => adopted(&kernel, local).await?,
+        None => Vec::new(),
+    };
     let mut steps = 0;
-    // Networks first: what they have in sandboxes goes with them.
-    let mut units: Vec<Unit> = units.into_iter().collect();
-    units.sort_by_key(|unit| !matches!(unit, Unit::Network(_)));
-    for unit in units {
-        steps += remove(&kernel, unit).await?;
+    for (unit, look) in looks(&kernel, &adopted).await? {
+        steps += remove(&kernel, unit, look).await?;
     }
-    let path = config.state_dir.join(STORE_FILE);
-    if path.exists() {
-        match Embedded::open(Some(&path)) {
-            Ok(embedded) => steps += restore(&kernel, &Store::embedded(&embedded)).await?,
-            // It goes all the same: a damaged one is a reason to clean up.
-            Err(error) => tracing::warn!(
-                error = chain(&error),
-                "the embedded store cannot be read: settings that the agent changed stay as they are (sysctl \
-                 net.ipv4.ip_forward, net.ipv6.conf.all.forwarding, …)"
-            ),
-        }
+    if let Some(local) = &local {
+        steps += restore(&kernel, local).await?;
     }
     forget(&config).await;
     if config.state_dir.join(NETNS_DIR_NOTE).exists() {
@@ -77,25 +71,93 @@ fn refuse_to_delete_a_cluster(config: &Config, force: bool) -> Result<()> {
     )
 }
 
-async fn remove(kernel: &LinuxKernel, unit: Unit) -> Result<usize> {
-    let mut look = Look::default();
-    let all = LookAt { links: None, sysctls: BTreeSet::new(), table: true, openings: true };
-    match unit {
-        Unit::Host => {
-            look.netns.insert(Netns::Host, LookAt { links: Some(BTreeSet::new()), ..all });
-        }
-        Unit::Network(id) => {
-            look.netns.insert(netns_of(id), all.clone());
-            look.netns
-                .insert(Netns::Host, LookAt { links: Some([outer_name(id)].into()), table: false, ..all });
-        }
-        Unit::Sandbox(_) => {
-            let named = kernel.named_netns().await?;
-            let ours =
-                named.into_iter().filter(|(_, mark)| mark.as_ref().is_some_and(|mark| mark.unit == unit));
-            look.netns.extend(ours.map(|(name, _)| (Netns::Named(name), all.clone())));
+/// The embedded store, if there is one that can be read.
+fn open_local(config: &Config) -> Option<Store> {
+    let path = config.state_dir.join(STORE_FILE);
+    if !path.exists() {
+        return None;
+    }
+    match Embedded::open(Some(&path)) {
+        Ok(embedded) => Some(Store::embedded(&embedded)),
+        // It goes all the same: a damaged one is a reason to clean up.
+        Err(error) => {
+            tracing::warn!(
+                error = chain(&error),
+                "the embedded store cannot be read: settings that the agent changed stay as they are (sysctl \
+                 net.ipv4.ip_forward, net.ipv6.conf.all.forwarding, …), and what is left in adopted namespaces goes with them"
+            );
+            None
         }
     }
+}
+
+/// The adopted sandboxes whose namespaces are still there: nothing else leads to what is ours in them.
+async fn adopted(kernel: &LinuxKernel, local: &Store) -> Result<Vec<Sandbox>> {
+    let mut there = Vec::new();
+    for entry in local.list(&KeyRange::local()).await?.entries {
+        let Ok(Key::Sandbox(_)) = entry.key.parse() else { continue };
+        let Ok(sandbox) = Sandbox::from_bytes(&entry.value) else { continue };
+        let inode = kernel.netns_inode(sandbox.netns.clone()).await?;
+        if sandbox.adopted && sandbox.shares.is_none() && inode == Some(sandbox.netns_inode) {
+            there.push(sandbox);
+        }
+    }
+    Ok(there)
+}
+
+/// Every unit that something here belongs to, with where that is. Networks first: what they have in sandboxes goes with
+/// them.
+async fn looks(kernel: &LinuxKernel, adopted: &[Sandbox]) -> Result<Vec<(Unit, Look)>> {
+    let all = || LookAt { links: None, sysctls: BTreeSet::new(), table: true, openings: true };
+    let path = |sandbox: &Sandbox| Netns::Path(sandbox.netns.clone());
+    let mut units = marked_units(kernel).await.context("cannot look at this host")?;
+    units.insert(Unit::Host);
+    units.extend(adopted.iter().map(|sandbox| Unit::Sandbox(sandbox.id)));
+    // Links of ours that are not in a namespace of ours.
+    let scattered = [Netns::Host].into_iter().chain(adopted.iter().map(path));
+    let at = LookAt { links: None, ..LookAt::default() };
+    let seen = kernel.observe(Look { netns: scattered.map(|netns| (netns, at.clone())).collect() }).await?;
+    let mut links: BTreeMap<Unit, BTreeMap<Netns, BTreeSet<IfName>>> = BTreeMap::new();
+    for (netns, state) in seen.netns {
+        for (name, link) in state.links {
+            if let Some(mark) = link.mark {
+                units.insert(mark.unit);
+                links.entry(mark.unit).or_default().entry(netns.clone()).or_default().insert(name);
+            }
+        }
+    }
+    let named = kernel.named_netns().await?;
+    let mut looks = Vec::new();
+    for unit in units {
+        let scattered = links.remove(&unit).unwrap_or_default();
+        let some = |links: BTreeSet<IfName>| LookAt { links: Some(links), table: false, ..LookAt::default() };
+        let mut look =
+            Look { netns: scattered.into_iter().map(|(netns, links)| (netns, some(links))).collect() };
+        match unit {
+            Unit::Host => {
+                look.netns.insert(Netns::Host, LookAt { links: Some(BTreeSet::new()), ..all() });
+            }
+            Unit::Network(id) => {
+                look.netns.insert(netns_of(id), all());
+            }
+            Unit::Sandbox(id) => {
+                let marked =
+                    |(_, mark): &&(_, Option<Mark>)| mark.as_ref().is_some_and(|mark| mark.unit == unit);
+                look.netns
+                    .extend(named.iter().filter(marked).map(|(name, _)| (Netns::Named(name.clone()), all())));
+                // Of a namespace that is not ours our table goes.
+                let own = adopted.iter().filter(|sandbox| sandbox.id == id);
+                let table = LookAt { table: true, ..some(BTreeSet::new()) };
+                look.netns.extend(own.map(|sandbox| (path(sandbox), table.clone())));
+            }
+        }
+        looks.push((unit, look));
+    }
+    looks.sort_by_key(|(unit, _)| !matches!(unit, Unit::Network(_)));
+    Ok(looks)
+}
+
+async fn remove(kernel: &LinuxKernel, unit: Unit, look: Look) -> Result<usize> {
     let seen = kernel.observe(look).await?;
     let ops = plan(unit, &State::default(), &seen);
     let steps = ops.len();

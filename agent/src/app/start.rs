@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::{About, Api},
-    config::{Config, HostPort},
+    config::{BridgeConfig, BridgeLink, Config, HostPort},
     gossip::{self, Gossip, GossipConfig},
     intent::Source,
     kernel::{self, Kernel, LinuxKernel, Seen, port},
@@ -29,7 +29,7 @@ use crate::{
         feed::feed,
         world::{Revisions, World},
     },
-    service::{self, Service},
+    service::{self, DefaultBridge, Service},
     store::{Key, KeyRange, StoreStatus, follow, hold},
 };
 
@@ -39,6 +39,8 @@ const FULL_LOOK: Duration = Duration::from_secs(60);
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Pause after the watch of the kernel has ended.
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
+/// First pause before the network `bridge` is tried again.
+const BRIDGE_AGAIN: Duration = Duration::from_secs(2);
 /// Changes that wait to be taken in; a full queue holds the store back.
 const QUEUE: usize = 64;
 
@@ -134,8 +136,12 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
 
     let (ask, asked) = mpsc::channel(QUEUE);
     let peers = GossipPeers { gossip: gossip.clone(), dead };
-    let settings =
-        Settings { vtep: node.vtep, vxlan_port: config.vxlan_port, full_look: FULL_LOOK, ip_forward: true };
+    let settings = Settings {
+        vtep: node.vtep,
+        vxlan_port: config.vxlan_port,
+        full_look: FULL_LOOK,
+        ip_forward: config.ip_forward,
+    };
     let reconciler =
         Reconciler::new(Arc::clone(&kernel), peers, Arc::clone(&world), stores.local.clone(), settings);
     let (hint, hints) = mpsc::channel(QUEUE);
@@ -147,6 +153,10 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
         attach_deadline: config.attach_deadline,
         run_dir: config.run_dir.clone(),
         netns_dir: config.netns_dir.clone(),
+        netns_etc_dir: config.netns_etc_dir.clone(),
+        dns: config.dns.clone(),
+        host_gateways: config.host_gateways.clone(),
+        default_bridge: Some(default_bridge(&config.bridge)),
     };
     let both = (stores.global.clone(), stores.local.clone());
     let service = Arc::new(Service::new(Arc::clone(&world), both, (kernel, gossip), ask, settings));
@@ -165,6 +175,7 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
             stop.cancelled().await;
         }
     });
+    tasks.run("network bridge", prepare_bridge(Arc::clone(&service), tasks.stop.clone()));
     let janitor = Arc::clone(&service);
     let stop = tasks.stop.clone();
     tasks.run("janitor", async move { janitor.tidy_sandboxes(stop).await });
@@ -175,6 +186,54 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
     }
     tasks.run("leases", stores.embedded.tend(tasks.stop.clone()));
     world
+}
+
+/// The network `bridge`, as it is configured.
+fn default_bridge(config: &BridgeConfig) -> DefaultBridge {
+    let (wanted, link) = match config.link {
+        BridgeLink::Own => (true, None),
+        BridgeLink::Named(name) => (true, Some(name)),
+        BridgeLink::None => (false, None),
+    };
+    DefaultBridge {
+        wanted,
+        link,
+        addresses: config.addresses.clone(),
+        ranges: config.ranges.clone(),
+        gateways: config.gateways.clone(),
+        mtu: config.mtu,
+        icc: config.icc,
+        masquerade: config.masquerade,
+    }
+}
+
+/// Make the network `bridge` as it is configured, again until what it needs is there.
+async fn prepare_bridge(service: Arc<Service<LinuxKernel>>, stop: tokio_util::sync::CancellationToken) {
+    // Unknown is not empty: what is free is known once both stores have been read.
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = service.world.reached(Revisions::default()) => {}
+    }
+    let mut pause = BRIDGE_AGAIN;
+    let mut told = String::new();
+    // What was begun is one transaction: it is whole or not at all when it is cut short.
+    loop {
+        let done = tokio::select! {
+            () = stop.cancelled() => return,
+            done = service.prepare_bridge() => done,
+        };
+        let Err(error) = done else { break };
+        let text = error.to_string();
+        if text != told {
+            tracing::warn!(error = %text, "the network bridge is not as configured: it is tried again");
+            told = text;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(60)),
+        }
+    }
+    stop.cancelled().await;
 }
 
 fn about(config: &Config, node: &Node) -> About {

@@ -5,6 +5,7 @@
 //! lead port 53 to them are the loop's ([`World::set_resolver`]).
 
 mod cache;
+mod copy;
 mod exchange;
 mod message;
 mod outside;
@@ -16,7 +17,10 @@ mod upstream;
 mod wire;
 mod zone;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,6 +29,7 @@ pub use resolv::{HostConf, RESOLVER, ResolvConf, Server};
 pub use standing::Standing;
 
 use crate::{
+    intent::Intent,
     model::{DnsChoice, Name, NodeId, SandboxId},
     reconcile::world::World,
 };
@@ -40,6 +45,8 @@ pub type IsDown = Box<dyn Fn(NodeId) -> bool + Send + Sync>;
 pub struct Settings {
     /// Where named namespaces are.
     pub netns_dir: PathBuf,
+    /// Where a copy of what the cluster's store says is kept, for a start without that store.
+    pub copy: PathBuf,
     /// For sandboxes for which nothing was chosen.
     pub defaults: DnsChoice,
 }
@@ -51,6 +58,16 @@ struct Shared {
     host: Arc<HostConf>,
     defaults: DnsChoice,
     forwarder: upstream::Forwarder,
+    /// What the cluster's store said before this start, until it has been read.
+    before: RwLock<Option<Intent>>,
+}
+
+impl Shared {
+    /// Read what is known, and what was known before if that is not all there is to know.
+    fn read<T>(&self, read: impl FnOnce(&Intent, Option<&Intent>) -> T) -> T {
+        let before = self.before.read().unwrap_or_else(PoisonError::into_inner);
+        self.world.read(|intent| read(intent, before.as_ref().filter(|_| !intent.loaded())))
+    }
 }
 
 /// What is asked of the task that keeps the sockets.

@@ -40,13 +40,20 @@ pub(super) enum From {
     Sandbox,
 }
 
-/// What is to be done with a question of this sandbox that is not ours to answer.
-pub(super) fn way(intent: &Intent, me: NodeId, sandbox: &Sandbox, question: &Question) -> Way {
+/// What is to be done with a question of this sandbox that is not ours to answer. Before all is known, `copy` may have what was
+/// known before.
+pub(super) fn way(
+    (intent, copy): (&Intent, Option<&Intent>),
+    me: NodeId,
+    sandbox: &Sandbox,
+    question: &Question,
+) -> Way {
     if intent.loaded() && question.is_dotless() && chosen_ndots(&sandbox.dns) > 0 {
         // As Docker does: the client comes again with a domain that it searches.
         return Way::NoName;
     }
-    let out = has_way_out(intent, me, &sandbox.name);
+    let out = has_way_out(intent, me, &sandbox.name)
+        || copy.is_some_and(|copy| has_way_out(copy, me, &sandbox.name));
     match (intent.loaded(), out, question.is_dotless()) {
         (true, true, _) => Way::Ask { unsure: false },
         (true, false, true) => Way::NoName,

@@ -191,16 +191,20 @@ impl Resolver {
         let world = &self.shared.world;
         let coded = |code| Reaction::Say(request.coded(code));
         let host = self.shared.host.read();
-        let upstreams = world.read(|intent| {
+        let upstreams = self.shared.read(|intent, before| {
             let viewer =
                 Viewer { me: world.me, sandbox: &self.sandbox, is_down: self.shared.is_down.as_ref() };
-            let verdict = zone::answer(intent, &viewer, &request.question, turn);
+            let answer = |intent| zone::answer(intent, &viewer, &request.question, turn);
+            let verdict = match (answer(intent), before) {
+                (Verdict::Foreign, Some(before)) => answer(before),
+                (verdict, _) => verdict,
+            };
             if verdict != Verdict::Foreign {
                 return Err(request.answered(verdict, transport).map_or(Reaction::None, Reaction::Say));
             }
             let record = intent.sandboxes().get(&self.sandbox).filter(|record| record.id == self.id);
             let Some(record) = record else { return Err(coded(ResponseCode::ServFail)) };
-            let unsure = match way(intent, world.me, record, &request.question) {
+            let unsure = match way((intent, before), world.me, record, &request.question) {
                 Way::Ask { unsure } => unsure,
                 Way::NoName => return Err(coded(ResponseCode::NXDomain)),
                 Way::Refuse => return Err(coded(ResponseCode::Refused)),

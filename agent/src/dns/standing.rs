@@ -8,7 +8,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -20,7 +20,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, HostConf, IsDown, Settings, Shared, outside::needs_resolver, server::Resolver};
+use super::{
+    Ask, HostConf, IsDown, Settings, Shared, copy::NameCopy, outside::needs_resolver, server::Resolver,
+};
 use crate::{
     dns::upstream::Forwarder,
     intent::{Changed, Source, Touched},
@@ -40,6 +42,8 @@ const QUIET: Duration = Duration::from_millis(50);
 const CLOSED: Duration = Duration::from_secs(60);
 /// Looks between two tidyings of what was heard.
 const TIDY: u32 = 60;
+/// Looks between two copies of what the cluster's store says, if that has changed.
+const COPY: u32 = 5;
 /// Ports that a sandbox's resolver is to have: in the range where nobody expects one (RFC 6335), and always the same, so that
 /// after a restart of the agent the rules that are there lead to it at once.
 const PORTS: std::ops::RangeInclusive<u16> = 49_152..=60_999;
@@ -52,6 +56,7 @@ pub struct Standing {
     open: BTreeMap<SandboxId, Open>,
     /// Sandboxes that are being removed, and since when.
     closed: BTreeMap<SandboxId, Instant>,
+    copy: NameCopy,
     /// Sandboxes whose sockets could not be had, so that it is told once.
     failed: BTreeSet<SandboxId>,
 }
@@ -80,13 +85,22 @@ impl Standing {
         asked: mpsc::Receiver<Ask>,
     ) -> Self {
         let forwarder = Forwarder::new(&settings.netns_dir);
-        let shared = Shared { world, is_down, host, defaults: settings.defaults.clone(), forwarder };
+        let copy = NameCopy::new(&settings.copy);
+        let shared = Shared {
+            world,
+            is_down,
+            host,
+            defaults: settings.defaults.clone(),
+            forwarder,
+            before: RwLock::new(copy.read()),
+        };
         Self {
             shared: Arc::new(shared),
             settings,
             asked,
             open: BTreeMap::new(),
             closed: BTreeMap::new(),
+            copy,
             failed: BTreeSet::new(),
         }
     }
@@ -116,6 +130,9 @@ impl Standing {
                             started = true;
                             tracing::info!(resolvers = self.open.len(), "the sandboxes' resolvers answer");
                         }
+                        if looks % COPY == 0 {
+                            self.keep_copy().await;
+                        }
                         if looks % TIDY == 0 {
                             self.shared.forwarder.tidy();
                         }
@@ -126,6 +143,24 @@ impl Standing {
         }
         for open in self.open.into_values() {
             open.task.abort();
+        }
+    }
+
+    /// Keep on disk what the cluster's store says, and forget what it said before this start.
+    async fn keep_copy(&mut self) {
+        let shared = &self.shared;
+        if !shared.world.read(crate::intent::Intent::loaded) {
+            return;
+        }
+        *shared.before.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let Some(due) = shared.world.read(|intent| self.copy.due(intent, shared.world.me)) else { return };
+        let mut copy = self.copy.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            copy.write(due);
+            copy
+        });
+        if let Ok(copy) = written.await {
+            self.copy = copy;
         }
     }
 

@@ -1,15 +1,18 @@
 //! `network connect`: an endpoint, committed in one transaction, programmed here and confirmed by the other hosts.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use super::{LOCAL_DEADLINE, Service, ServiceError, draft::Draft, turns::to_the_end};
+use super::{
+    LOCAL_DEADLINE, PortSpec, Service, ServiceError, at, choosing::Reserved, claim::Claimed, draft::Draft,
+    turns::to_the_end,
+};
 use crate::{
     kernel::Kernel,
-    model::{Endpoint, IfName, Mac, Name, NodeId, Sandbox},
+    model::{Driver, Endpoint, EndpointLink, IfName, Mac, Name, NodeId, Sandbox, Scope},
     plan::{
         ownership::Unit,
         state::{Look, LookAt, Netns},
@@ -30,6 +33,16 @@ pub struct AttachSpec {
     pub mac: Option<Mac>,
     /// Further names.
     pub aliases: Vec<Name>,
+    /// Ports to publish.
+    pub ports: Vec<PortSpec>,
+    /// Options of the endpoint.
+    pub options: BTreeMap<String, String>,
+    /// Further addresses, which are link-local ones.
+    pub link_local: Vec<IpAddr>,
+    /// Of a sandbox's endpoints the one with the highest has its default route.
+    pub gateway_priority: i32,
+    /// Other endpoints of the network that it may talk to, with its own names for them.
+    pub links: Vec<EndpointLink>,
 }
 
 /// An endpoint that works.
@@ -72,10 +85,11 @@ impl<K: Kernel> Service<K> {
         spec: &AttachSpec,
     ) -> Result<Attached, ServiceError> {
         let sandbox = self.world.read(|intent| intent.find_sandbox(sandbox.as_str()).cloned())?;
+        refuse_without_namespace(&sandbox)?;
         self.check_present(&sandbox).await?;
         let interfaces = self.interfaces(&sandbox).await?;
-        let (draft, revision) = self.commit_endpoint(&sandbox, spec, interfaces).await?;
-        match self.await_endpoint(&draft, revision).await {
+        let Claimed { draft, revision, reserved } = self.commit_endpoint(&sandbox, spec, interfaces).await?;
+        match self.await_endpoint(&draft, revision, reserved).await {
             Ok(unconfirmed) => {
                 self.write_files(&sandbox.name).await;
                 tracing::info!(
@@ -92,17 +106,32 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Wait for this host, which must succeed, and for the others, which have until the deadline.
-    async fn await_endpoint(&self, draft: &Draft, revision: i64) -> Result<Vec<String>, ServiceError> {
+    async fn await_endpoint(
+        &self,
+        draft: &Draft,
+        revision: i64,
+        reserved: Reserved<'_>,
+    ) -> Result<Vec<String>, ServiceError> {
         let endpoint = &draft.endpoint;
-        let at = Revisions { global: revision, local: 0 };
+        let at = at(draft.network.scope, revision);
         let heard = tokio::time::timeout(LOCAL_DEADLINE, self.world.reached(at)).await;
+        drop(reserved);
         if heard.is_err() {
             return Err(ServiceError::StoreAway(
                 "the store took the endpoint, but does not say so: it was taken back".into(),
             ));
         }
-        let others = self.live_members(endpoint);
-        let confirm = self.gossip.confirm(endpoint.network, revision, others, self.settings.attach_deadline);
+        let confirm = async {
+            match draft.network.scope {
+                Scope::Local => BTreeSet::new(),
+                Scope::Global => {
+                    let others = self.live_members(endpoint);
+                    self.gossip
+                        .confirm(endpoint.network, revision, others, self.settings.attach_deadline)
+                        .await
+                }
+            }
+        };
         let here =
             tokio::time::timeout(LOCAL_DEADLINE, self.world.programmed(Unit::Network(endpoint.network), at));
         let (missing, here) = tokio::join!(confirm, here);
@@ -117,13 +146,19 @@ impl<K: Kernel> Service<K> {
         Ok(missing.iter().map(name).collect())
     }
 
-    /// What came of the host's own part, which networks with a host leg need: settings and rules.
+    /// What came of the host's own part, which networks with a link in the host need: settings and rules.
     async fn host_outcome(&self, draft: &Draft, at: Revisions) -> Outcome {
-        if draft.network.internal {
+        let link = match draft.network.driver() {
+            Driver::Overlay => !draft.network.internal,
+            // An internal one has rules that keep it so.
+            Driver::Bridge => true,
+            Driver::Macvlan | Driver::Ipvlan | Driver::P2p => false,
+        };
+        if !link {
             return Outcome::default();
         }
-        if draft.first {
-            // The first endpoint brings the look about; it is over by now, or nearly so.
+        if draft.first || !draft.endpoint.ports.is_empty() {
+            // The endpoint brings the look about; it is over by now, or nearly so.
             let looked = self.world.programmed(Unit::Host, at);
             if let Ok(outcome) = tokio::time::timeout(LOCAL_DEADLINE, looked).await {
                 return outcome;
@@ -172,6 +207,20 @@ impl<K: Kernel> Service<K> {
         let look = Look { netns: [(netns.clone(), LookAt { links: None, ..LookAt::default() })].into() };
         let mut seen = self.kernel.observe(look).await?;
         Ok(seen.netns.remove(&netns).map(|state| state.links.into_keys().collect()).unwrap_or_default())
+    }
+}
+
+/// A sandbox without a namespace of its own, or one that is to go, gets no endpoints.
+fn refuse_without_namespace(sandbox: &Sandbox) -> Result<(), ServiceError> {
+    let name = &sandbox.name;
+    match &sandbox.shares {
+        Some(owner) => Err(ServiceError::InUse(format!(
+            "sandbox {name} shares the network namespace of {owner}: connect {owner} instead"
+        ))),
+        None if sandbox.left => Err(ServiceError::InUse(format!(
+            "sandbox {name} was removed, and stays only for those that share its network namespace"
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -3,18 +3,45 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
-    AttachSpec, Reserved, Service, ServiceError, TRIES,
+    AttachSpec, Service, ServiceError, TRIES,
+    choosing::{Claim, Reserved},
     draft::{self, Choice, Draft},
+    ports::{HostPorts, Ports},
+    turns::{Turn, Work},
 };
 use crate::{
-    convert::Record,
+    convert::{EndpointOptions, Record, parse_endpoint_options},
     kernel::Kernel,
-    model::{IfName, Member, Sandbox},
+    model::{Endpoint, IfName, Member, NetworkId, Sandbox, Scope},
+    plan::state::{Look, LookAt, Netns},
     store::{Commit, CommitError, Guard, Key, Refusal, StoreError},
 };
 
 /// How long to let other attaches of this host come to an end before choosing again.
 const CHOOSING: Duration = Duration::from_millis(20);
+/// Where the kernel takes ports from that may be any.
+const ANY_PORT: &str = "net/ipv4/ip_local_port_range";
+/// What it says unless told otherwise (Documentation/networking/ip-sysctl.rst).
+const USUAL_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
+
+/// An endpoint that is in the store.
+pub(super) struct Claimed<'a> {
+    pub(super) draft: Draft,
+    /// The store's revision that made it.
+    pub(super) revision: i64,
+    /// Keeps what was chosen until this node knows of the endpoint.
+    pub(super) reserved: Reserved<'a>,
+}
+
+/// What an attach goes by, the same in every try.
+struct Wish<'a> {
+    network: NetworkId,
+    sandbox: &'a Sandbox,
+    spec: &'a AttachSpec,
+    options: EndpointOptions,
+    interfaces: BTreeSet<IfName>,
+    host: HostPorts,
+}
 
 impl<K: Kernel> Service<K> {
     /// Choose and commit, again while others take what was chosen.
@@ -23,15 +50,24 @@ impl<K: Kernel> Service<K> {
         sandbox: &Sandbox,
         spec: &AttachSpec,
         interfaces: BTreeSet<IfName>,
-    ) -> Result<(Draft, i64), ServiceError> {
+    ) -> Result<Claimed<'_>, ServiceError> {
+        let options = parse_endpoint_options(&spec.options)?;
+        let network = self.known_network(&spec.network).await?;
+        let scope = self.scope_of(network);
+        let host = self.host_ports(spec).await?;
+        let wish = Wish { network, sandbox, spec, options, interfaces, host };
+        let _turn: Option<Turn> = match scope {
+            Scope::Local => Some(self.turns.wait(Work::Network(network)).await?),
+            Scope::Global => None,
+        };
         let mut passed_over: BTreeSet<IpAddr> = BTreeSet::new();
-        let mut caught_up = false;
+        // Of a network of this host alone all is known that there is.
+        let mut caught_up = scope == Scope::Local;
         for attempt in 0..TRIES {
-            let drafted = self.draft(sandbox, spec, (attempt, &passed_over, &interfaces));
-            let (draft, reserved) = match drafted {
+            let (draft, reserved) = match self.draft(&wish, attempt, &passed_over) {
                 Ok(drafted) => drafted,
                 // What others of this host are about to take they may yet leave.
-                Err(ServiceError::Exhausted(_)) if attempt + 1 < TRIES && self.others_choose(spec) => {
+                Err(ServiceError::Exhausted(_)) if attempt + 1 < TRIES && self.others_choose(network) => {
                     tokio::time::sleep(CHOOSING).await;
                     continue;
                 }
@@ -48,17 +84,22 @@ impl<K: Kernel> Service<K> {
                 self.catch_up().await;
                 continue;
             };
-            let committed = self.global.commit(commit).await;
-            drop(reserved);
-            match committed {
-                Ok(revision) => return Ok((draft, revision)),
+            match self.store(scope).commit(commit).await {
+                Ok(revision) => {
+                    if scope == Scope::Local {
+                        // Whoever has the next turn goes by what is known.
+                        self.hears_of(scope, revision).await;
+                    }
+                    return Ok(Claimed { draft, revision, reserved });
+                }
                 Err(CommitError::Refused(refusals)) => {
+                    drop(reserved);
                     let found = refusals.iter().filter_map(|refusal| refusal.found.as_ref());
                     let newest = found.map(|entry| entry.mod_revision).max();
                     passed_over.extend(self.weigh(&draft, spec, refusals)?);
                     // What refused us is known here soon; choosing before that would only be refused again.
                     let heard = match newest {
-                        Some(newest) => self.hears_of(newest).await,
+                        Some(newest) => self.hears_of(scope, newest).await,
                         None => self.catch_up().await,
                     };
                     if heard {
@@ -79,42 +120,82 @@ impl<K: Kernel> Service<K> {
         )))
     }
 
+    /// The network that is meant; it may be newer than what is known here.
+    async fn known_network(&self, text: &str) -> Result<NetworkId, ServiceError> {
+        if let Ok((id, _)) = self.named(text) {
+            return Ok(id);
+        }
+        self.catch_up().await;
+        self.named(text).map(|(id, _)| id)
+    }
+
+    /// What the choice of ports depends on; nothing where none is asked for, and none comes with the network.
+    async fn host_ports(&self, spec: &AttachSpec) -> Result<HostPorts, ServiceError> {
+        let mut host = HostPorts { facts: crate::kernel::Facts::default(), any: USUAL_PORTS };
+        if !spec.ports.is_empty() {
+            host.facts = self.kernel.facts().await?;
+        }
+        if spec.ports.iter().any(|port| port.host_ports.is_none()) {
+            let at = LookAt {
+                links: Some(BTreeSet::new()),
+                sysctls: [ANY_PORT.to_owned()].into(),
+                ..LookAt::default()
+            };
+            let seen = self.kernel.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+            let text = seen.netns.get(&Netns::Host).and_then(|host| host.sysctls.get(ANY_PORT)).cloned();
+            let mut bounds = text.iter().flat_map(|text| text.split_whitespace()).map(str::parse::<u16>);
+            if let (Some(Ok(first)), Some(Ok(last))) = (bounds.next(), bounds.next()) {
+                host.any = first.max(1)..=last;
+            }
+        }
+        Ok(host)
+    }
+
     /// Choose from what is known, and keep others of this host from choosing the same.
     fn draft(
         &self,
-        sandbox: &Sandbox,
-        spec: &AttachSpec,
-        (attempt, passed_over, interfaces): (u32, &BTreeSet<IpAddr>, &BTreeSet<IfName>),
+        wish: &Wish<'_>,
+        attempt: u32,
+        passed_over: &BTreeSet<IpAddr>,
     ) -> Result<(Draft, Reserved<'_>), ServiceError> {
         self.world.read(|intent| {
-            let (network, _) = intent.find_network(&spec.network)?;
+            let mut chosen = self.choosing.lock();
             let mut passed_over = passed_over.clone();
-            passed_over.extend(self.reserved(network.id));
-            let interfaces = interfaces.clone();
-            let choice = Choice { me: self.world.me, spec, sandbox, passed_over, interfaces, attempt };
-            let draft = Draft::new(intent, &choice)?;
-            let reserved = self.reserve(draft.network.id, &draft.addresses());
+            passed_over.extend(chosen.addresses_in(wish.network));
+            let choice = Choice {
+                me: self.world.me,
+                network: wish.network,
+                spec: wish.spec,
+                options: &wish.options,
+                sandbox: wish.sandbox,
+                passed_over,
+                interfaces: wish.interfaces.clone(),
+                attempt,
+            };
+            let mut draft = Draft::new(intent, &choice)?;
+            let mut ports = Ports::new(intent, &chosen, self.world.me, (&draft.network, &wish.host));
+            ports.check_mesh(intent)?;
+            draft.endpoint.ports = ports.choose(&draft.endpoint, &wish.spec.ports)?;
+            let addresses = draft.addresses().into_iter().map(|address| (wish.network, address));
+            let reserved = self.choosing.reserve(&mut chosen, addresses, claim(&draft));
             Ok((draft, reserved))
         })
     }
 
     /// The transaction of a draft. None: this node has left and joined the network since what the draft knows.
     async fn guarded(&self, draft: &Draft) -> Result<Option<Commit>, ServiceError> {
-        if draft.first {
+        let Some(known) = draft.member.as_ref().filter(|_| !draft.first) else {
             return Ok(Some(draft.commit(None)));
-        }
+        };
         let key = Key::Member(draft.network.id, self.world.me);
         let Some(entry) = self.global.get(&key).await?.1 else { return Ok(None) };
-        let same = Member::from_bytes(&entry.value)? == draft.member;
+        let same = Member::from_bytes(&entry.value)? == *known;
         Ok(same.then(|| draft.commit(Some(entry.value))))
     }
 
     /// Whether other attaches of this host to the same network are under way.
-    fn others_choose(&self, spec: &AttachSpec) -> bool {
-        self.world.read(|intent| {
-            let network = intent.find_network(&spec.network);
-            network.is_ok_and(|(network, _)| !self.reserved(network.id).is_empty())
-        })
+    fn others_choose(&self, network: NetworkId) -> bool {
+        !self.choosing.lock().addresses_in(network).is_empty()
     }
 
     /// Which refusals can be mended by choosing again, and which cannot. The addresses that are taken come back.
@@ -126,9 +207,11 @@ impl<K: Kernel> Service<K> {
     ) -> Result<Vec<IpAddr>, ServiceError> {
         let mut taken = Vec::new();
         for refusal in refusals {
-            match refusal.guard {
-                Guard::Absent(Key::Address(network, address)) => {
-                    if spec.ip == Some(address) || spec.ip6 == Some(address) {
+            let key = refusal.guard.key().bare().clone();
+            match (&refusal.guard, key) {
+                (Guard::Absent(_), Key::Address(network, address)) => {
+                    let chosen = [spec.ip, spec.ip6].contains(&Some(address));
+                    if chosen || spec.link_local.contains(&address) {
                         return Err(self.world.read(|intent| match intent.network(network) {
                             Some(view) => draft::taken(&draft.network, view, address),
                             None => ServiceError::Exists(format!("address {address} is taken")),
@@ -136,23 +219,30 @@ impl<K: Kernel> Service<K> {
                     }
                     taken.push(address);
                 }
-                Guard::Absent(Key::EndpointName(_, name)) => {
+                (Guard::Absent(_), Key::EndpointName(_, name)) => {
                     return Err(ServiceError::Exists(format!(
                         "network {} has an endpoint named {name} already: names are unique in a network, so give the \
                          sandbox another one",
                         draft.network.name
                     )));
                 }
-                Guard::Present(Key::Network(_)) => {
+                (Guard::Present(_), Key::Network(_)) => {
                     return Err(ServiceError::InUse(format!(
                         "network {} was removed at the same time",
                         draft.network.name
                     )));
                 }
                 // The node's first or last endpoint came or went at the same time: the next draft knows.
-                Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) | Guard::Is(..) => {}
+                (Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) | Guard::Is(..), _) => {}
             }
         }
         Ok(taken)
     }
+}
+
+/// The ports of an endpoint to be, for others to see.
+fn claim(draft: &Draft) -> Option<(crate::model::EndpointId, Claim)> {
+    let Endpoint { id, name, ports, .. } = &draft.endpoint;
+    let holder = format!("endpoint {name} of network {}", draft.network.name);
+    (!ports.is_empty()).then(|| (*id, Claim { network: draft.network.id, holder, ports: ports.clone() }))
 }

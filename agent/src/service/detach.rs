@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{LOCAL_DEADLINE, Service, ServiceError, TRIES, turns::to_the_end};
+use super::{FOLLOW_DEADLINE, LOCAL_DEADLINE, Service, ServiceError, TRIES, at, turns::to_the_end};
 use crate::{
     convert::Record,
     kernel::Kernel,
-    model::{Endpoint, Member, NodeId},
+    model::{Endpoint, Member, NodeId, Scope},
     plan::ownership::Unit,
     reconcile::world::Revisions,
     store::{Commit, CommitError, Key, KeyRange},
@@ -77,28 +77,20 @@ impl<K: Kernel> Service<K> {
     /// Remove an endpoint's records in one transaction, with its node's own if it was the last there, and wait until
     /// this host has followed.
     pub(super) async fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), ServiceError> {
+        let scope = self.scope_of(endpoint.network);
         for _ in 0..TRIES {
-            let member_key = Key::Member(endpoint.network, endpoint.node);
             let mut commit = deletion(endpoint);
-            if let Some(entry) = self.global.get(&member_key).await?.1 {
-                // Whether others are left is decided on what is known at that revision, and held by the guard: whoever
-                // comes or goes on that node writes this key.
-                let others = self.others(endpoint, entry.mod_revision).await?;
-                commit = commit.unchanged(member_key.clone(), entry.mod_revision);
-                commit = match others {
-                    0 => leave(commit, &Member::from_bytes(&entry.value)?),
-                    _ => commit.put(member_key, entry.value),
-                };
+            if scope == Scope::Global {
+                commit = self.with_member(endpoint, commit).await?;
             }
-            match self.global.commit(commit).await {
+            match self.store(scope).commit(commit.in_scope(scope)).await {
                 Ok(revision) => {
-                    self.follow_removal(endpoint, revision).await;
+                    self.follow_removal(endpoint, at(scope, revision)).await;
                     return Ok(());
                 }
                 Err(CommitError::Refused(_)) => {
-                    let gone =
-                        self.global.get(&Key::Endpoint(endpoint.network, endpoint.id)).await?.1.is_none();
-                    if gone {
+                    let key = Key::Endpoint(endpoint.network, endpoint.id).in_scope(scope);
+                    if self.store(scope).get(&key).await?.1.is_none() {
                         return Ok(());
                     }
                 }
@@ -111,10 +103,24 @@ impl<K: Kernel> Service<K> {
         )))
     }
 
+    /// The removal with what it makes of its node's part in the network.
+    async fn with_member(&self, endpoint: &Endpoint, commit: Commit) -> Result<Commit, ServiceError> {
+        let key = Key::Member(endpoint.network, endpoint.node);
+        let Some(entry) = self.global.get(&key).await?.1 else { return Ok(commit) };
+        // Whether others are left is decided on what is known at that revision, and held by the guard: whoever comes or
+        // goes on that node writes this key.
+        let others = self.others(endpoint, entry.mod_revision).await?;
+        let commit = commit.unchanged(key.clone(), entry.mod_revision);
+        Ok(match others {
+            0 => leave(commit, &Member::from_bytes(&entry.value)?),
+            _ => commit.put(key, entry.value),
+        })
+    }
+
     /// How many other endpoints its node has in the network, at `revision` or later.
     async fn others(&self, endpoint: &Endpoint, revision: i64) -> Result<usize, ServiceError> {
         let other = |it: &Endpoint| it.node == endpoint.node && it.id != endpoint.id;
-        if self.hears_of(revision).await {
+        if self.hears_of(Scope::Global, revision).await {
             return Ok(self.world.read(|intent| {
                 let view = intent.network(endpoint.network);
                 view.map_or(0, |view| view.endpoints_on(endpoint.node).filter(|it| other(it)).count())
@@ -126,13 +132,19 @@ impl<K: Kernel> Service<K> {
         Ok(endpoints.collect::<Result<Vec<_>, _>>()?.iter().filter(|it| other(it)).count())
     }
 
-    async fn follow_removal(&self, endpoint: &Endpoint, revision: i64) {
+    async fn follow_removal(&self, endpoint: &Endpoint, at: Revisions) {
         if endpoint.node != self.world.me {
-            self.follow_change(revision).await;
+            if tokio::time::timeout(FOLLOW_DEADLINE, self.world.reached(at)).await.is_err() {
+                tracing::warn!(?at, "the store took a removal, but does not say so");
+            }
             return;
         }
-        let at = Revisions { global: revision, local: 0 };
-        let done = self.world.programmed(Unit::Network(endpoint.network), at);
+        let done = async {
+            self.world.programmed(Unit::Network(endpoint.network), at).await;
+            if !endpoint.ports.is_empty() {
+                self.world.programmed(Unit::Host, at).await;
+            }
+        };
         if tokio::time::timeout(LOCAL_DEADLINE, done).await.is_err() {
             tracing::warn!(endpoint = %endpoint.id.short(), "removed from the store, but not yet from this host");
         }
@@ -158,8 +170,9 @@ fn deletion(endpoint: &Endpoint) -> Commit {
         .present(key.clone())
         .delete(key)
         .delete(Key::EndpointName(endpoint.network, endpoint.name.clone()));
-    for address in &endpoint.addresses {
-        commit = commit.delete(Key::Address(endpoint.network, address.addr()));
+    let addresses = endpoint.addresses.iter().map(ipnet::IpNet::addr);
+    for address in addresses.chain(endpoint.link_local.iter().copied()) {
+        commit = commit.delete(Key::Address(endpoint.network, address));
     }
     commit
 }

@@ -1,20 +1,21 @@
 //! An endpoint before it is committed: names and addresses chosen from what is known, and the transaction that makes it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
 };
 
 use bytes::Bytes;
 use ipnet::IpNet;
 
-use super::{AttachSpec, ServiceError, now};
+use super::{AttachSpec, ServiceError, now, terms};
 use crate::{
-    convert::Record,
+    convert::{EndpointOptions, Record},
     intent::{Intent, NetworkView},
     ipam::{self, Pick},
     model::{
-        AddressOwner, Endpoint, EndpointId, IfName, Invalid, Mac, Member, Network, NodeId, Sandbox, Subnet,
+        AddressOwner, Endpoint, EndpointId, IfName, Invalid, Mac, Member, Network, NetworkId, NodeId,
+        Sandbox, Scope, Subnet,
     },
     store::{Commit, Key},
 };
@@ -22,7 +23,10 @@ use crate::{
 /// What the choice depends on besides the intent.
 pub(super) struct Choice<'a> {
     pub(super) me: NodeId,
+    pub(super) network: NetworkId,
     pub(super) spec: &'a AttachSpec,
+    /// What its options mean.
+    pub(super) options: &'a EndpointOptions,
     pub(super) sandbox: &'a Sandbox,
     /// Addresses that turned out to be taken, or that others of this host are about to take.
     pub(super) passed_over: BTreeSet<IpAddr>,
@@ -37,7 +41,8 @@ pub(super) struct Choice<'a> {
 pub(super) struct Draft {
     pub(super) network: Network,
     pub(super) endpoint: Endpoint,
-    pub(super) member: Member,
+    /// This node's part in the network; none where the network is this host's alone.
+    pub(super) member: Option<Member>,
     /// The node has no endpoint in the network yet.
     pub(super) first: bool,
 }
@@ -45,17 +50,22 @@ pub(super) struct Draft {
 impl Draft {
     /// Choose.
     pub(super) fn new(intent: &Intent, choice: &Choice<'_>) -> Result<Self, ServiceError> {
-        let (network, view) = intent.find_network(&choice.spec.network)?;
-        refuse_second(intent, network, view, choice)?;
+        let gone =
+            || ServiceError::InUse(format!("network {} was removed at the same time", choice.spec.network));
+        let view = intent.network(choice.network).ok_or_else(gone)?;
+        let network = view.network().ok_or_else(gone)?;
+        terms::check(intent, network, view, choice)?;
         let mut used = view.used().clone();
         used.extend(&choice.passed_over);
-        let (member, first) = match view.members().get(&choice.me) {
-            Some(member) => (member.clone(), false),
-            None => (own_addresses(network, choice, &mut used)?, true),
+        let (member, first) = match (network.scope, view.members().get(&choice.me)) {
+            (Scope::Local, _) => (None, view.endpoints().is_empty()),
+            (Scope::Global, Some(member)) => (Some(member.clone()), false),
+            (Scope::Global, None) => (Some(own_addresses(network, choice, &mut used)?), true),
         };
         let addresses = endpoint_addresses(network, view, choice, &used)?;
         let id = EndpointId::from_bytes(rand::random());
-        let mac = mac(view, &member, choice, &addresses, id)?;
+        let mac = mac(view, member.as_ref(), choice, &addresses, id)?;
+        let ifname = terms::interface(intent, network, choice)?;
         let endpoint = Endpoint {
             id,
             name: choice.sandbox.name.clone(),
@@ -65,83 +75,67 @@ impl Draft {
             mac,
             addresses,
             aliases: choice.spec.aliases.clone(),
-            ifname: free_interface(intent, choice)?,
+            ifname,
             created: now(),
             ports: Vec::new(),
-            sysctls: BTreeMap::new(),
-            link_local: Vec::new(),
-            gateway_priority: 0,
-            links: Vec::new(),
+            sysctls: choice.options.sysctls(ifname),
+            link_local: choice.spec.link_local.clone(),
+            gateway_priority: choice.spec.gateway_priority,
+            links: choice.spec.links.clone(),
         };
         Ok(Self { network: network.clone(), endpoint, member, first })
     }
 
-    /// Every address that it takes.
-    pub(super) fn addresses(&self) -> Vec<IpAddr> {
-        let own = self.member.addresses.iter().filter(|_| self.first);
-        self.endpoint.addresses.iter().chain(own).map(IpNet::addr).collect()
+    /// This node's part in the network, where this is what makes it take part.
+    fn joining(&self) -> Option<&Member> {
+        self.member.as_ref().filter(|_| self.first)
     }
 
-    /// The transaction that makes it: all of it, or nothing.
+    /// Every address that it takes.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        let own = self.joining().into_iter().flat_map(|member| &member.addresses);
+        let all = self.endpoint.addresses.iter().chain(own).map(IpNet::addr);
+        all.chain(self.endpoint.link_local.iter().copied()).collect()
+    }
+
+    /// The transaction that makes it, in the store that has the network: all of it, or nothing.
     ///
-    /// A node's first endpoint writes the network's record again, unchanged, so that a removal of the network that
-    /// looked before this sees it; every endpoint writes the member's, so that one that leaves at the same time and
-    /// believes itself the last sees that it is not.
+    /// Of a network of the cluster a node's first endpoint writes the network's record again, unchanged, so that a removal
+    /// of the network that looked before this sees it; every endpoint writes the member's, so that one that leaves at the
+    /// same time and believes itself the last sees that it is not. A network of this host alone is written by one at a time.
     ///
     /// `known` is the member's value in the store, if it has one: whoever left and came back meanwhile has another.
     pub(super) fn commit(&self, known: Option<Bytes>) -> Commit {
         let (network, endpoint) = (self.network.id, &self.endpoint);
         let name = Key::EndpointName(network, endpoint.name.clone());
-        let member = Key::Member(network, self.member.node);
         let mut commit = Commit::new()
             .present(Key::Network(network))
             .absent(name.clone())
             .put(Key::Endpoint(network, endpoint.id), endpoint.to_bytes())
             .put(name, endpoint.id.to_string());
-        commit = match known {
-            Some(value) => commit.is(member.clone(), value.clone()).put(member, value),
-            None => commit.absent(member.clone()).put(member, self.member.to_bytes()),
-        };
+        if let Some(own) = &self.member {
+            let member = Key::Member(network, own.node);
+            commit = match known {
+                Some(value) => commit.is(member.clone(), value.clone()).put(member, value),
+                None => commit.absent(member.clone()).put(member, own.to_bytes()),
+            };
+        }
         let owner = AddressOwner::Endpoint(endpoint.id).to_bytes();
-        for address in &endpoint.addresses {
-            let key = Key::Address(network, address.addr());
+        let addresses = endpoint.addresses.iter().map(IpNet::addr);
+        for address in addresses.chain(endpoint.link_local.iter().copied()) {
+            let key = Key::Address(network, address);
             commit = commit.absent(key.clone()).put(key, owner.clone());
         }
-        if self.first {
+        if let Some(own) = self.joining() {
             commit = commit.put(Key::Network(network), self.network.to_bytes());
-            let owner = AddressOwner::Node(self.member.node).to_bytes();
-            for address in &self.member.addresses {
+            let owner = AddressOwner::Node(own.node).to_bytes();
+            for address in &own.addresses {
                 let key = Key::Address(network, address.addr());
                 commit = commit.absent(key.clone()).put(key, owner.clone());
             }
         }
-        commit
+        commit.in_scope(self.network.scope)
     }
-}
-
-fn refuse_second(
-    intent: &Intent,
-    network: &Network,
-    view: &NetworkView,
-    choice: &Choice<'_>,
-) -> Result<(), ServiceError> {
-    let name = &choice.sandbox.name;
-    let Some(other) = view.endpoints().values().find(|endpoint| endpoint.name == *name) else {
-        return Ok(());
-    };
-    if other.node == choice.me {
-        return Err(ServiceError::Exists(format!(
-            "sandbox {name} is connected to network {} already",
-            network.name
-        )));
-    }
-    let node =
-        intent.nodes().get(&other.node).map_or_else(|| other.node.to_string(), |node| node.name.to_string());
-    Err(ServiceError::Exists(format!(
-        "network {} has an endpoint named {name} already, on node {node}: names are unique in a network, so give the \
-         sandbox another one",
-        network.name
-    )))
 }
 
 /// The node's own address of each subnet, for the host.
@@ -223,13 +217,13 @@ fn pick(subnet: &Subnet, used: &BTreeSet<IpAddr>, choice: &Choice<'_>) -> Result
 
 fn mac(
     view: &NetworkView,
-    member: &Member,
+    member: Option<&Member>,
     choice: &Choice<'_>,
     addresses: &[IpNet],
     id: EndpointId,
 ) -> Result<Mac, ServiceError> {
-    let holder =
-        |mac: Mac| if member.mac == mac { Some("this node".into()) } else { view.holder_of_mac(mac) };
+    let node = |mac: Mac| member.is_some_and(|member| member.mac == mac);
+    let holder = |mac: Mac| if node(mac) { Some("this node".into()) } else { view.holder_of_mac(mac) };
     if let Some(chosen) = choice.spec.mac {
         return match holder(chosen) {
             None => Ok(chosen),
@@ -240,18 +234,4 @@ fn mac(
     Ok(derived
         .filter(|mac| holder(*mac).is_none())
         .unwrap_or_else(|| Mac::internal(0x46, id.to_string().as_bytes())))
-}
-
-/// The first of eth0, eth1, … that the sandbox does not have.
-fn free_interface(intent: &Intent, choice: &Choice<'_>) -> Result<IfName, ServiceError> {
-    let mut used = choice.interfaces.clone();
-    for (_, view) in intent.networks() {
-        let mine = view.endpoints_on(choice.me).filter(|endpoint| endpoint.sandbox == choice.sandbox.name);
-        used.extend(mine.map(|endpoint| endpoint.ifname));
-    }
-    let names = (0..1_000).filter_map(|number| format!("eth{number}").parse::<IfName>().ok());
-    let mut free = names.filter(|name| !used.contains(name));
-    free.next().ok_or_else(|| {
-        ServiceError::Exhausted(format!("sandbox {} has 1000 interfaces already", choice.sandbox.name))
-    })
 }

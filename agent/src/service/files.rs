@@ -63,7 +63,10 @@ impl<K: Kernel> Service<K> {
 
     /// Write the files of every sandbox: after a reboot the run directory is empty.
     pub async fn write_all_files(&self) {
-        let names: Vec<Name> = self.world.read(|intent| intent.sandboxes().keys().cloned().collect());
+        let names: Vec<Name> = self.world.read(|intent| {
+            let own = intent.sandboxes().values().filter(|sandbox| sandbox.shares.is_none());
+            own.map(|sandbox| sandbox.name.clone()).collect()
+        });
         for name in names {
             self.write_files(&name).await;
         }

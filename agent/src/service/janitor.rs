@@ -56,15 +56,22 @@ impl<K: Kernel> Service<K> {
     }
 
     async fn remove_orphans(&self, failed: &mut Failed) {
-        let orphans: Vec<Sandbox> = self
+        let mut orphans: Vec<Sandbox> = self
             .world
             .read(|intent| intent.sandboxes().values().filter(|it| self.is_orphan(it)).cloned().collect());
+        orphans.extend(self.abandoned().await);
         failed.keep(&orphans.iter().map(|sandbox| sandbox.id).collect());
         for sandbox in orphans {
             if !failed.is_due(sandbox.id, Instant::now()) {
                 continue;
             }
-            let why = if sandbox.unfinished { "it was never finished" } else { "its process has gone" };
+            let why = if sandbox.left {
+                "nobody shares its network namespace any more"
+            } else if sandbox.unfinished {
+                "it was never finished"
+            } else {
+                "its process has gone"
+            };
             match self.remove_orphan(&sandbox).await {
                 Ok(()) => {
                     tracing::info!(sandbox = %sandbox.name, "sandbox removed: {why}");
@@ -80,10 +87,25 @@ impl<K: Kernel> Service<K> {
         has_lost_its_process(sandbox) || sandbox.unfinished && sandbox.created < self.started
     }
 
+    /// Sandboxes that were removed, and stayed for others that are gone by now without having said so.
+    async fn abandoned(&self) -> Vec<Sandbox> {
+        let left: Vec<Sandbox> = self.world.read(|intent| {
+            intent.sandboxes().values().filter(|it| it.left && !self.is_orphan(it)).cloned().collect()
+        });
+        let mut abandoned = Vec::new();
+        for sandbox in left {
+            // What cannot be told is no reason to remove anything.
+            if self.sharers(&sandbox).await.is_ok_and(|sharers| sharers.is_empty()) {
+                abandoned.push(sandbox);
+            }
+        }
+        abandoned
+    }
+
     async fn remove_orphan(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         let _turn = self.turns.take(&sandbox.name).await?;
         // Another one may have its name by now.
-        let same = |known: &Sandbox| known.id == sandbox.id && self.is_orphan(known);
+        let same = |known: &Sandbox| known.id == sandbox.id && (known.left || self.is_orphan(known));
         if self.world.read(|intent| intent.sandboxes().get(&sandbox.name).is_some_and(same)) {
             self.dismantle(sandbox).await?;
         }

@@ -4,41 +4,44 @@
 //! (`api`) only translate.
 
 mod attach;
+mod choosing;
 mod claim;
+mod default_bridge;
 mod detach;
 mod draft;
 mod error;
 mod files;
 mod janitor;
+mod network_check;
 mod network_spec;
 mod networks;
 mod nodes;
+mod ports;
 mod sandboxes;
+mod share;
 mod take_back;
+mod terms;
 mod turns;
 
-use std::{
-    collections::BTreeSet,
-    net::IpAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use attach::{AttachSpec, Attached};
+pub use default_bridge::DefaultBridge;
 pub use error::ServiceError;
 pub use network_spec::NetworkSpec;
 pub use networks::NetworkUsage;
 pub use nodes::NodeState;
+pub use ports::PortSpec;
 pub use sandboxes::{Adopt, CreatedSandbox, SandboxSpec};
 
 use crate::{
     gossip::Gossip,
+    intent::{NetworkView, Source},
     ipam::Pool,
     kernel::Kernel,
-    model::{NetworkId, Timestamp},
+    model::{DnsChoice, NetworkId, Scope, Timestamp},
     reconcile::{
         self,
         world::{Revisions, World},
@@ -68,6 +71,14 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// Where named namespaces are.
     pub netns_dir: PathBuf,
+    /// Where files for named namespaces are.
+    pub netns_etc_dir: PathBuf,
+    /// What sandboxes' resolvers are told unless they say otherwise; what is empty is as on the host.
+    pub dns: DnsChoice,
+    /// What "host-gateway" stands for; none of a family: the sandbox's gateway.
+    pub host_gateways: Vec<IpAddr>,
+    /// The network `bridge`; None: it is left as it is.
+    pub default_bridge: Option<DefaultBridge>,
 }
 
 /// The verbs' state.
@@ -81,8 +92,10 @@ pub struct Service<K> {
     pub(crate) settings: Settings,
     /// When this agent started: what is unfinished from before that stays so.
     started: Timestamp,
-    /// Addresses that attaches under way on this host have chosen, so that they do not choose the same.
-    choosing: Mutex<BTreeSet<(NetworkId, IpAddr)>>,
+    /// What attaches under way on this host have chosen, so that they do not choose the same.
+    choosing: choosing::Choosing,
+    /// The network `bridge` has been made, or that was tried.
+    prepared: watch::Sender<bool>,
     turns: turns::Turns,
 }
 
@@ -95,6 +108,7 @@ impl<K: Kernel> Service<K> {
         loop_requests: mpsc::Sender<reconcile::Request>,
         settings: Settings,
     ) -> Self {
+        let prepared = watch::Sender::new(settings.default_bridge.is_none());
         Self {
             world,
             global,
@@ -104,7 +118,8 @@ impl<K: Kernel> Service<K> {
             loop_requests,
             settings,
             started: now(),
-            choosing: Mutex::default(),
+            choosing: choosing::Choosing::default(),
+            prepared,
             turns: turns::Turns::default(),
         }
     }
@@ -117,6 +132,9 @@ impl<K: Kernel> Service<K> {
     pub(crate) async fn ready(&self) -> Result<(), ServiceError> {
         let read = self.world.reached(Revisions::default());
         if tokio::time::timeout(READ_DEADLINE, read).await.is_ok() {
+            // Nobody has to know that the network `bridge` comes a moment after the stores.
+            let mut prepared = self.prepared.subscribe();
+            drop(tokio::time::timeout(READ_DEADLINE, prepared.wait_for(|prepared| *prepared)).await);
             return Ok(());
         }
         Err(ServiceError::StoreAway(
@@ -126,19 +144,36 @@ impl<K: Kernel> Service<K> {
         ))
     }
 
+    /// The store that has the networks of this scope.
+    pub(crate) const fn store(&self, scope: Scope) -> &Store {
+        match scope {
+            Scope::Global => &self.global,
+            Scope::Local => &self.local,
+        }
+    }
+
+    /// Whose a network is, with all that belongs to it.
+    fn scope_of(&self, network: NetworkId) -> Scope {
+        let source = self.world.read(|intent| intent.network(network).map(NetworkView::source));
+        match source {
+            Some(Source::Local) => Scope::Local,
+            Some(Source::Global) | None => Scope::Global,
+        }
+    }
+
     /// Wait until this node knows all that the store's change at `revision` says; false: its follower is away.
     ///
     /// Only revisions that changed something that is followed are ever known: those of networks, endpoints, members and
     /// nodes, not those of addresses alone, of others' keys, or the store's latest one.
-    async fn hears_of(&self, revision: i64) -> bool {
-        let reached = self.world.reached(Revisions { global: revision, local: 0 });
+    async fn hears_of(&self, scope: Scope, revision: i64) -> bool {
+        let reached = self.world.reached(at(scope, revision));
         tokio::time::timeout(FOLLOW_DEADLINE, reached).await.is_ok()
     }
 
     /// The same after a change of ours, which is made whether or not this node hears of it.
-    async fn follow_change(&self, revision: i64) {
-        if !self.hears_of(revision).await {
-            tracing::warn!(revision, "the store took a change, but does not say so");
+    async fn follow_change(&self, scope: Scope, revision: i64) {
+        if !self.hears_of(scope, revision).await {
+            tracing::warn!(revision, %scope, "the store took a change, but does not say so");
         }
     }
 
@@ -154,33 +189,13 @@ impl<K: Kernel> Service<K> {
         };
         tokio::time::timeout(CATCH_UP, caught_up).await.is_ok_and(|reached| reached.is_some())
     }
-
-    /// Keep others of this host from choosing these addresses until the guard goes.
-    fn reserve(&self, network: NetworkId, addresses: &[IpAddr]) -> Reserved<'_> {
-        let mut choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine: Vec<_> =
-            addresses.iter().map(|address| (network, *address)).filter(|key| choosing.insert(*key)).collect();
-        Reserved { choosing: &self.choosing, mine }
-    }
-
-    fn reserved(&self, network: NetworkId) -> BTreeSet<IpAddr> {
-        let choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
-        choosing.iter().filter(|(of, _)| *of == network).map(|(_, address)| *address).collect()
-    }
 }
 
-/// Addresses under way; free again when dropped.
-struct Reserved<'a> {
-    choosing: &'a Mutex<BTreeSet<(NetworkId, IpAddr)>>,
-    mine: Vec<(NetworkId, IpAddr)>,
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        let mut choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in &self.mine {
-            choosing.remove(key);
-        }
+/// A revision of the store that has the networks of this scope.
+const fn at(scope: Scope, revision: i64) -> Revisions {
+    match scope {
+        Scope::Global => Revisions { global: revision, local: 0 },
+        Scope::Local => Revisions { global: 0, local: revision },
     }
 }
 

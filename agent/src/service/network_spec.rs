@@ -1,12 +1,16 @@
 //! A network as it is asked for, and the transaction that makes it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{ServiceError, now};
 use crate::{
     convert::{self, Record},
-    ipam::{self, SubnetRequest},
-    model::{AddressOwner, Driver, Name, Network, NetworkId, Subnet, Vni},
+    ipam::{self, SubnetKind, SubnetRequest},
+    model::{
+        AddressOwner, Driver, DriverSettings, Invalid, IpvlanMode, Name, Network, NetworkId, Scope, Subnet,
+        Vni,
+    },
+    plan::DEFAULT_NETWORK,
     store::{Commit, Key},
 };
 
@@ -31,16 +35,25 @@ pub struct NetworkSpec {
     pub force: bool,
 }
 
+/// Names that are modes of `run` and `sandbox create`.
+const MODES: [(&str, &str); 2] =
+    [("none", "the mode without a network"), ("host", "the mode that uses the host's own network")];
+
 /// What is known of a network before its subnets and VNI are settled.
 pub(super) struct Wanted {
     pub(super) network: Network,
     pub(super) chosen: Vec<Subnet>,
     pub(super) vni: Option<Vni>,
+    /// Subnets that are to be taken from the pools: IPv6 ones or not.
     pub(super) automatic: Vec<bool>,
+    /// Gateways that were asked for.
+    pub(super) gateways_asked: Vec<IpAddr>,
+    /// Take a chosen subnet although it overlaps something.
+    pub(super) force: bool,
 }
 
 pub(super) fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {
-    let name = Name::parse("network name", &spec.name)?;
+    let name = parse_name(&spec.name)?;
     let driver = if spec.driver.is_empty() { Driver::Overlay } else { spec.driver.parse()? };
     let mut all = spec.options;
     if spec.force {
@@ -48,7 +61,9 @@ pub(super) fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {
     }
     let options = convert::parse_options(driver, &all)?;
     convert::check_labels(&spec.labels)?;
-    let chosen = ipam::parse_subnets(&spec.subnets, ipam::SubnetKind::of(&options.settings))?;
+    refuse_gateways(&options.settings, &spec.subnets.gateways)?;
+    let chosen = ipam::parse_subnets(&spec.subnets, SubnetKind::of(&options.settings))?;
+    let gateways_asked = spec.subnets.gateways.iter().filter_map(|text| text.parse().ok()).collect();
     let has = |v6: bool| chosen.iter().any(|subnet| subnet.prefix.addr().is_ipv6() == v6);
     let mut automatic = Vec::new();
     if !has(false) && chosen.is_empty() {
@@ -74,11 +89,41 @@ pub(super) fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {
         settings: options.settings.clone(),
         created: now(),
     };
-    Ok(Wanted { network, chosen, vni: options.vni, automatic })
+    Ok(Wanted { network, chosen, vni: options.vni, automatic, gateways_asked, force: options.force })
 }
 
-/// One transaction: the network, its unique name and VNI, its reserved addresses.
-pub(super) fn creation(network: &Network, wanted: &Wanted) -> Commit {
+fn parse_name(text: &str) -> Result<Name, Invalid> {
+    if let Some((_, what)) = MODES.iter().find(|(mode, _)| *mode == text) {
+        let reason = format!("it stands for {what}: choose another name");
+        return Err(Invalid::new("network name", text, reason));
+    }
+    if text == DEFAULT_NETWORK {
+        let reason = "each host has a network of this name, of its own, unless its agent is told --bridge none: choose another name";
+        return Err(Invalid::new("network name", text, reason));
+    }
+    Name::parse("network name", text)
+}
+
+/// Say why there is no gateway where there is none.
+fn refuse_gateways(settings: &DriverSettings, asked: &[String]) -> Result<(), Invalid> {
+    let reason = match settings {
+        DriverSettings::P2p => {
+            "a p2p network joins two sandboxes and leads nowhere else, so it has no gateway: leave it out"
+        }
+        DriverSettings::Ipvlan(_, IpvlanMode::L3 | IpvlanMode::L3s, _) => {
+            "in the modes l3 and l3s of ipvlan the link itself is the way out, so it has no gateway: leave it out"
+        }
+        DriverSettings::Overlay(_)
+        | DriverSettings::Bridge(_)
+        | DriverSettings::Macvlan(..)
+        | DriverSettings::Ipvlan(_, IpvlanMode::L2, _) => return Ok(()),
+    };
+    asked.first().map_or(Ok(()), |text| Err(Invalid::new("gateway", text, reason)))
+}
+
+/// One transaction in the store of its scope: the network, its unique name and VNI, its reserved addresses. `chosen` are
+/// the subnets that were asked for.
+pub(super) fn creation(network: &Network, chosen: &[Subnet]) -> Commit {
     let id = network.id;
     let mut commit = Commit::new()
         .absent(Key::NetworkName(network.name.clone()))
@@ -87,19 +132,28 @@ pub(super) fn creation(network: &Network, wanted: &Wanted) -> Commit {
     if let Some(vni) = network.vni {
         commit = commit.absent(Key::Vni(vni)).put(Key::Vni(vni), id.to_string());
     }
-    for subnet in &network.subnets {
-        let reserved = |what: &str| AddressOwner::Reserved(what.to_owned()).to_bytes();
-        if let Some(gateway) = subnet.gateway {
-            commit = commit.put(Key::Address(id, gateway), reserved("gateway"));
-        }
-        for (name, address) in &subnet.aux_addresses {
-            commit = commit.put(Key::Address(id, *address), reserved(name));
-        }
-        // Automatic subnets are unique in the cluster; chosen ones may be equal.
-        if !wanted.chosen.contains(subnet) {
-            let pool = Key::Pool(subnet.prefix);
-            commit = commit.absent(pool.clone()).put(pool, id.to_string());
-        }
+    for (key, owner) in reserved(network) {
+        commit = commit.put(key, owner.to_bytes());
     }
-    commit
+    // Automatic subnets are unique in the cluster; chosen ones may be equal. On one host all is known that is taken.
+    let unique =
+        network.subnets.iter().filter(|subnet| network.scope == Scope::Global && !chosen.contains(subnet));
+    for subnet in unique {
+        let pool = Key::Pool(subnet.prefix);
+        commit = commit.absent(pool.clone()).put(pool, id.to_string());
+    }
+    commit.in_scope(network.scope)
+}
+
+/// The addresses of a network that are no endpoint's.
+pub(super) fn reserved(network: &Network) -> Vec<(Key, AddressOwner)> {
+    let key = |address: IpAddr| Key::Address(network.id, address);
+    let mut all = Vec::new();
+    for subnet in &network.subnets {
+        let gateway = subnet.gateway.map(|address| (key(address), AddressOwner::Reserved("gateway".into())));
+        all.extend(gateway);
+        let aux = subnet.aux_addresses.iter();
+        all.extend(aux.map(|(name, address)| (key(*address), AddressOwner::Reserved(name.clone()))));
+    }
+    all
 }

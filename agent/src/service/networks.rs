@@ -6,15 +6,16 @@ use ipnet::IpNet;
 
 use super::{
     NetworkSpec, Service, ServiceError, TRIES,
+    network_check::exists,
     network_spec::{Wanted, creation, parse},
+    turns::{Turn, Work},
 };
 use crate::{
-    convert::{self, Record},
+    convert::Record,
     intent::NetworkView,
-    ipam::{self, Usage},
-    kernel::{Facts, Kernel},
-    model::{Invalid, Name, Network, NetworkId, Vni},
-    plan::ownership::LEG_PREFIX,
+    ipam::{self, SubnetKind, Usage},
+    kernel::Kernel,
+    model::{Driver, Name, Network, NetworkId, Scope, Vni},
     store::{Commit, CommitError, Guard, Key, KeyRange, Refusal},
 };
 
@@ -25,36 +26,29 @@ impl<K: Kernel> Service<K> {
     /// Make a network.
     ///
     /// # Errors
-    /// Bad input, a taken name or VNI, a subnet that overlaps a route of the host, no subnet left, the store away.
+    /// Bad input, a taken name, VNI, parent or bridge, a subnet that overlaps a route of the host, no subnet left, the store
+    /// away.
     pub async fn create_network(&self, spec: NetworkSpec) -> Result<Network, ServiceError> {
-        let wanted = parse(spec)?;
+        let mut wanted = parse(spec)?;
         self.ready().await?;
+        let scope = wanted.network.scope;
+        let _turn: Option<Turn> = match scope {
+            Scope::Local => Some(self.turns.wait(Work::Creation).await?),
+            Scope::Global => None,
+        };
         let facts = self.kernel.facts().await?;
-        let routes = foreign_routes(&facts);
-        let force = convert::parse_options(wanted.network.driver(), &wanted.network.options)?.force;
-        for subnet in wanted.chosen.iter().filter(|_| !force) {
-            if let Some(route) = ipam::overlapping(subnet.prefix, &routes) {
-                let link = facts
-                    .routes
-                    .iter()
-                    .find(|(prefix, _)| *prefix == route)
-                    .map(|(_, link)| link.to_string());
-                let link = link.unwrap_or_default();
-                let reason = format!(
-                    "it overlaps {route}, a route of this host (dev {link}): endpoints and host would not reach each other; choose \
-                     another subnet, leave it out for an automatic one, or add --force"
-                );
-                return Err(Invalid::new("subnet", subnet.prefix.to_string(), reason).into());
-            }
-        }
-        let mut passed_over = routes;
+        self.check_network(&mut wanted, &facts).await?;
+        let routes = self.foreign_routes(&facts, &wanted.network);
+        let mut passed_over: Vec<IpNet> = routes.into_iter().map(|(prefix, _)| prefix).collect();
         let mut passed_vnis = Vec::new();
         for _ in 0..TRIES {
             let network = self.settle(&wanted, &passed_over, &passed_vnis)?;
-            match self.global.commit(creation(&network, &wanted)).await {
+            match self.store(scope).commit(creation(&network, &wanted.chosen)).await {
                 Ok(revision) => {
-                    self.follow_change(revision).await;
-                    tracing::info!(network = %network.name, id = %network.id.short(), "network created");
+                    self.follow_change(scope, revision).await;
+                    tracing::info!(
+                        network = %network.name, id = %network.id.short(), driver = %network.driver(), "network created"
+                    );
                     return Ok(network);
                 }
                 Err(CommitError::Refused(refusals)) => {
@@ -95,8 +89,11 @@ impl<K: Kernel> Service<K> {
                     ))
                 };
                 let prefix = ipam::pick_subnet(&self.settings.pools, &taken, *v6).ok_or_else(exhausted)?;
-                network.subnets.push(ipam::automatic(prefix, ipam::SubnetKind::of(&network.settings)).ok_or_else(exhausted)?);
+                network.subnets.push(ipam::automatic(prefix, SubnetKind::of(&network.settings)).ok_or_else(exhausted)?);
                 taken.push(prefix);
+            }
+            if network.driver() != Driver::Overlay {
+                return Ok(network);
             }
             let used: BTreeSet<Vni> = others.iter().filter_map(|other| other.vni).chain(vnis.iter().copied()).collect();
             let mut automatic = (Vni::FIRST_AUTOMATIC..=Vni::MAX).filter_map(|number| Vni::new(number).ok());
@@ -119,19 +116,14 @@ impl<K: Kernel> Service<K> {
                     holder.map_or_else(|| "another network".into(), |name| format!("network {name}"));
                 ServiceError::Exists(format!("VNI {vni} is taken by {holder}: choose another, or none"))
             }
-            Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) | Guard::Is(..) => {
-                ServiceError::Exists(format!(
-                    "a network named {} exists already: choose another name",
-                    network.name
-                ))
-            }
+            Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) | Guard::Is(..) => exists(network),
         }
     }
 
     /// Remove a network that has no endpoints.
     ///
     /// # Errors
-    /// Unknown, in use (by whom), the store away.
+    /// Unknown, in use (by whom), the one that is there from the start, the store away.
     pub async fn remove_network(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
         self.ready().await?;
         // Once and for all: another network may get the name while we try.
@@ -143,7 +135,27 @@ impl<K: Kernel> Service<K> {
                 self.named(text)?
             }
         };
-        let mut caught_up = false;
+        if self.is_default_bridge(id) {
+            return Err(ServiceError::InUse(format!(
+                "network {name} is there from the start: an agent that is told --bridge none has none"
+            )));
+        }
+        self.remove_network_of(id, name).await
+    }
+
+    /// The same for whichever it is.
+    pub(super) async fn remove_network_of(
+        &self,
+        id: NetworkId,
+        name: Name,
+    ) -> Result<(NetworkId, Name), ServiceError> {
+        let scope = self.scope_of(id);
+        let _turn: Option<Turn> = match scope {
+            Scope::Local => Some(self.turns.wait(Work::Network(id)).await?),
+            Scope::Global => None,
+        };
+        // Of a network of this host alone all is known that there is.
+        let mut caught_up = scope == Scope::Local;
         for _ in 0..TRIES {
             let users = self.world.read(|intent| self.users(&name, intent.network(id)?));
             match users {
@@ -155,17 +167,25 @@ impl<K: Kernel> Service<K> {
                 }
                 None => {}
             }
-            let Some(entry) = self.global.get(&Key::Network(id)).await?.1 else { return Ok((id, name)) };
-            // A first endpoint on a node writes the network's record again, so nobody can slip in after this look.
-            let members = self.global.list(&KeyRange::members_of(id)).await?;
-            if let Some(newest) = members.entries.iter().map(|member| member.mod_revision).max() {
-                self.hears_of(newest).await;
+            let store = self.store(scope);
+            let Some(entry) = store.get(&Key::Network(id).in_scope(scope)).await?.1 else {
+                return Ok((id, name));
+            };
+            // A first endpoint on a node writes the network's record again, and on one host one works at a time, so nobody
+            // can slip in after this look.
+            let users = match scope {
+                Scope::Global => KeyRange::members_of(id),
+                Scope::Local => KeyRange::endpoints_of(id).in_scope(scope),
+            };
+            let users = store.list(&users).await?;
+            if let Some(newest) = users.entries.iter().map(|user| user.mod_revision).max() {
+                self.hears_of(scope, newest).await;
                 continue;
             }
             let commit = self.removal(&Network::from_bytes(&entry.value)?, entry.mod_revision).await?;
-            match self.global.commit(commit).await {
+            match store.commit(commit).await {
                 Ok(revision) => {
-                    self.follow_change(revision).await;
+                    self.follow_change(scope, revision).await;
                     tracing::info!(network = %name, id = %id.short(), "network removed");
                     return Ok((id, name));
                 }
@@ -173,10 +193,10 @@ impl<K: Kernel> Service<K> {
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
         }
-        Err(ServiceError::Busy(format!("network {text} is being connected to again and again: try again")))
+        Err(ServiceError::Busy(format!("network {name} is being connected to again and again: try again")))
     }
 
-    fn named(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
+    pub(super) fn named(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
         let found = self
             .world
             .read(|intent| intent.find_network(text).map(|(network, _)| (network.id, network.name.clone())));
@@ -186,7 +206,7 @@ impl<K: Kernel> Service<K> {
     /// The transaction that removes a network, last written at `mod_revision`, with all that it reserved.
     async fn removal(&self, network: &Network, mod_revision: i64) -> Result<Commit, ServiceError> {
         let mut commit = removal(network, mod_revision);
-        for subnet in &network.subnets {
+        for subnet in network.subnets.iter().filter(|_| network.scope == Scope::Global) {
             // Reserved by this network, or, where this one's was chosen, perhaps by another with the same.
             let pool = Key::Pool(subnet.prefix);
             let holder = self.global.get(&pool).await?.1;
@@ -194,7 +214,7 @@ impl<K: Kernel> Service<K> {
                 commit = commit.delete(pool);
             }
         }
-        Ok(commit)
+        Ok(commit.in_scope(network.scope))
     }
 
     /// Why a network cannot go: who is in it.
@@ -217,7 +237,7 @@ impl<K: Kernel> Service<K> {
         ))
     }
 
-    /// Remove every network that has no endpoints.
+    /// Remove every network that has no endpoints, but for the one that is there from the start.
     ///
     /// # Errors
     /// The store away.
@@ -228,7 +248,7 @@ impl<K: Kernel> Service<K> {
             unused.filter(|(_, view)| view.network().is_some()).map(|(id, _)| *id).collect()
         });
         let mut removed = Vec::new();
-        for id in unused {
+        for id in unused.into_iter().filter(|id| !self.is_default_bridge(*id)) {
             match self.remove_network(&id.to_string()).await {
                 Ok((_, name)) => removed.push(name),
                 // Somebody took it meanwhile, or removed it too.
@@ -247,12 +267,6 @@ impl<K: Kernel> Service<K> {
             subnets.iter().map(|subnet| (subnet.prefix, ipam::usage(subnet, view.used()))).collect()
         })
     }
-}
-
-/// The host's routes without our own.
-fn foreign_routes(facts: &Facts) -> Vec<IpNet> {
-    let foreign = facts.routes.iter().filter(|(_, link)| !link.as_str().starts_with(LEG_PREFIX));
-    foreign.map(|(prefix, _)| *prefix).collect()
 }
 
 fn removal(network: &Network, mod_revision: i64) -> Commit {

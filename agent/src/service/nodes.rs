@@ -6,7 +6,7 @@ use super::{Service, ServiceError, TRIES, turns::to_the_end};
 use crate::{
     gossip::State,
     kernel::Kernel,
-    model::{Node, NodeId},
+    model::{Node, NodeId, Scope},
     store::{Commit, Key},
 };
 
@@ -98,7 +98,7 @@ impl<K: Kernel> Service<K> {
         }
         let commit = Commit::new().delete(Key::Node(id)).delete(Key::Alive(id));
         let revision = self.global.commit(commit).await?;
-        self.follow_change(revision).await;
+        self.follow_change(Scope::Global, revision).await;
         tracing::info!(node = %name, endpoints, "node removed");
         Ok((id, endpoints))
     }

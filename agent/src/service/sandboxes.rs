@@ -2,11 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now, turns::to_the_end};
+use super::{
+    AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now,
+    turns::{Turn, to_the_end},
+};
 use crate::{
-    convert::Record,
+    convert::{Record, parse_endpoint_options},
     kernel::{Kernel, processes},
-    model::{DnsChoice, Endpoint, Invalid, Name, Sandbox, SandboxId},
+    model::{DnsChoice, Endpoint, ExtraHost, Invalid, Name, Sandbox, SandboxId, Scope},
     plan::ownership::Unit,
     reconcile::world::Revisions,
     store::{Commit, CommitError, Key},
@@ -32,6 +35,14 @@ pub struct SandboxSpec {
     pub attachments: Vec<AttachSpec>,
     /// The hostname of processes in it; empty: its name.
     pub hostname: String,
+    /// The domain of its hostname; may be empty.
+    pub domain: String,
+    /// What is chosen of its resolver.
+    pub dns: DnsChoice,
+    /// Further lines of its hosts file.
+    pub hosts: Vec<ExtraHost>,
+    /// The sandbox whose namespace it is to share; empty: it has one of its own.
+    pub share: String,
 }
 
 /// A sandbox that is ready.
@@ -64,7 +75,14 @@ impl<K: Kernel> Service<K> {
             text => Name::parse("sandbox name", text)?,
         };
         let _turn = self.turns.take(&name).await?;
-        let sandbox = self.draft_sandbox(id, name, spec).await?;
+        self.refuse_known(&name)?;
+        let (sandbox, owners_turn) = match spec.share.as_str() {
+            "" => (self.draft_sandbox(id, name, spec).await?, None),
+            text => {
+                let (sandbox, turn) = self.shared_sandbox((id, name), text, spec).await?;
+                (sandbox, Some(turn))
+            }
+        };
         let commit = Commit::new()
             .absent(Key::Sandbox(sandbox.name.clone()))
             .put(Key::Sandbox(sandbox.name.clone()), sandbox.to_bytes());
@@ -73,6 +91,11 @@ impl<K: Kernel> Service<K> {
             Err(CommitError::Refused(_)) => return Err(exists(&sandbox.name)),
             Err(CommitError::Store(error)) => return Err(error.into()),
         };
+        if owners_turn.is_some() {
+            // Whoever removes the owner goes by what is known.
+            self.follow_change(Scope::Local, revision).await;
+        }
+        drop(owners_turn);
         let finished = match self.furnish(&sandbox, spec, revision).await {
             Ok(created) => self.finish(created).await,
             Err(error) => Err(error),
@@ -99,6 +122,30 @@ impl<K: Kernel> Service<K> {
         Ok(created)
     }
 
+    fn refuse_known(&self, name: &Name) -> Result<(), ServiceError> {
+        self.world.read(|intent| match intent.sandboxes().get(name) {
+            Some(other) if other.left => Err(ServiceError::Exists(format!(
+                "a sandbox named {name} was removed, but stays until those that share its network namespace are removed too: \
+                 choose another name"
+            ))),
+            Some(_) => Err(exists(name)),
+            None => Ok(()),
+        })
+    }
+
+    /// The record of a sandbox that shares another one's namespace. Nobody removes that one until the turn is over.
+    async fn shared_sandbox(
+        &self,
+        own: (SandboxId, Name),
+        share: &str,
+        spec: &SandboxSpec,
+    ) -> Result<(Sandbox, Turn), ServiceError> {
+        let name = self.owner(share).await?.name;
+        let turn = self.turns.take(&name).await?;
+        let owner = self.owner(name.as_str()).await?;
+        Ok((self.draft_sharer(own, &owner, spec).await?, turn))
+    }
+
     async fn draft_sandbox(
         &self,
         id: SandboxId,
@@ -109,12 +156,10 @@ impl<K: Kernel> Service<K> {
             "" => name.to_string(),
             text => Name::parse("hostname", text)?.to_string(),
         };
-        if self.world.read(|intent| intent.sandboxes().contains_key(&name)) {
-            return Err(exists(&name));
-        }
         // Wrong attachments are found before anything is made.
         for attachment in &spec.attachments {
             self.world.read(|intent| intent.find_network(&attachment.network).map(drop))?;
+            parse_endpoint_options(&attachment.options)?;
         }
         let (netns, process, netns_inode) = match &spec.adopt {
             None => {
@@ -134,9 +179,9 @@ impl<K: Kernel> Service<K> {
             hostname,
             unfinished: true,
             created: now(),
-            domain: String::new(),
-            dns: DnsChoice::default(),
-            hosts: Vec::new(),
+            domain: spec.domain.clone(),
+            dns: spec.dns.clone(),
+            hosts: spec.hosts.clone(),
             shares: None,
             left: false,
         })
@@ -176,7 +221,8 @@ impl<K: Kernel> Service<K> {
         }
         let holder = self.world.read(|intent| {
             let mut all = intent.sandboxes().values();
-            all.find(|other| other.adopted && other.netns_inode == inode).map(|other| other.name.clone())
+            all.find(|other| other.adopted && other.shares.is_none() && other.netns_inode == inode)
+                .map(|other| other.name.clone())
         });
         if let Some(holder) = holder {
             return Err(ServiceError::Exists(format!(
@@ -206,7 +252,9 @@ impl<K: Kernel> Service<K> {
                 sandbox.name
             )));
         }
-        self.write_files(&sandbox.name).await;
+        if sandbox.shares.is_none() {
+            self.write_files(&sandbox.name).await;
+        }
         let mut created =
             CreatedSandbox { sandbox: sandbox.clone(), endpoints: Vec::new(), unconfirmed: Vec::new() };
         for attachment in &spec.attachments {
@@ -224,7 +272,8 @@ impl<K: Kernel> Service<K> {
     /// Remove a sandbox: disconnect it, and remove its namespace if we made it.
     ///
     /// # Errors
-    /// Unknown; processes still run in it (unless forced); the store away.
+    /// Unknown; processes still run in it (unless forced); it was removed already and others share its namespace; the store
+    /// away.
     pub async fn remove_sandbox(self: &Arc<Self>, text: &str, force: bool) -> Result<Name, ServiceError> {
         let (service, text) = (Arc::clone(self), text.to_owned());
         to_the_end(async move { service.unmake_sandbox(&text, force).await }).await
@@ -235,26 +284,34 @@ impl<K: Kernel> Service<K> {
         let name = self.world.read(|intent| intent.find_sandbox(text).map(|it| it.name.clone()))?;
         let _turn = self.turns.take(&name).await?;
         let sandbox = self.world.read(|intent| intent.find_sandbox(name.as_str()).cloned())?;
-        if !force && !sandbox.adopted {
-            let running = processes::in_netns(&sandbox.netns);
-            if let Some(first) = running.first() {
+        if sandbox.left {
+            let sharers = self.sharers(&sandbox).await?;
+            if !sharers.is_empty() {
+                let names: Vec<&str> = sharers.iter().map(Name::as_str).collect();
                 return Err(ServiceError::InUse(format!(
-                    "{} process{} still run{} in sandbox {} (pid {first}{}): stop {} first, or use --force",
-                    running.len(),
-                    if running.len() == 1 { "" } else { "es" },
-                    if running.len() == 1 { "s" } else { "" },
-                    sandbox.name,
-                    if running.len() == 1 { "" } else { ", …" },
-                    if running.len() == 1 { "it" } else { "them" },
+                    "sandbox {name} was removed already, and stays for those that share its network namespace: remove {} too",
+                    names.join(", ")
                 )));
             }
+        }
+        if !force {
+            self.refuse_running(&sandbox).await?;
         }
         self.dismantle(&sandbox).await?;
         tracing::info!(sandbox = %sandbox.name, "sandbox removed");
         Ok(sandbox.name)
     }
 
+    /// Remove a sandbox, for whoever has its turn: unless others share its namespace, with all that it has.
     pub(super) async fn dismantle(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
+        if self.leave_to_sharers(sandbox).await? {
+            return Ok(());
+        }
+        self.take_apart(sandbox).await?;
+        self.release_owner(sandbox).await
+    }
+
+    pub(super) async fn take_apart(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         for endpoint in self.endpoints_of(&sandbox.name) {
             self.remove_endpoint(&endpoint).await?;
         }
@@ -265,8 +322,15 @@ impl<K: Kernel> Service<K> {
         if tokio::time::timeout(LOCAL_DEADLINE, gone).await.is_err() {
             tracing::warn!(sandbox = %sandbox.name, "removed from the store, but not yet from this host");
         }
-        self.remove_files(&sandbox.name).await;
+        if sandbox.shares.is_none() {
+            self.remove_files(&sandbox.name).await;
+        }
         Ok(())
+    }
+
+    /// Where the files of a sandbox are: its own, or those of the one whose namespace it shares.
+    pub fn files_of(&self, sandbox: &Sandbox) -> PathBuf {
+        self.files_dir(sandbox.shares.as_ref().unwrap_or(&sandbox.name))
     }
 
     /// A sandbox's endpoints in all networks, by interface.

@@ -1,5 +1,11 @@
 //! The verbs over a kernel in memory and the embedded store, which holds both key spaces as on a host without etcd.
 
+mod bridge;
+mod local;
+mod ports;
+mod share;
+mod terms;
+
 use std::net::SocketAddr;
 
 use tokio::{net::UdpSocket, sync::watch, task::JoinSet};
@@ -9,8 +15,12 @@ use super::*;
 use crate::{
     gossip::{self, GossipConfig},
     intent::Source,
-    kernel::MemoryKernel,
-    model::{Name, NodeId, testing::ME},
+    kernel::{FactLink, Facts, MemoryKernel},
+    model::{Endpoint, Name, Network, NodeId, testing::ME},
+    plan::{
+        ownership::{Mark, Unit},
+        state::{Link, LinkKind, Netns},
+    },
     reconcile::{Peers, Reconciler, feed::feed},
     store::{Commit, Embedded, Key, KeyRange, StoreStatus, follow},
 };
@@ -27,21 +37,61 @@ impl Peers for Nobody {
     fn left(&self, _network: NetworkId) {}
 }
 
+/// What outlives an agent: its host.
+struct Ground {
+    kernel: Arc<MemoryKernel>,
+    local: Embedded,
+    global: Store,
+    dir: Arc<tempfile::TempDir>,
+}
+
 /// One host's agent without its edges; its tasks end with it.
 struct Host {
     service: Arc<Service<MemoryKernel>>,
     kernel: Arc<MemoryKernel>,
     stop: CancellationToken,
-    _dir: tempfile::TempDir,
     tasks: JoinSet<()>,
+    ground: Ground,
 }
 
-impl Host {
-    async fn start() -> Self {
-        let (stop, dir) = (CancellationToken::new(), tempfile::tempdir().unwrap());
+impl Ground {
+    /// A host with a link to the outside, whose embedded store holds both key spaces.
+    fn new() -> Self {
+        let local = Embedded::open(None).unwrap();
+        let global = Store::embedded(&local);
+        Self::with_store(local, global)
+    }
+
+    fn with_store(local: Embedded, global: Store) -> Self {
+        let kernel = Arc::new(MemoryKernel::new(Facts {
+            links: [("lo", "127.0.0.1/8"), ("eth0", "192.0.2.1/24"), ("eth1", "198.51.100.1/24")]
+                .map(|(name, address)| FactLink {
+                    name: name.parse().unwrap(),
+                    mtu: 1500,
+                    up: true,
+                    addresses: vec![address.parse().unwrap()],
+                })
+                .into(),
+            routes: vec![("192.0.2.0/24".parse().unwrap(), "eth0".parse().unwrap())],
+        }));
+        kernel.edit(|state| {
+            for name in ["eth0", "eth1"] {
+                let mark = Mark::new(Unit::Host, "x");
+                let link = Link { mark: None, ..Link::new(LinkKind::Other(String::new()), mark, None, 1500) };
+                state.netns.get_mut(&Netns::Host).unwrap().links.insert(name.parse().unwrap(), link);
+            }
+        });
+        Self { kernel, local, global, dir: Arc::new(tempfile::tempdir().unwrap()) }
+    }
+
+    /// Start an agent.
+    async fn start(self, default_bridge: Option<DefaultBridge>) -> Host {
+        let (stop, dir) = (CancellationToken::new(), Arc::clone(&self.dir));
         let (world, mut tasks) = (Arc::new(World::new(ME)), JoinSet::new());
-        let store = Store::embedded(&Embedded::open(None).unwrap());
-        for (source, range) in [(Source::Global, KeyRange::followed()), (Source::Local, KeyRange::local())] {
+        let local = Store::embedded(&self.local);
+        for (source, store, range) in
+            [(Source::Global, &self.global, KeyRange::followed()), (Source::Local, &local, KeyRange::local())]
+        {
             let (out, changes) = mpsc::channel(8);
             let (status, _) = watch::channel(StoreStatus::Starting);
             tasks.spawn(follow(store.clone(), range, out, status, stop.clone()));
@@ -60,7 +110,6 @@ impl Host {
         };
         let (gossip, pump) = gossip::new(socket, config, stop.clone());
         tasks.spawn(pump);
-        let kernel = Arc::new(MemoryKernel::default());
         let (ask, asked) = mpsc::channel(8);
         let settings = reconcile::Settings {
             vtep: advertise.ip(),
@@ -68,20 +117,34 @@ impl Host {
             full_look: Duration::from_secs(60),
             ip_forward: true,
         };
+        let kernel = Arc::clone(&self.kernel);
         let reconciler =
-            Reconciler::new(Arc::clone(&kernel), Nobody, Arc::clone(&world), store.clone(), settings);
+            Reconciler::new(Arc::clone(&kernel), Nobody, Arc::clone(&world), local.clone(), settings);
         // Nobody changes this kernel behind our back.
         let (_tell, seen) = mpsc::channel(1);
         tasks.spawn(reconciler.run(asked, seen, stop.clone()));
         let settings = Settings {
-            pools: vec!["10.0.0.0/8,size=24".parse().unwrap()],
+            pools: vec![
+                "10.0.0.0/8,size=24".parse().unwrap(),
+                "fd6f:766e:6574::/48,size=64".parse().unwrap(),
+            ],
             attach_deadline: Duration::from_secs(1),
             run_dir: dir.path().into(),
             netns_dir: "/run/netns".into(),
+            netns_etc_dir: dir.path().join("etc"),
+            dns: DnsChoice::default(),
+            host_gateways: Vec::new(),
+            default_bridge,
         };
         let parts = (Arc::clone(&kernel), gossip);
-        let service = Service::new(world, (store.clone(), store), parts, ask, settings);
-        Self { service: Arc::new(service), kernel, stop, _dir: dir, tasks }
+        let service = Service::new(world, (self.global.clone(), local), parts, ask, settings);
+        Host { service: Arc::new(service), kernel, stop, tasks, ground: self }
+    }
+}
+
+impl Host {
+    async fn start() -> Self {
+        Ground::new().start(None).await
     }
 
     async fn network(&self, name: &str) {
@@ -95,17 +158,63 @@ impl Host {
         self.service.create_sandbox(spec).await.unwrap()
     }
 
-    /// Every key that is left of endpoints and sandboxes.
+    /// Every key that is left of endpoints and sandboxes, in either store.
     async fn left(&self) -> Vec<String> {
-        let all = self.service.global.list(&KeyRange::everything()).await.unwrap().entries;
-        let keys = all.into_iter().map(|entry| entry.key);
-        keys.filter(|key| key.contains("endpoint") || key.contains("sandbox")).collect()
+        let (global, local) = (self.keys(Scope::Global).await, self.keys(Scope::Local).await);
+        let all = global.into_iter().chain(local);
+        all.filter(|key| key.contains("endpoint") || key.contains("sandbox")).collect()
     }
 
-    async fn end(mut self) {
+    /// Make a network of a driver, with options.
+    async fn make(
+        &self,
+        (driver, name): (&str, &str),
+        options: &[(&str, &str)],
+        change: impl FnOnce(&mut NetworkSpec),
+    ) -> Result<Network, ServiceError> {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut spec =
+            NetworkSpec { name: name.into(), driver: driver.into(), options, ..NetworkSpec::default() };
+        change(&mut spec);
+        self.service.create_network(spec).await
+    }
+
+    /// Make a sandbox without endpoints.
+    async fn empty(&self, name: &str) {
+        let spec = SandboxSpec { name: name.into(), ..SandboxSpec::default() };
+        self.service.create_sandbox(spec).await.unwrap();
+    }
+
+    async fn connect(
+        &self,
+        (sandbox, network): (&str, &str),
+        change: impl FnOnce(&mut AttachSpec),
+    ) -> Result<Endpoint, ServiceError> {
+        let mut spec = AttachSpec { network: network.into(), ..AttachSpec::default() };
+        change(&mut spec);
+        Ok(self.service.connect(sandbox, &spec).await?.endpoint)
+    }
+
+    /// Every key of the local store, or of the cluster's.
+    async fn keys(&self, scope: Scope) -> Vec<String> {
+        let range = match scope {
+            Scope::Global => KeyRange::everything(),
+            Scope::Local => KeyRange::local(),
+        };
+        let all = self.service.store(scope).list(&range).await.unwrap().entries;
+        all.into_iter().map(|entry| entry.key).collect()
+    }
+
+    async fn end(mut self) -> Ground {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
+        self.ground
     }
+}
+
+/// The sentence of a refusal.
+fn refusal<T: std::fmt::Debug>(result: Result<T, ServiceError>) -> String {
+    result.unwrap_err().to_string()
 }
 
 #[tokio::test]

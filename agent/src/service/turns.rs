@@ -1,7 +1,9 @@
-//! One verb at a time on a sandbox, each to its end: a client that goes away leaves nothing half-done.
+//! One verb at a time on a sandbox, or on a network of this host, each to its end: a client that goes away leaves nothing
+//! half-done.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -10,37 +12,67 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ServiceError;
-use crate::model::Name;
+use crate::model::{Name, NetworkId};
 
 /// How long a verb waits for those before it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Who is at work on which sandbox.
-#[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<BTreeMap<Name, Arc<Semaphore>>>);
+/// What verbs take turns on. Whoever needs several takes them in this order: sandboxes (one that shares before the one
+/// that it shares), then what is below.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Work {
+    /// A sandbox.
+    Sandbox(Name),
+    /// A network of this host alone: its store has one writer, which needs no second try if it waits.
+    Network(NetworkId),
+    /// Making networks of this host alone, which must not choose the same subnet, parent or bridge.
+    Creation,
+}
 
-/// Nobody else is at work on the sandbox until this is dropped.
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sandbox(name) => write!(f, "sandbox {name}"),
+            Self::Network(id) => write!(f, "network {}", id.short()),
+            Self::Creation => f.write_str("other networks of this host"),
+        }
+    }
+}
+
+/// Who is at work on what.
+#[derive(Debug, Default)]
+pub(super) struct Turns(Mutex<BTreeMap<Work, Arc<Semaphore>>>);
+
+/// Nobody else is at work on it until this is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Turns {
-    /// Wait for the others.
+    /// Wait for the others at work on a sandbox.
     ///
     /// # Errors
     /// They take too long.
     pub(super) async fn take(&self, sandbox: &Name) -> Result<Turn, ServiceError> {
+        self.wait(Work::Sandbox(sandbox.clone())).await
+    }
+
+    /// Wait for the others.
+    ///
+    /// # Errors
+    /// They take too long.
+    pub(super) async fn wait(&self, work: Work) -> Result<Turn, ServiceError> {
         let one = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever waits or works holds one more.
             all.retain(|_, one| Arc::strong_count(one) > 1);
-            Arc::clone(all.entry(sandbox.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))))
+            Arc::clone(all.entry(work.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))))
         };
         match tokio::time::timeout(PATIENCE, one.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Turn { _permit: permit }),
             Ok(Err(_)) | Err(_) => Err(ServiceError::Busy(format!(
-                "others are at work on sandbox {sandbox}, and were not done in {} s: try again",
+                "others are at work on {work}, and were not done in {} s: try again",
                 PATIENCE.as_secs()
             ))),
         }

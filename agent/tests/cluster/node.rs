@@ -13,7 +13,7 @@ use ovagent::{
     intent::Source,
     ipam,
     kernel::{FactLink, Facts, MemoryKernel},
-    model::{Name, NetworkId, Node as NodeRecord, NodeId, Timestamp},
+    model::{DnsChoice, Name, NetworkId, Node as NodeRecord, NodeId, Timestamp},
     plan::{
         op::Op,
         ownership::Unit,
@@ -154,6 +154,10 @@ impl Node {
             attach_deadline: ATTACH_DEADLINE,
             run_dir: host.run_dir.path().into(),
             netns_dir: "/run/netns".into(),
+            netns_etc_dir: host.run_dir.path().join("etc"),
+            dns: DnsChoice::default(),
+            host_gateways: Vec::new(),
+            default_bridge: None,
         };
         let both = (global.clone(), local);
         let edges = (Arc::clone(&host.kernel), gossip.clone());

@@ -41,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         Trial::test("a_namespace_is_known_by_its_inode_until_it_goes", || run(host::inodes())),
         Trial::test("a_missing_nft_is_told_with_its_package", || run(host::missing_nft())),
         Trial::test("changes_of_links_and_namespaces_give_hints", || run(host::hints())),
+        Trial::test("changes_of_rules_that_concern_us_give_hints", || run(host::rule_hints())),
         Trial::test("a_process_s_namespace_is_worked_in_by_its_path", || run(host::adopted())),
         Trial::test("a_vni_that_somebody_uses_is_told", || run(taken::vni_in_use())),
         Trial::test("a_taken_udp_port_is_told_with_its_holder", || run(taken::port_in_use())),

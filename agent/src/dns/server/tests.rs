@@ -57,6 +57,7 @@ async fn run(servers: &[&str]) -> Running {
         host: Arc::new(HostConf::new(Path::new("/nowhere"))),
         defaults: DnsChoice::default(),
         forwarder: Forwarder::new(Path::new("/nowhere")),
+        before: std::sync::RwLock::default(),
     };
     let netns = Netns::Path("/nowhere".into());
     let resolver = Arc::new(Resolver::new(Arc::new(shared), (own.name, own.id), netns));

@@ -87,6 +87,11 @@ impl MemoryKernel {
         self.lock().facts = facts;
     }
 
+    /// The host's facts.
+    pub fn facts_now(&self) -> Facts {
+        self.lock().facts.clone()
+    }
+
     /// Set the MTU of the path to an address, in bytes; 1500 if it is never set.
     pub fn set_path_mtu(&self, to: IpAddr, mtu: u32) {
         self.lock().path_mtus.insert(to, mtu);

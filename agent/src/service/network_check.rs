@@ -1,0 +1,266 @@
+//! A network to be, held against this host and the other networks: names, parents, bridges, routes.
+
+use ipnet::IpNet;
+
+use super::{Service, ServiceError, network_spec::Wanted};
+use crate::{
+    intent::Intent,
+    ipam,
+    kernel::{FactLink, Facts, Kernel},
+    model::{BridgeSettings, DriverSettings, IfName, Invalid, Network, Parent, Scope, Subnet},
+    plan::{
+        bridge_name,
+        ownership::{BRIDGE_PREFIX, LEG_PREFIX, PORT_PREFIX},
+        state::{LinkKind, Look, LookAt, Netns},
+    },
+};
+
+/// The bridge of the network that is there from the start, and what the names of our links start with.
+const OURS: [&str; 4] = ["ovnet0", LEG_PREFIX, BRIDGE_PREFIX, PORT_PREFIX];
+
+impl<K: Kernel> Service<K> {
+    /// Refuse a network that this host or another network stands in the way of. A bridge that somebody else has made
+    /// brings its addresses with it.
+    pub(super) async fn check_network(&self, wanted: &mut Wanted, facts: &Facts) -> Result<(), ServiceError> {
+        self.world.read(|intent| check_name(intent, &wanted.network))?;
+        match wanted.network.settings.clone() {
+            DriverSettings::Bridge(settings) => {
+                let foreign = self.check_bridge(&wanted.network, &settings, facts).await?;
+                if let Some(link) = foreign {
+                    take_addresses(wanted, &link)?;
+                }
+                self.check_routes(wanted, facts)?;
+                self.world.read(|intent| check_subnets(intent, wanted))
+            }
+            DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => {
+                check_parent(parent, facts)?;
+                self.world.read(|intent| check_parent_is_free(intent, &wanted.network, parent))
+            }
+            DriverSettings::Overlay(_) => self.check_routes(wanted, facts),
+            // Nothing of it is in the host.
+            DriverSettings::P2p => Ok(()),
+        }
+    }
+
+    fn check_routes(&self, wanted: &Wanted, facts: &Facts) -> Result<(), ServiceError> {
+        let routes = self.foreign_routes(facts, &wanted.network);
+        for subnet in wanted.chosen.iter().filter(|_| !wanted.force) {
+            let all: Vec<IpNet> = routes.iter().map(|(prefix, _)| *prefix).collect();
+            if let Some(route) = ipam::overlapping(subnet.prefix, &all) {
+                let link =
+                    routes.iter().find(|(prefix, _)| *prefix == route).map(|(_, link)| link.to_string());
+                let link = link.unwrap_or_default();
+                let reason = format!(
+                    "it overlaps {route}, a route of this host (dev {link}): endpoints and host would not reach each other; choose \
+                     another subnet, leave it out for an automatic one, or add --force"
+                );
+                return Err(Invalid::new("subnet", subnet.prefix.to_string(), reason).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The host's routes without those that our networks make, or that are of `own`'s bridge.
+    pub(super) fn foreign_routes(&self, facts: &Facts, own: &Network) -> Vec<(IpNet, IfName)> {
+        let bridges: Vec<IfName> = self.world.read(|intent| {
+            let networks = intent.networks().filter_map(|(_, view)| view.network());
+            networks.chain([own]).filter_map(bridge_of).collect()
+        });
+        let foreign = facts.routes.iter().filter(|(_, link)| !is_ours(*link) && !bridges.contains(link));
+        foreign.copied().collect()
+    }
+
+    /// The bridge that a network is to use and that somebody else has made, if there is one.
+    pub(super) async fn check_bridge(
+        &self,
+        network: &Network,
+        settings: &BridgeSettings,
+        facts: &Facts,
+    ) -> Result<Option<FactLink>, ServiceError> {
+        let Some(name) = settings.name else { return Ok(None) };
+        let wrong = |reason: String| Err(Invalid::new("bridge name", name.to_string(), reason).into());
+        let holder = self.world.read(|intent| {
+            let networks = intent.networks().filter_map(|(_, view)| view.network());
+            let mut others = networks.filter(|other| other.id != network.id);
+            others.find(|other| bridge_of(other) == Some(name)).map(|other| other.name.clone())
+        });
+        if let Some(holder) = holder {
+            return wrong(format!("it is the bridge of network {holder}: choose another name"));
+        }
+        if is_ours(name) {
+            return wrong(format!("names that start with {} are the agent's own", OURS.join(", ")));
+        }
+        let Some(link) = facts.links.iter().find(|link| link.name == name) else { return Ok(None) };
+        let at = LookAt { links: Some([name].into()), ..LookAt::default() };
+        let seen = self.kernel.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+        let there = seen.netns.get(&Netns::Host).and_then(|host| host.links.get(&name));
+        match there {
+            Some(there) if there.kind != LinkKind::Bridge => {
+                wrong("this host has a link of that name, which is no bridge: choose another name".into())
+            }
+            // One of ours that is about to go, or to be found by this network.
+            Some(there) if there.mark.is_some() => Ok(None),
+            Some(_) => Ok(Some(link.clone())),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The bridge that a network has in the host, if it is that kind of network.
+pub(super) fn bridge_of(network: &Network) -> Option<IfName> {
+    match &network.settings {
+        DriverSettings::Bridge(settings) => Some(bridge_name(network, settings)),
+        DriverSettings::Overlay(_)
+        | DriverSettings::Macvlan(..)
+        | DriverSettings::Ipvlan(..)
+        | DriverSettings::P2p => None,
+    }
+}
+
+fn is_ours(link: IfName) -> bool {
+    OURS.iter().any(|start| link.as_str().starts_with(start))
+}
+
+/// A name that a network of this host or of the cluster has is nobody else's.
+fn check_name(intent: &Intent, network: &Network) -> Result<(), ServiceError> {
+    let mut all = intent.networks().filter_map(|(_, view)| view.network());
+    match all.find(|other| other.name == network.name) {
+        None => Ok(()),
+        Some(other) => Err(exists(other)),
+    }
+}
+
+/// That there is a network of this name.
+pub(super) fn exists(network: &Network) -> ServiceError {
+    let place = match network.scope {
+        Scope::Local => " on this host",
+        Scope::Global => "",
+    };
+    ServiceError::Exists(format!(
+        "a network named {} exists already{place}: choose another name",
+        network.name
+    ))
+}
+
+/// The parent of a network, or what its VLAN is to be made on, is a link of this host.
+fn check_parent(parent: Parent, facts: &Facts) -> Result<(), ServiceError> {
+    let foreign = || facts.links.iter().filter(|link| !is_ours(link.name) && link.name.as_str() != "lo");
+    let there = |name: IfName| foreign().any(|link| link.name == name);
+    let missing = match parent.vlan {
+        _ if there(parent.link) => return Ok(()),
+        Some((on, _)) if there(on) => return Ok(()),
+        Some((on, _)) => format!("there is neither {} nor {on}, on which it could be made", parent.link),
+        None => "there is no such link".to_owned(),
+    };
+    let names: Vec<&str> = foreign().map(|link| link.name.as_str()).collect();
+    let have = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Err(Invalid::new("parent", parent.link.to_string(), format!("{missing}; this host has {have}")).into())
+}
+
+/// Two networks on one link would take each other's frames.
+fn check_parent_is_free(intent: &Intent, network: &Network, parent: Parent) -> Result<(), ServiceError> {
+    let on = |other: &Network| match &other.settings {
+        DriverSettings::Macvlan(theirs, _) | DriverSettings::Ipvlan(theirs, ..) => theirs.link == parent.link,
+        DriverSettings::Overlay(_) | DriverSettings::Bridge(_) | DriverSettings::P2p => false,
+    };
+    let mut others = intent.networks().filter_map(|(_, view)| view.network());
+    match others.find(|other| other.id != network.id && on(other)) {
+        None => Ok(()),
+        Some(other) => Err(ServiceError::InUse(format!(
+            "parent {} is in use by network {} ({}): connect to that one, or choose another parent, such as a VLAN of it \
+             ({}.10)",
+            parent.link,
+            other.name,
+            other.driver(),
+            parent.link
+        ))),
+    }
+}
+
+/// A bridge's subnet is a route of the host, which another network's must not be.
+fn check_subnets(intent: &Intent, wanted: &Wanted) -> Result<(), ServiceError> {
+    let others = intent.networks().filter_map(|(_, view)| view.network());
+    for other in others.filter(|other| other.id != wanted.network.id) {
+        let matters = match &other.settings {
+            DriverSettings::Bridge(_) => true,
+            DriverSettings::Overlay(_) => !other.internal && !wanted.force,
+            DriverSettings::Macvlan(..) | DriverSettings::Ipvlan(..) | DriverSettings::P2p => false,
+        };
+        let theirs: Vec<IpNet> =
+            other.subnets.iter().filter(|_| matters).map(|subnet| subnet.prefix).collect();
+        for subnet in &wanted.chosen {
+            if let Some(prefix) = ipam::overlapping(subnet.prefix, &theirs) {
+                let reason = format!(
+                    "it overlaps {prefix} of network {}: the host would reach one of the two alone; choose another subnet, or \
+                     leave it out for an automatic one",
+                    other.name
+                );
+                return Err(Invalid::new("subnet", subnet.prefix.to_string(), reason).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a bridge of somebody else's has is what its network has: its addresses are the gateways.
+fn take_addresses(wanted: &mut Wanted, link: &FactLink) -> Result<(), ServiceError> {
+    if wanted.chosen.is_empty() {
+        wanted.chosen = subnets_of(link)?;
+        wanted.network.subnets.clone_from(&wanted.chosen);
+        wanted.automatic.clear();
+        return Ok(());
+    }
+    for subnet in &mut wanted.chosen {
+        let own = link.addresses.iter().find(|own| subnet.prefix == own.trunc()).map(IpNet::addr);
+        let asked = subnet.gateway.filter(|gateway| wanted.gateways_asked.contains(gateway));
+        match own {
+            Some(own) if asked.is_none_or(|asked| asked == own) => subnet.gateway = Some(own),
+            Some(own) => {
+                let reason = format!(
+                    "the bridge {} has {own} in {}, and is not the agent's",
+                    link.name, subnet.prefix
+                );
+                return Err(Invalid::new("gateway", asked.unwrap_or(own).to_string(), reason).into());
+            }
+            None => {
+                let reason = format!(
+                    "the bridge {} is not the agent's, and has no address there: give it one, or leave --subnet out for the \
+                     subnet that it has",
+                    link.name
+                );
+                return Err(Invalid::new("subnet", subnet.prefix.to_string(), reason).into());
+            }
+        }
+    }
+    wanted.network.subnets.clone_from(&wanted.chosen);
+    Ok(())
+}
+
+/// The subnets of a bridge that somebody else has made: those of its first address of each family.
+pub(super) fn subnets_of(link: &FactLink) -> Result<Vec<Subnet>, Invalid> {
+    let usable = |own: &&IpNet| {
+        own.prefix_len() + 2 <= own.max_prefix_len()
+            && match own {
+                IpNet::V4(v4) => !v4.addr().is_link_local(),
+                IpNet::V6(v6) => !v6.addr().is_unicast_link_local(),
+            }
+    };
+    let first = |v6: bool| link.addresses.iter().filter(usable).find(|own| own.addr().is_ipv6() == v6);
+    let subnets: Vec<Subnet> = [false, true].into_iter().filter_map(first).map(subnet_of).collect();
+    if subnets.is_empty() {
+        let reason =
+            "it is not the agent's, and has no address that a network could have as its gateway: give it one";
+        return Err(Invalid::new("bridge name", link.name.to_string(), reason));
+    }
+    Ok(subnets)
+}
+
+/// The subnet whose gateway has this address with prefix length.
+pub(super) fn subnet_of(gateway: &IpNet) -> Subnet {
+    Subnet {
+        prefix: gateway.trunc(),
+        gateway: Some(gateway.addr()),
+        ip_range: None,
+        aux_addresses: std::collections::BTreeMap::new(),
+    }
+}

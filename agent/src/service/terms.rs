@@ -1,0 +1,220 @@
+//! On what terms an endpoint may join its network: what was asked for, held against the network and the others in it.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{ServiceError, draft::Choice};
+use crate::{
+    intent::{Intent, NetworkView},
+    model::{Driver, DriverSettings, Endpoint, EndpointLink, IfName, Invalid, MacvlanMode, Name, Network},
+};
+
+/// Refuse what this network cannot have.
+pub(super) fn check(
+    intent: &Intent,
+    network: &Network,
+    view: &NetworkView,
+    choice: &Choice<'_>,
+) -> Result<(), ServiceError> {
+    refuse_second(intent, network, view, choice)?;
+    refuse_another(network, view)?;
+    if let (Driver::Ipvlan, Some(mac)) = (network.driver(), choice.spec.mac) {
+        let reason = format!(
+            "the links of an ipvlan network share the Ethernet address of their parent: leave it out, or use a macvlan network \
+             in place of {}",
+            network.name
+        );
+        return Err(Invalid::new("MAC address", mac.to_string(), reason).into());
+    }
+    check_link_local(network, view, &choice.spec.link_local)?;
+    check_priority(intent, choice)?;
+    check_links(network, view, &choice.sandbox.name, &choice.spec.links)
+}
+
+fn refuse_second(
+    intent: &Intent,
+    network: &Network,
+    view: &NetworkView,
+    choice: &Choice<'_>,
+) -> Result<(), ServiceError> {
+    let name = &choice.sandbox.name;
+    let Some(other) = view.endpoints().values().find(|endpoint| endpoint.name == *name) else {
+        return Ok(());
+    };
+    if other.node == choice.me {
+        return Err(ServiceError::Exists(format!(
+            "sandbox {name} is connected to network {} already",
+            network.name
+        )));
+    }
+    let node =
+        intent.nodes().get(&other.node).map_or_else(|| other.node.to_string(), |node| node.name.to_string());
+    Err(ServiceError::Exists(format!(
+        "network {} has an endpoint named {name} already, on node {node}: names are unique in a network, so give the \
+         sandbox another one",
+        network.name
+    )))
+}
+
+/// Networks that have room for so many endpoints alone.
+fn refuse_another(network: &Network, view: &NetworkView) -> Result<(), ServiceError> {
+    let names: Vec<String> = view.endpoints().values().map(|endpoint| endpoint.name.to_string()).collect();
+    let full = |why: &str| {
+        Err(ServiceError::InUse(format!(
+            "network {} {why} {}: disconnect one, or make another network",
+            network.name,
+            names.join(" and ")
+        )))
+    };
+    match &network.settings {
+        DriverSettings::P2p if names.len() >= 2 => full("is a pair (p2p), and joins already"),
+        DriverSettings::Macvlan(parent, MacvlanMode::Passthru) if !names.is_empty() => {
+            full(&format!("gives its parent {} to one endpoint alone (passthru), and that is", parent.link))
+        }
+        DriverSettings::P2p
+        | DriverSettings::Macvlan(..)
+        | DriverSettings::Ipvlan(..)
+        | DriverSettings::Overlay(_)
+        | DriverSettings::Bridge(_) => Ok(()),
+    }
+}
+
+fn check_link_local(network: &Network, view: &NetworkView, wanted: &[IpAddr]) -> Result<(), ServiceError> {
+    const WHAT: &str = "link-local address";
+    if wanted.len() > Endpoint::MAX_LINK_LOCAL {
+        let reason = format!("at most {} are allowed", Endpoint::MAX_LINK_LOCAL);
+        return Err(Invalid::new(WHAT, format!("{} of them", wanted.len()), reason).into());
+    }
+    let mut seen = BTreeSet::new();
+    for address in wanted {
+        if !seen.insert(address) {
+            return Err(Invalid::new(WHAT, address.to_string(), "it is given twice").into());
+        }
+        if let Some(other) = view.endpoints().values().find(|other| other.link_local.contains(address)) {
+            return Err(ServiceError::Exists(format!(
+                "link-local address {address} of network {} is taken by endpoint {}",
+                network.name, other.name
+            )));
+        }
+        if address.is_ipv6() && !network.has_ipv6() {
+            let reason = format!("network {} has no IPv6 (--ipv6 of network create)", network.name);
+            return Err(Invalid::new(WHAT, address.to_string(), reason).into());
+        }
+    }
+    Ok(())
+}
+
+/// Of two endpoints of a sandbox that are both preferred, nobody could say which has the default route.
+fn check_priority(intent: &Intent, choice: &Choice<'_>) -> Result<(), ServiceError> {
+    let wanted = choice.spec.gateway_priority;
+    if wanted <= 0 {
+        return Ok(());
+    }
+    let mine = intent.networks().filter_map(|(_, view)| {
+        let mut all = view.endpoints_on(choice.me).filter(|other| other.sandbox == choice.sandbox.name);
+        let same = all.find(|other| other.gateway_priority == wanted);
+        same.and_then(|_| view.network())
+    });
+    match mine.map(|network| network.name.clone()).next() {
+        None => Ok(()),
+        Some(other) => Err(ServiceError::Exists(format!(
+            "sandbox {} has gateway priority {wanted} in network {other} already: choose another, so that it is known which \
+             network has its default route",
+            choice.sandbox.name
+        ))),
+    }
+}
+
+fn check_links(
+    network: &Network,
+    view: &NetworkView,
+    own: &Name,
+    links: &[EndpointLink],
+) -> Result<(), ServiceError> {
+    let wrong = |link: &EndpointLink, reason: String| {
+        Err(Invalid::new("link", format!("{}:{}", link.endpoint, link.alias), reason).into())
+    };
+    if links.len() > Endpoint::MAX_LINKS {
+        let reason = format!("at most {} are allowed", Endpoint::MAX_LINKS);
+        return Err(Invalid::new("link", format!("{} of them", links.len()), reason).into());
+    }
+    for (at, link) in links.iter().enumerate() {
+        if link.endpoint == *own {
+            return wrong(link, "it leads to the sandbox itself".into());
+        }
+        let named = |name: &Name| view.endpoints().values().find(|endpoint| endpoint.name == *name);
+        if named(&link.endpoint).is_none() {
+            return wrong(link, format!("network {} has no endpoint of this name", network.name));
+        }
+        if link.alias == *own || link.alias != link.endpoint && named(&link.alias).is_some() {
+            return wrong(
+                link,
+                format!(
+                    "the alias {} is the name of another endpoint of network {}",
+                    link.alias, network.name
+                ),
+            );
+        }
+        if let Some(other) =
+            links.iter().take(at).find(|other| other.alias == link.alias && other.endpoint != link.endpoint)
+        {
+            return wrong(link, format!("the alias {} is given to {} already", link.alias, other.endpoint));
+        }
+        if let Some(path) = way_back(view, own, &link.endpoint) {
+            let names: Vec<&str> = [own].into_iter().chain(&path).map(Name::as_str).collect();
+            return wrong(
+                link,
+                format!("links must not come back to where they start: {}", names.join(" -> ")),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The links that lead from `from` to `to`, if some do.
+fn way_back(view: &NetworkView, to: &Name, from: &Name) -> Option<Vec<Name>> {
+    let mut paths = vec![vec![from.clone()]];
+    let mut seen = BTreeSet::new();
+    while let Some(path) = paths.pop() {
+        let last = path.last()?;
+        if last == to {
+            return Some(path);
+        }
+        if !seen.insert(last.clone()) {
+            continue;
+        }
+        let endpoint = view.endpoints().values().find(|endpoint| endpoint.name == *last);
+        for link in endpoint.into_iter().flat_map(|endpoint| &endpoint.links) {
+            paths.push(path.iter().cloned().chain([link.endpoint.clone()]).collect());
+        }
+    }
+    None
+}
+
+/// The chosen name, or the first of the network's prefix and a number that the sandbox does not have.
+pub(super) fn interface(
+    intent: &Intent,
+    network: &Network,
+    choice: &Choice<'_>,
+) -> Result<IfName, ServiceError> {
+    let mut used = choice.interfaces.clone();
+    for (_, view) in intent.networks() {
+        let mine = view.endpoints_on(choice.me).filter(|endpoint| endpoint.sandbox == choice.sandbox.name);
+        used.extend(mine.map(|endpoint| endpoint.ifname));
+    }
+    if let Some(chosen) = choice.options.ifname {
+        return if used.contains(&chosen) {
+            Err(ServiceError::Exists(format!(
+                "sandbox {} has an interface named {chosen} already: choose another name",
+                choice.sandbox.name
+            )))
+        } else {
+            Ok(chosen)
+        };
+    }
+    let prefix = network.interface_prefix.as_deref().unwrap_or("eth");
+    let names = (0..1_000).filter_map(|number| format!("{prefix}{number}").parse::<IfName>().ok());
+    let mut free = names.filter(|name| !used.contains(name));
+    free.next().ok_or_else(|| {
+        ServiceError::Exhausted(format!("sandbox {} has 1000 interfaces already", choice.sandbox.name))
+    })
+}
