@@ -4,6 +4,7 @@ pub mod api;
 pub mod app;
 pub mod config;
 pub mod convert;
+pub mod dns;
 pub mod gossip;
 pub mod intent;
 pub mod ipam;

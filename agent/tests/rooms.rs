@@ -30,7 +30,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     // `convert` for the "did you mean" of an unknown key; `ipam` for the pools.
     ("config", &["model", "convert", "ipam"]),
     ("reconcile", &["model", "plan", "convert", "store", "intent", "kernel"]),
-    ("service", &["model", "plan", "convert", "ipam", "store", "gossip", "intent", "kernel", "reconcile"]),
+    ("dns", &["model", "plan", "convert", "intent", "kernel", "reconcile"]),
+    (
+        "service",
+        &["model", "plan", "convert", "ipam", "store", "gossip", "intent", "kernel", "reconcile", "dns"],
+    ),
     (
         "api",
         &["model", "plan", "convert", "ipam", "store", "gossip", "intent", "kernel", "reconcile", "service"],
@@ -48,6 +52,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "kernel",
             "config",
             "reconcile",
+            "dns",
             "service",
             "api",
         ],
@@ -63,6 +68,7 @@ const WALLED: &[(&str, &[&str])] = &[
     ("netlink_packet_route", &["kernel"]),
     ("netlink_sys", &["kernel"]),
     ("foca", &["gossip"]),
+    ("hickory_proto", &["dns"]),
     ("foca_rand", &["gossip"]),
     ("postcard", &["gossip"]),
     ("ovnet_proto", &["convert", "api"]),
@@ -78,8 +84,8 @@ const WALLED: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["config", "telemetry"]),
     ("tracing_journald", &["telemetry"]),
     // Not in the pure rooms: model, plan, convert, ipam, intent, config.
-    ("tokio", &["store", "gossip", "kernel", "reconcile", "service", "api", "app"]),
-    ("tokio_util", &["store", "gossip", "kernel", "reconcile", "service", "api", "app"]),
+    ("tokio", &["store", "gossip", "kernel", "reconcile", "dns", "service", "api", "app"]),
+    ("tokio_util", &["store", "gossip", "kernel", "reconcile", "dns", "service", "api", "app"]),
 ];
 
 #[test]

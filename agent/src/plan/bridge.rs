@@ -48,14 +48,24 @@ pub fn bridge(input: &BridgeInput<'_>) -> State {
         host.links.insert(name, link(input, unit));
         host.sysctls = sysctls(input, name);
     }
-    // As any switch does: who is where is learnt, unlike in an overlay.
-    let place = Port { bridge: name, learning: true, unicast_flood: true, isolated: !input.settings.icc };
+    let place = place(input, name);
     for local in &input.local {
         let outer = port(unit, local.endpoint, input.mtu, place);
         state.netns.entry(Netns::Host).or_default().links.insert(bridge_port_of(local.endpoint.id), outer);
         put(&mut state, local, sandbox_end(input, unit, local.endpoint), input.features);
     }
     state
+}
+
+/// As with any switch, who is where is learnt, unlike in an overlay.
+///
+/// What a sandbox sends to a published port of its own bridge goes to the host and back. But where bridged frames pass the
+/// firewall, their new destination is known before the bridge looks, and it sends them there by itself: to the same port too,
+/// and to those that stand alone, whom the host's rules keep apart then.
+const fn place(input: &BridgeInput<'_>, bridge: IfName) -> Port {
+    let by_bridge = input.features.bridge_firewall;
+    let isolated = !input.settings.icc && !by_bridge;
+    Port { bridge, learning: true, unicast_flood: true, isolated, hairpin: by_bridge }
 }
 
 fn link(input: &BridgeInput<'_>, unit: Unit) -> Link {
@@ -82,7 +92,8 @@ fn sysctls(input: &BridgeInput<'_>, name: IfName) -> BTreeMap<String, String> {
         }
     }
     if !input.settings.icc {
-        // Sandboxes reach each other by way of the host alone: no word of a shorter way.
+        // Sandboxes reach each other by way of the host alone: no word of a shorter way, unless the host sends such words
+        // by all links. They find nobody there.
         set("ipv4", "send_redirects", "0");
     }
     if input.local.iter().any(|local| !local.endpoint.ports.is_empty()) {

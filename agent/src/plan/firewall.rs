@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::{IpNet, Ipv4Net};
@@ -48,11 +48,10 @@ pub(super) fn table(networks: &[&HostNetwork], ports: &[Forward]) -> Table {
         ours: networks.iter().map(|network| network.links()).collect(),
     };
     let maps = scene.maps();
-    let redirects: Vec<Rule> = redirects(&maps);
     let chains = [
         (Hook::Raw, scene.guard()),
-        (Hook::Prerouting, redirects.clone()),
-        (Hook::Output, redirects),
+        (Hook::Prerouting, redirects(&maps, |_| None)),
+        (Hook::Output, redirects(&maps, except_loopback)),
         (Hook::Forward, scene.forward()),
         (Hook::Postrouting, scene.postrouting()),
     ];
@@ -65,10 +64,20 @@ fn rule(matches: impl IntoIterator<Item = Match>, action: Action) -> Rule {
 }
 
 /// What goes to an address of the host, to a published port: those of one address first.
-fn redirects(maps: &BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>) -> Vec<Rule> {
+fn redirects(
+    maps: &BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>,
+    also: impl Fn(PortMap) -> Option<Match>,
+) -> Vec<Rule> {
     let mut maps: Vec<PortMap> = maps.keys().copied().collect();
     maps.sort_by_key(|map| (!map.addressed, map.family));
-    maps.into_iter().map(|map| rule([Match::DestinationLocal], Action::Redirect(map))).collect()
+    let redirect = |map| rule([Match::DestinationLocal].into_iter().chain(also(map)), Action::Redirect(map));
+    maps.into_iter().map(redirect).collect()
+}
+
+/// No answer ever comes back to ::1 by another link than `lo`: a refusal at once is better.
+fn except_loopback(map: PortMap) -> Option<Match> {
+    let loopback = Match::NotDestination(IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+    (map.family == Family::V6).then_some(loopback)
 }
 
 impl Scene<'_> {

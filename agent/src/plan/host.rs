@@ -21,6 +21,8 @@ use crate::model::{IfName, NetworkId, Protocol};
 pub struct Features {
     /// br_netfilter is there: bridged frames pass the firewall unless it is told otherwise.
     pub bridge_netfilter: bool,
+    /// In the host's namespace bridged frames pass the firewall (bridge-nf-call-iptables and -ip6tables are 1).
+    pub bridge_firewall: bool,
     /// IPv6 is there.
     pub ipv6: bool,
 }
@@ -133,10 +135,6 @@ fn sysctls(input: &HostInput, networks: &[&HostNetwork]) -> BTreeMap<String, Str
     }
     if input.ip_forward && input.ipv6 && routed(Family::V6) {
         sysctls.insert("net/ipv6/conf/all/forwarding".to_owned(), "1".to_owned());
-    }
-    if networks.iter().any(|network| !network.icc) {
-        // The bridge's own 0 counts only beside this one; other links have their own 1.
-        sysctls.insert("net/ipv4/conf/all/send_redirects".to_owned(), "0".to_owned());
     }
     sysctls
 }

@@ -157,7 +157,7 @@ fn tunnel(input: &OverlayInput<'_>, unit: Unit) -> Link {
 }
 
 const fn port() -> Port {
-    Port { bridge: BRIDGE, learning: false, unicast_flood: false, isolated: false }
+    Port { bridge: BRIDGE, learning: false, unicast_flood: false, isolated: false, hairpin: false }
 }
 
 fn leg_ends(input: &OverlayInput<'_>, unit: Unit, leg: Leg) -> (Link, Link) {

@@ -159,6 +159,8 @@ pub struct Port {
     pub unicast_flood: bool,
     /// No frames between this port and others that are isolated too.
     pub isolated: bool,
+    /// Frames that came from here may go back here.
+    pub hairpin: bool,
 }
 
 /// A route by way of the link that it hangs off.

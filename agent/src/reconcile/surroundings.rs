@@ -29,6 +29,7 @@ const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
 const OUTSIDE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 const BRIDGE_NETFILTER: &str = "net/bridge/bridge-nf-call-iptables";
+const BRIDGE_NETFILTER_V6: &str = "net/bridge/bridge-nf-call-ip6tables";
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// What this host is to a network now. With `rows`, only the sandboxes of those are looked for.
@@ -103,7 +104,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Learn what the host has: the underlay's MTU, the kernel's features. What cannot be seen stays as it was known.
     pub(super) async fn refresh_host(&mut self) -> Result<Features, String> {
         let facts = self.kernel.facts().await.map_err(|error| chain(&error))?;
-        let sysctls = [FORWARDING_V6, BRIDGE_NETFILTER].map(String::from).into();
+        let sysctls = [FORWARDING_V6, BRIDGE_NETFILTER, BRIDGE_NETFILTER_V6].map(String::from).into();
         let at = LookAt { links: Some(BTreeSet::new()), sysctls, ..LookAt::default() };
         let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
         let vtep = self.settings.vtep;
@@ -112,8 +113,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             None => tracing::warn!(%vtep, "no link of this host has the advertised address"),
         }
         self.outside_mtu = self.way_out().await;
-        let has = |key| seen.netns.get(&Netns::Host).is_some_and(|host| host.sysctls.contains_key(key));
-        let features = Features { bridge_netfilter: has(BRIDGE_NETFILTER), ipv6: has(FORWARDING_V6) };
+        let value = |key| seen.netns.get(&Netns::Host).and_then(|host| host.sysctls.get(key));
+        let is_on = |key| value(key).is_some_and(|value| value != "0");
+        let features = Features {
+            bridge_netfilter: value(BRIDGE_NETFILTER).is_some(),
+            bridge_firewall: is_on(BRIDGE_NETFILTER) && is_on(BRIDGE_NETFILTER_V6),
+            ipv6: value(FORWARDING_V6).is_some(),
+        };
         self.features = Some(features);
         Ok(features)
     }

@@ -317,6 +317,8 @@ impl<K: Kernel> Service<K> {
         for endpoint in self.endpoints_of(&sandbox.name) {
             self.remove_endpoint(&endpoint).await?;
         }
+        // Its sockets would keep its namespace alive.
+        self.dns.close(sandbox.id).await;
         let commit = Commit::new().delete(Key::Sandbox(sandbox.name.clone()));
         let revision = self.local.commit(commit).await?;
         let at = Revisions { global: 0, local: revision };

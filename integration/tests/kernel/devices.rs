@@ -99,7 +99,13 @@ pub(super) async fn bridge_mtu() -> Outcome {
     let netns = named("ovk-mtu");
     for mtu in [1450, 1500, 1400, 9000] {
         let bridge = NewLink { mtu, ..new(&netns, "br0", 1) };
-        let port = Port { bridge: bridge.at.name, learning: false, unicast_flood: true, isolated: false };
+        let port = Port {
+            bridge: bridge.at.name,
+            learning: false,
+            unicast_flood: true,
+            isolated: false,
+            hairpin: false,
+        };
         apply(
             &kernel,
             vec![
@@ -199,7 +205,13 @@ pub(super) async fn pair_rate() -> Outcome {
         vec![Op::AddNetns(net.clone(), mark("netns")), Op::AddLink(bridge.clone(), LinkKind::Bridge)],
     )
     .await?;
-    let port = Port { bridge: bridge.at.name, learning: false, unicast_flood: false, isolated: false };
+    let port = Port {
+        bridge: bridge.at.name,
+        learning: false,
+        unicast_flood: false,
+        isolated: false,
+        hairpin: false,
+    };
     let (mut adding, mut looking) = (Vec::new(), Vec::new());
     for _round in 0..rounds {
         let (a, b) = (new(&net, "ep", 3), new(&sandbox, "eth0", 4));

@@ -152,6 +152,74 @@ pub(super) async fn hints() -> Outcome {
     watching.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
+/// What happens to our table and to FORWARD chains is hinted at; what others do elsewhere is not.
+pub(super) async fn rule_hints() -> Outcome {
+    let (send, mut hints) = mpsc::channel(16);
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(watch(NETNS_DIR.into(), send, stop.clone()));
+    let outcome = hinted(&mut hints).await;
+    sh("nft flush ruleset")?;
+    stop.cancel();
+    watching.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    outcome
+}
+
+async fn hinted(hints: &mut mpsc::Receiver<Seen>) -> Outcome {
+    // The watch may start after the first change: changes go on until one is seen.
+    while hints.try_recv().is_err() {
+        sh("nft add table inet ovnet; nft delete table inet ovnet")?;
+        tokio::task::yield_now().await;
+    }
+    let kernel = LinuxKernel::new(NETNS_DIR);
+    apply(&kernel, vec![Op::SetTable(Netns::Host, Table::default())]).await?;
+    sh("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP; iptables -N others; nft add table ip theirs")?;
+    let quiet = "nft add chain ip theirs FORWARD; nft add chain ip filter mine
+        nft add rule ip filter mine drop; iptables -A others -j ACCEPT; iptables -A INPUT -j ACCEPT
+        nft add table bridge ovnet; nft add table inet ovnet2
+        nft add set ip filter s '{ type ipv4_addr; }'; nft add element ip filter s '{ 10.0.0.1 }'";
+    for change in [
+        "nft add chain inet ovnet stranger",
+        "nft flush ruleset; nft add table inet ovnet; iptables -P FORWARD DROP",
+        "iptables -A FORWARD -j ACCEPT",
+        "iptables -F FORWARD",
+        "iptables -P FORWARD ACCEPT",
+        "ip6tables -A FORWARD -j DROP",
+        "nft delete table inet ovnet",
+    ] {
+        settled(hints).await?;
+        sh(change)?;
+        while next(hints, change).await? != Seen::Ruleset {}
+    }
+    sh("nft add table ip theirs; iptables -N others")?;
+    settled(hints).await?;
+    sh(quiet)?;
+    let seen = settled(hints).await?;
+    told(!seen.contains(&Seen::Ruleset), || format!("hints of others' rules: {seen:?}"))
+}
+
+/// The next hint.
+async fn next(hints: &mut mpsc::Receiver<Seen>, after: &str) -> Result<Seen, String> {
+    let wait = std::time::Duration::from_secs(20);
+    let hint = tokio::time::timeout(wait, hints.recv()).await;
+    hint.map_err(|_late| format!("no hint of {after}"))?.ok_or("the watch has ended".into())
+}
+
+/// All hints of what was before: some changes of links say that it has been read.
+async fn settled(hints: &mut mpsc::Receiver<Seen>) -> Result<Vec<Seen>, String> {
+    let mut seen = Vec::new();
+    for _round in 0..3 {
+        sh("ip link add ok-mark type bridge; ip link del ok-mark")?;
+        let start = seen.len();
+        while !seen[start..].contains(&Seen::HostLinks) {
+            seen.push(next(hints, "a link").await?);
+        }
+        while let Ok(hint) = hints.try_recv() {
+            seen.push(hint);
+        }
+    }
+    Ok(seen)
+}
+
 /// A container's namespace: ours is the veth in it, and nothing else.
 pub(super) async fn adopted() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);

@@ -6,6 +6,7 @@ mod devices;
 mod firewall;
 mod host;
 mod objects;
+mod parents;
 mod sockets;
 mod taken;
 
@@ -40,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         Trial::test("a_namespace_is_known_by_its_inode_until_it_goes", || run(host::inodes())),
         Trial::test("a_missing_nft_is_told_with_its_package", || run(host::missing_nft())),
         Trial::test("changes_of_links_and_namespaces_give_hints", || run(host::hints())),
+        Trial::test("changes_of_rules_that_concern_us_give_hints", || run(host::rule_hints())),
         Trial::test("a_process_s_namespace_is_worked_in_by_its_path", || run(host::adopted())),
         Trial::test("a_vni_that_somebody_uses_is_told", || run(taken::vni_in_use())),
         Trial::test("a_taken_udp_port_is_told_with_its_holder", || run(taken::port_in_use())),
@@ -49,6 +51,9 @@ fn main() -> anyhow::Result<()> {
         Trial::test("damage_to_openings_is_seen_and_mended", || run(firewall::damage())),
         Trial::test("packets_pass_a_policy_of_drop_by_an_opening", || run(firewall::packets())),
         Trial::test("openings_are_seen_quickly_beside_a_huge_ruleset", || run(firewall::huge())),
+        Trial::test("macvlan_links_reach_each_other_and_the_outside", || run(parents::reach())),
+        Trial::test("a_parent_that_cannot_be_had_is_told_in_words", || run(parents::refusals())),
+        Trial::test("isolated_ports_do_not_reach_each_other", || run(parents::isolated())),
         Trial::test("an_ipv6_address_is_usable_at_once", || run(devices::no_delay())),
         Trial::test("an_endpoint_is_made_quickly", || run(devices::pair_rate())),
         Trial::test("many_links_go_at_the_price_of_one", || run(devices::many_removals())),

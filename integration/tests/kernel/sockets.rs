@@ -29,7 +29,7 @@ fn exchange(netns: &Netns) -> Outcome {
     let failed = |error: std::io::Error| error.to_string();
     let refused = |error: KernelError| error.to_string();
     let dir = Path::new(NETNS_DIR);
-    let (udp, tcp) = resolver_sockets(dir, netns).map_err(refused)?;
+    let (udp, tcp) = resolver_sockets(dir, netns, 50_053).map_err(refused)?;
     let at = udp.local_addr().map_err(failed)?;
     told(tcp.local_addr().map_err(failed)? == at && at.port() != 0, || format!("{udp:?} {tcp:?}"))?;
     told(at.ip() == Ipv4Addr::new(127, 0, 0, 11), || at.to_string())?;
@@ -52,7 +52,7 @@ fn exchange(netns: &Netns) -> Outcome {
     // From outside there is nobody at that address and port.
     let outside = tcp_in(dir, &Netns::Host, at, WAIT);
     told(kind(&outside) == Some(ErrorKind::ConnectionRefused), || format!("{outside:?}"))?;
-    let other = resolver_sockets(dir, netns).map_err(refused)?;
+    let other = resolver_sockets(dir, netns, 50_053).map_err(refused)?;
     told(other.0.local_addr().is_ok_and(|other| other != at), || "two sockets on one port".into())
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn bad_places() -> Outcome {
     let dir = Path::new(NETNS_DIR);
     sh("ip netns add ovk-down; ip -n ovk-down link add ok-mute type bridge; ip -n ovk-down link set ok-mute up
         ip -n ovk-down addr add 192.0.2.1/24 dev ok-mute")?;
-    let down = resolver_sockets(dir, &named("ovk-down")).map(drop);
+    let down = resolver_sockets(dir, &named("ovk-down"), 50_053).map(drop);
     let mute: SocketAddr = "192.0.2.2:53".parse().expect("an address");
     let start = Instant::now();
     let late = tcp_in(dir, &named("ovk-down"), mute, Duration::from_millis(200));
@@ -86,7 +86,7 @@ pub(super) async fn bad_places() -> Outcome {
     let gone = named("ovk-gone");
     let any: IpAddr = Ipv4Addr::UNSPECIFIED.into();
     let refusals = [
-        kind(&resolver_sockets(dir, &gone)),
+        kind(&resolver_sockets(dir, &gone, 50_053)),
         kind(&udp_in(dir, &gone, any)),
         kind(&tcp_in(dir, &gone, mute, WAIT)),
     ];

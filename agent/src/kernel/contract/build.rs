@@ -72,8 +72,9 @@ pub(super) fn at(netns: &Netns, name: IfName) -> LinkRef {
 /// A network with a sandbox and a host leg: something of everything.
 pub(super) fn network() -> Built<State> {
     let (inner, sandbox) = (inner()?, sandbox()?);
-    let port =
-        |learning, unicast_flood| Some(Port { bridge: BRIDGE, learning, unicast_flood, isolated: false });
+    let port = |learning, unicast_flood| {
+        Some(Port { bridge: BRIDGE, learning, unicast_flood, isolated: false, hairpin: false })
+    };
     let route = |via: Option<IpAddr>, source, mtu| Route { via, source, mtu, metric: 100 };
 
     let mut bridge = Link::new(LinkKind::Bridge, mark("br0"), mac(1)?, 1450);
@@ -112,7 +113,12 @@ pub(super) fn network() -> Built<State> {
     let mut state = State::default();
     state.netns.insert(
         Netns::Host,
-        NetnsState { links: [(LEG, leg)].into(), table: Some(Table::default()), ..NetnsState::default() },
+        NetnsState {
+            links: [(LEG, leg)].into(),
+            sysctls: [(format!("net/ipv4/conf/{LEG}/route_localnet"), "1".into())].into(),
+            table: Some(Table::default()),
+            ..NetnsState::default()
+        },
     );
     let links = [(BRIDGE, bridge), (VXLAN, tunnel), (PORT, endpoint), (INNER_LEG, inner_leg)].into();
     let sysctls =
@@ -171,6 +177,7 @@ pub(super) fn random_network(seed: u64) -> Built<State> {
         if let Some(port) = &mut link.port {
             port.learning = random.random();
             port.unicast_flood = random.random();
+            port.isolated = random.random();
         }
         link.addresses.retain(|_| random.random_bool(0.8));
     }

@@ -5,6 +5,7 @@
 mod build;
 mod objects;
 mod openings;
+mod parents;
 mod refusals;
 mod rows;
 mod tables;
@@ -56,7 +57,7 @@ pub trait Stranger: Sync {
 }
 
 /// Names of the checks.
-pub const CHECKS: [&str; 14] = [
+pub const CHECKS: [&str; 15] = [
     "what_was_applied_is_what_is_seen",
     "applying_again_changes_nothing",
     "random_states_are_seen_as_applied",
@@ -69,6 +70,7 @@ pub const CHECKS: [&str; 14] = [
     "failures_name_their_steps_and_what_depends_on_them_is_left_out",
     "sysctls_that_the_kernel_lacks_are_told",
     "openings_are_there_where_others_close",
+    "links_on_a_link_of_the_host_are_seen_as_made",
     "a_namespace_that_goes_frees_its_vni",
     "ten_thousand_rows_are_seen_as_applied",
 ];
@@ -93,6 +95,7 @@ pub async fn check<K: Kernel>(name: &str, kernel: &K, stranger: &impl Stranger) 
         }
         "sysctls_that_the_kernel_lacks_are_told" => refusals::sysctls(kernel).await,
         "openings_are_there_where_others_close" => openings::kept(kernel, stranger).await,
+        "links_on_a_link_of_the_host_are_seen_as_made" => parents::kept(kernel, stranger).await,
         "a_namespace_that_goes_frees_its_vni" => rows::vni(kernel).await,
         "ten_thousand_rows_are_seen_as_applied" => rows::ten_thousand(kernel).await,
         _ => Err(format!("there is no check named {name}")),

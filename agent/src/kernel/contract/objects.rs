@@ -118,7 +118,7 @@ fn change_tunnel(wanted: &mut State) -> Built<Vec<Op>> {
     tunnel.floods.remove(&old);
     tunnel.floods.insert(new);
     tunnel.stations.remove(&mac(6)?);
-    let port = Port { bridge: BRIDGE, learning: true, unicast_flood: false, isolated: false };
+    let port = Port { bridge: BRIDGE, learning: true, unicast_flood: false, isolated: true, hairpin: false };
     tunnel.port = Some(port);
     Ok(vec![
         Op::SetTunnel(here(), mac(5)?, new),

@@ -156,7 +156,8 @@ pub(super) async fn dependents<K: Kernel>(kernel: &K) -> Built<()> {
         };
         let vxlan = LinkKind::Vxlan(build::vxlan(779, std::net::Ipv4Addr::LOCALHOST.into())?);
         let impossible = LinkKind::Other("dummy".into());
-        let port = Port { bridge: BRIDGE, learning: true, unicast_flood: true, isolated: false };
+        let port =
+            Port { bridge: BRIDGE, learning: true, unicast_flood: true, isolated: false, hairpin: false };
         let ip = "10.77.0.5".parse().map_err(|error| format!("{error}"))?;
         let station = mac(6)?;
         let gone = IfName::literal("gone");
@@ -193,8 +194,10 @@ pub(super) async fn sysctls<K: Kernel>(kernel: &K) -> Built<()> {
         apply(kernel, vec![Op::AddNetns(inner()?, mark("netns"))]).await?;
         let (key, missing) = ("net/ipv4/ip_forward", "net/ovnet/no_such_key");
         let set = |key: &str| Ok::<_, String>(Op::SetSysctl(inner()?, key.into(), "1".into()));
-        let error = refused(kernel, vec![set(missing)?, set(key)?]).await?;
-        if error.failures.len() != 1 || !told(&error).contains(missing) {
+        let linkless = "net/ipv4/conf/ovk-none/forwarding";
+        let error = refused(kernel, vec![set(missing)?, set(linkless)?, set(key)?]).await?;
+        let text = told(&error);
+        if error.failures.len() != 2 || !text.contains(missing) || !text.contains(linkless) {
             return Err(format!("the failures are: {}", told(&error)));
         }
         let at = LookAt { sysctls: [key.into(), missing.into()].into(), ..LookAt::default() };

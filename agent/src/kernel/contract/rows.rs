@@ -24,7 +24,8 @@ fn state(rows: u32) -> Built<State> {
     let bridge = Link::new(LinkKind::Bridge, mark("br0"), mac(1)?, 1450);
     let vxlan = LinkKind::Vxlan(build::vxlan(780, Ipv4Addr::LOCALHOST.into())?);
     let mut tunnel = Link::new(vxlan, mark("vxlan0"), mac(2)?, 1450);
-    tunnel.port = Some(Port { bridge: BRIDGE, learning: false, unicast_flood: true, isolated: false });
+    tunnel.port =
+        Some(Port { bridge: BRIDGE, learning: false, unicast_flood: true, isolated: false, hairpin: false });
     for number in 0..rows {
         let station = mac(0x1_0000 + number)?;
         tunnel.neighbours.insert(Ipv4Addr::from(0x0a4d_0000 + number).into(), station);

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use nix::errno::Errno;
 
-use super::{apply::Session, links, refusal::Refusal};
+use super::{apply::Session, links, refusal::Refusal, stacked};
 use crate::{
     model::IfName,
     plan::{
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// … and so often we try.
 const ATTEMPTS: u32 = 100;
 
-/// Make a bridge or a vxlan device.
+/// Make a link that has no other end.
 pub(super) fn add_link(session: &mut Session<'_>, new: &NewLink, kind: &LinkKind) -> Result<(), Refusal> {
     let passing = links::passing_name(new)?;
     discard(session, &new.at.netns, passing)?;
@@ -28,11 +28,10 @@ pub(super) fn add_link(session: &mut Session<'_>, new: &NewLink, kind: &LinkKind
             session.namespace(&new.at.netns)?.rtnl.apply(links::new_bridge(passing, new))?;
         }
         LinkKind::Vxlan(vxlan) => bear_vxlan(session, passing, new, vxlan)?,
-        LinkKind::Macvlan(..)
-        | LinkKind::Ipvlan(..)
-        | LinkKind::Vlan(..)
-        | LinkKind::Veth
-        | LinkKind::Other(_) => {
+        LinkKind::Macvlan(..) | LinkKind::Ipvlan(..) | LinkKind::Vlan(..) => {
+            stacked::bear(session, passing, new, kind)?;
+        }
+        LinkKind::Veth | LinkKind::Other(_) => {
             return Err(Refusal::new(Errno::EINVAL, format!("a link of kind {kind:?} is not made alone")));
         }
     }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::libc;
 
-use super::attributes::{Attributes, address, text, u8_at, u16_at, u32_at};
+use super::{
+    attributes::{Attributes, address, text, u8_at, u16_at, u32_at},
+    stacked::Lower,
+};
 use crate::{
     model::{IfName, Mac, Vni},
     plan::state::{Link, LinkKind, Port, Vxlan},
@@ -18,6 +21,7 @@ const VXLAN_LOCAL: u16 = 4;
 const VXLAN_PORT: u16 = 15;
 const VXLAN_LOCAL6: u16 = 17;
 /// Within IFLA_INFO_SLAVE_DATA of a bridge port.
+const PORT_HAIRPIN: u16 = 4;
 const PORT_LEARNING: u16 = 8;
 const PORT_UNICAST_FLOOD: u16 = 9;
 const PORT_ISOLATED: u16 = 33;
@@ -32,6 +36,8 @@ pub(super) struct LinkRow {
     pub(super) running: bool,
     /// Index of the bridge (bond, VRF …) that it belongs to; 0: none.
     pub(super) master: u32,
+    /// What it is on, and how; its kind is for the reader to fill in with the parent's name.
+    pub(super) lower: Option<Lower>,
     /// A bridge port's flags; the bridge's name is for the reader to fill in from `master`.
     pub(super) port: Option<Port>,
     pub(super) link: Link,
@@ -68,6 +74,7 @@ pub(super) fn parse(body: &[u8]) -> Option<LinkRow> {
         loopback: has(libc::IFF_LOOPBACK),
         running: has(libc::IFF_UP) && has(libc::IFF_RUNNING),
         master: number(libc::IFLA_MASTER).unwrap_or(0),
+        lower: Lower::parse(attributes, info),
         port: port(info, name),
         link,
     })
@@ -115,5 +122,6 @@ fn port(info: Attributes<'_>, bridge: IfName) -> Option<Port> {
         learning: flag(PORT_LEARNING),
         unicast_flood: flag(PORT_UNICAST_FLOOD),
         isolated: flag(PORT_ISOLATED),
+        hairpin: flag(PORT_HAIRPIN),
     })
 }

@@ -127,7 +127,12 @@ pub(super) fn set_bridge(index: u32, bridge: u32) -> Request {
 
 /// Set a bridge port's flags. Only once it is one: the kernel looks for the bridge before it reads the flags.
 pub(super) fn set_port(index: u32, port: &Port) -> Request {
-    let message = LinkBridgePort::new(index).learning(port.learning).flood(port.unicast_flood).build();
+    let message = LinkBridgePort::new(index)
+        .learning(port.learning)
+        .flood(port.unicast_flood)
+        .isolated(port.isolated)
+        .hairpin(port.hairpin)
+        .build();
     // The kernel reads a port's flags in RTM_NEWLINK alone.
     Request { message: RouteNetlinkMessage::NewLink(message), flags: 0 }
 }
@@ -156,21 +161,23 @@ fn octets(mac: Mac) -> Vec<u8> {
 }
 
 /// With this Ethernet address; None: the kernel's choice.
-fn with_mac<T>(link: LinkMessageBuilder<T>, mac: Option<Mac>) -> LinkMessageBuilder<T> {
+pub(super) fn with_mac<T>(link: LinkMessageBuilder<T>, mac: Option<Mac>) -> LinkMessageBuilder<T> {
     match mac {
         Some(mac) => link.address(octets(mac)),
         None => link,
     }
 }
 
-fn born_in<T>(link: LinkMessageBuilder<T>, target: Option<RawFd>) -> LinkMessageBuilder<T> {
+/// Born in this namespace; None: in that of the socket.
+pub(super) fn born_in<T>(link: LinkMessageBuilder<T>, target: Option<RawFd>) -> LinkMessageBuilder<T> {
     match target {
         Some(target) => link.setns_by_fd(target),
         None => link,
     }
 }
 
-fn create<T>(link: LinkMessageBuilder<T>) -> Request {
+/// Make it; it must not be there.
+pub(super) fn create<T>(link: LinkMessageBuilder<T>) -> Request {
     Request { message: RouteNetlinkMessage::NewLink(link.build()), flags: NLM_F_CREATE | NLM_F_EXCL }
 }
 

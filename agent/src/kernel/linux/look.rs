@@ -16,6 +16,7 @@ use super::{
     namespace::Namespace,
     nft, openings,
     refusal::Refusal,
+    stacked::Parents,
     sysctl,
 };
 use crate::{
@@ -32,23 +33,29 @@ const FEW: usize = 16;
 /// Everything that `look` names.
 pub(super) fn observe(dir: &Path, look: &Look) -> Result<State, KernelError> {
     let mut state = State::default();
+    let mut parents = Parents::default();
     for (netns, at) in &look.netns {
         let open = Namespace::open(dir, netns);
         let open = open.map_err(|refusal| refusal.into_error("open network namespace", netns.to_string()))?;
         if let Some(mut namespace) = open {
-            let seen = look_at(&mut namespace, netns, at)?;
+            let seen = look_at(&mut namespace, &mut parents, netns, at)?;
             state.netns.insert(netns.clone(), seen);
         }
     }
     Ok(state)
 }
 
-fn look_at(namespace: &mut Namespace, netns: &Netns, at: &LookAt) -> Result<NetnsState, KernelError> {
+fn look_at(
+    namespace: &mut Namespace,
+    parents: &mut Parents,
+    netns: &Netns,
+    at: &LookAt,
+) -> Result<NetnsState, KernelError> {
     let mut seen = NetnsState::default();
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match links(namespace, netns, at.links.as_ref()) {
+        match links(namespace, parents, netns, at.links.as_ref()) {
             Ok((mark, links)) => {
                 seen.mark = mark;
                 seen.links = links;
@@ -76,6 +83,7 @@ type Marked = (Option<crate::plan::ownership::Mark>, BTreeMap<IfName, crate::pla
 
 fn links(
     namespace: &mut Namespace,
+    parents: &mut Parents,
     netns: &Netns,
     wanted: Option<&BTreeSet<IfName>>,
 ) -> Result<Marked, Refusal> {
@@ -93,6 +101,9 @@ fn links(
     let mut links = Links::default();
     let chosen = |row: &LinkRow| !row.loopback && wanted.is_none_or(|wanted| wanted.contains(&row.name));
     for mut row in rows.into_iter().filter(chosen) {
+        if let Some(kind) = parents.kind(netns, &row)? {
+            row.link.kind = kind;
+        }
         if let Some(flags) = row.port {
             let bridge = match names.get(&row.master) {
                 Some(bridge) => Some(*bridge),

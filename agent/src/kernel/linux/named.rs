@@ -176,13 +176,13 @@ fn loopback_mark(namespace: &mut Namespace) -> Result<Option<Mark>, Refusal> {
     Ok(parse(&namespace.link(IfName::literal("lo"))?).and_then(|row| row.link.mark))
 }
 
-/// Remove our devices now: with the namespace alone they would go some 0.1 s later, and keep VNIs and the names of
-/// the veths' other ends until then.
+/// Remove our devices now: with the namespace alone they would go some 0.1 s later, and keep VNIs, Ethernet addresses on
+/// a parent, and the names of the veths' other ends until then.
 fn remove_links(namespace: &mut Namespace) -> Result<(), Refusal> {
     let ours = |row: &LinkRow| {
         !row.loopback
             && row.link.mark.is_some()
-            && matches!(row.link.kind, LinkKind::Vxlan(_) | LinkKind::Veth)
+            && (row.lower.is_some() || matches!(row.link.kind, LinkKind::Vxlan(_) | LinkKind::Veth))
     };
     let rows = look::dump(namespace)?;
     let indexes: Vec<u32> = rows.iter().filter(|row| ours(row)).map(|row| row.index).collect();

@@ -7,24 +7,34 @@ use netlink_packet_core::NLM_F_DUMP;
 use nix::errno::Errno;
 
 use super::{
-    attributes::{Attributes, text, u8_at},
+    attributes::{Attributes, text, u8_at, u16_at, u32_at},
     namespace::Namespace,
     refusal::Refusal,
     socket::Rtnl,
 };
 use crate::{
     model::IfName,
-    plan::ruleset::{Family, LinkMatch},
+    plan::{
+        ownership::TABLE,
+        ruleset::{Family, LinkMatch},
+    },
 };
 
+/// Table and chain of iptables for what is routed through.
+pub(super) const FORWARD: (&str, &str) = ("filter", "FORWARD");
+
+/// Length of a netlink header.
+const MESSAGE_HEADER: usize = 16;
 /// Length of struct nfgenmsg.
-pub(super) const HEADER: usize = 4;
+const HEADER: usize = 4;
 /// NFNL_SUBSYS_NFTABLES, the upper half of a message's type.
-pub(super) const SUBSYSTEM: u16 = 10;
-/// Messages of that subsystem.
+const SUBSYSTEM: u16 = 10;
+/// Messages of that subsystem. Those of tables are 0 to 2, of chains 3 to 5, of rules 6 to 8, then of sets and others.
 const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
 const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
 const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
+/// The end of a transaction.
+const NEW_GENERATION: u16 = 15;
 /// Attribute of tables …
 const TABLE_NAME: u16 = 1;
 /// … of chains …
@@ -125,11 +135,47 @@ pub(super) fn chain(
     Ok(Some(ForeignChain { drops, rules }))
 }
 
+/// Whether a datagram of notifications (NFNLGRP_NFTABLES) speaks of our table, or of a chain that we have rules in.
+pub(super) fn concerns_us(datagram: &[u8]) -> bool {
+    let mut rest = datagram;
+    while let Some(length) = u32_at(rest, 0).and_then(|length| usize::try_from(length).ok()) {
+        let Some(message) = rest.get(..length).filter(|_| length >= MESSAGE_HEADER) else { break };
+        if speaks_of_us(message) {
+            return true;
+        }
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
+}
+
+fn speaks_of_us(message: &[u8]) -> bool {
+    let (Some(kind), Some(family)) = (u16_at(message, 4), u8_at(message, MESSAGE_HEADER)) else {
+        return false;
+    };
+    let attributes = Attributes::after(message, MESSAGE_HEADER + HEADER);
+    let name = |kind| attributes.find(kind).and_then(text).unwrap_or_default();
+    if kind >> 8 != SUBSYSTEM || kind & 0xff == NEW_GENERATION {
+        return false;
+    }
+    if family == INET {
+        // The first attribute is the table's name, whatever of it has changed.
+        return name(TABLE_NAME) == TABLE;
+    }
+    let (table, chain) = FORWARD;
+    let within = match kind & 0xff {
+        0..=2 => chain,
+        3..=5 => name(CHAIN_NAME),
+        6..=8 => name(RULE_CHAIN),
+        _ => "",
+    };
+    [Family::V4, Family::V6].map(number).contains(&family) && name(TABLE_NAME) == table && within == chain
+}
+
 /// NFPROTO_INET.
-pub(super) const INET: u8 = 1;
+const INET: u8 = 1;
 
 /// NFPROTO_IPV4 or NFPROTO_IPV6.
-pub(super) const fn number(family: Family) -> u8 {
+const fn number(family: Family) -> u8 {
     match family {
         Family::V4 => 2,
         Family::V6 => 10,
@@ -238,6 +284,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_readers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _nothing = (drops(&bytes), rule(Attributes::after(&bytes, HEADER)), comment(&bytes));
+            let _nothing = concerns_us(&bytes);
             let expression = Expression::of(Attributes::nested(&bytes));
             let _nothing = (expression.comment(), passes(&[expression]));
         }

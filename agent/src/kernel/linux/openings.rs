@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::{
     namespace::Namespace,
-    netfilter::{self, ForeignChain, ForeignRule, Passes},
+    netfilter::{self, FORWARD, ForeignChain, ForeignRule, Passes},
     nft,
     refusal::Refusal,
 };
@@ -24,8 +24,6 @@ use crate::{
     },
 };
 
-/// Table and chain of iptables.
-const FORWARD: (&str, &str) = ("filter", "FORWARD");
 /// The comment on our rules.
 const COMMENT: &str = TABLE;
 /// How often rules are looked at again when they come and go meanwhile.

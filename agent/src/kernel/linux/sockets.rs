@@ -13,7 +13,7 @@ use nix::{
     errno::Errno,
     sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket,
-        sockopt::IpFreebind,
+        sockopt::{IpFreebind, ReuseAddr},
     },
 };
 
@@ -27,16 +27,23 @@ const ATTEMPTS: usize = 64;
 /// Clients that may wait for their connection to be taken.
 const BACKLOG: i32 = 128;
 
-/// The two sockets of a sandbox's resolver: bound to 127.0.0.11 in this namespace, both on the same free port, non-blocking.
-/// They can be had before the namespace's `lo` is up.
+/// The two sockets of a sandbox's resolver: bound to 127.0.0.11 in this namespace, both on the same port, non-blocking: on
+/// `wanted` if that is free, else on another one. They can be had before the namespace's `lo` is up.
 ///
 /// # Errors
 /// There is no such namespace; no port is free for both.
-pub fn resolver_sockets(netns_dir: &Path, netns: &Netns) -> Result<(UdpSocket, TcpListener), KernelError> {
+pub fn resolver_sockets(
+    netns_dir: &Path,
+    netns: &Netns,
+    wanted: u16,
+) -> Result<(UdpSocket, TcpListener), KernelError> {
     inside(netns_dir, netns, "open the resolver's sockets in", || {
         let mut refused = Refusal::from(Errno::EADDRINUSE);
-        for _attempt in 0..ATTEMPTS {
-            let udp = UdpSocket::from(bound(SockType::Datagram, 0)?);
+        for attempt in 0..ATTEMPTS {
+            let udp = match bound(SockType::Datagram, if attempt == 0 { wanted } else { 0 }) {
+                Err(refusal) if attempt == 0 && refusal.errno == Errno::EADDRINUSE => continue,
+                udp => UdpSocket::from(udp?),
+            };
             let port = udp.local_addr()?.port();
             match bound(SockType::Stream, port) {
                 Ok(tcp) => {
@@ -108,6 +115,10 @@ fn inside<T: Send>(
 fn bound(kind: SockType, port: u16) -> Result<OwnedFd, Refusal> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Inet, kind, flags, None)?;
+    if kind == SockType::Stream {
+        // Connections that ended a moment ago keep nobody from listening again.
+        setsockopt(&socket, ReuseAddr, &true)?;
+    }
     // While `lo` is down, 127.0.0.11 is nobody's.
     setsockopt(&socket, IpFreebind, &true)?;
     bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(RESOLVER, port)))?;

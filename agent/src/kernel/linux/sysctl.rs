@@ -40,7 +40,8 @@ pub(super) fn write_all(
 
 fn read(key: &str) -> Result<Option<String>, Refusal> {
     match fs::read_to_string(path(key)?) {
-        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        // Several numbers come with tabs between them.
+        Ok(text) => Ok(Some(text.split_whitespace().collect::<Vec<_>>().join(" "))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }

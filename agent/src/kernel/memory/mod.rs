@@ -3,6 +3,8 @@
 //! It passes the same [`super::contract`] as the real one. Errors are injected with [`MemoryKernel::fail_when`] and
 //! [`MemoryKernel::fail_looks`].
 
+mod lives;
+mod stacked;
 mod world;
 
 use std::{
@@ -240,9 +242,7 @@ mod tests {
         }
 
         fn remove_link(&self, at: &LinkRef) -> Result<(), String> {
-            self.edit(|state| {
-                state.netns.get_mut(&at.netns).map(|netns| netns.links.remove(&at.name));
-            });
+            self.lock().world.drop_link(at);
             Ok(())
         }
 

@@ -8,8 +8,6 @@ mod links;
 mod overlay;
 mod p2p;
 mod parent;
-#[cfg(test)]
-mod tests;
 mod unit;
 
 use std::{

@@ -35,7 +35,7 @@ const BURST: u64 = 64;
 /// How long packets, and then a stream, are sent in one slice.
 const SPAN: Duration = Duration::from_millis(80);
 /// Slices of one run, of which the best counts: a neighbour on the machine makes slices worse, never better.
-const SLICES: usize = 8;
+pub(crate) const SLICES: usize = 8;
 /// After this long an answer is lost.
 const LOST: Duration = Duration::from_millis(200);
 
@@ -50,7 +50,8 @@ pub(crate) struct Sample {
     pub(crate) stream_gbit_s: f64,
 }
 
-fn pin() -> Result<()> {
+/// Both ends on one CPU.
+pub(crate) fn pin() -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(0).context("choose a CPU")?;
     sched_setaffinity(Pid::from_raw(0), &cpus).context("pin to a CPU")

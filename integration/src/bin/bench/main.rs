@@ -5,8 +5,10 @@
 
 mod attach;
 mod baseline;
+mod connects;
 mod figure;
 mod load;
+mod ports;
 mod traffic;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -52,6 +54,18 @@ enum Part {
         /// Where to listen
         address: SocketAddr,
     },
+    /// Answer each connection with a byte
+    #[command(hide = true)]
+    Answer {
+        /// Where to listen
+        port: u16,
+    },
+    /// Connect to a server and print how many connections a second has
+    #[command(hide = true)]
+    Connect {
+        /// Where the server is
+        address: SocketAddr,
+    },
     /// Send traffic to a server and print the figures as JSON
     #[command(hide = true)]
     Load {
@@ -76,6 +90,8 @@ fn bench() -> Result<bool> {
     match arguments.part {
         Some(Part::Serve { address }) => return load::serve(address).map(|()| true),
         Some(Part::Load { address }) => return load::load(address).map(|()| true),
+        Some(Part::Answer { port }) => return connects::serve(port).map(|()| true),
+        Some(Part::Connect { address }) => return connects::load(address).map(|()| true),
         None => {}
     }
     if enter::is_outside() && !arguments.noise {
@@ -108,6 +124,12 @@ fn bench() -> Result<bool> {
 
 fn measure(lab: &Lab, connects: u32, rounds: u32) -> Result<Vec<Figure>> {
     let mut figures = vec![attach::idle_memory(lab)?];
+    // On hosts that have no other network yet: the rules of one would be in the way of the other.
+    eprintln!(
+        "{rounds} rounds of connections to a published port, ours and by hand; 1,000 published ports ..."
+    );
+    figures.push(connects::compare(lab, rounds)?);
+    figures.extend(ports::measure(lab)?);
     lab.create_network(&["--subnet", "10.9.0.0/16", "bench"])?;
     for host in &lab.hosts {
         host.create_sandbox(&host.own("resident"), &["bench"])?;

@@ -1,0 +1,318 @@
+//! The sockets of all sandboxes: which are to be open is looked at again and again, and when something has changed.
+//!
+//! A socket keeps its namespace alive. So none stays open when a sandbox is gone, or its process, or when its namespace was
+//! replaced by another one of the same name.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::{broadcast, mpsc},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Ask, HostConf, IsDown, Settings, Shared, copy::NameCopy, outside::needs_resolver, server::Resolver,
+};
+use crate::{
+    dns::upstream::Forwarder,
+    intent::{Changed, Source, Touched},
+    kernel::{self, processes},
+    model::{Name, Sandbox, SandboxId},
+    plan::state::Netns,
+    reconcile::world::World,
+};
+
+/// Time between two looks: a process that has ended must not keep its namespace for three seconds.
+const EVERY: Duration = Duration::from_secs(1);
+/// The same until this node's own store has been read after a start: nobody is answered before.
+const SOON: Duration = Duration::from_millis(10);
+/// How long after a change others are waited for.
+const QUIET: Duration = Duration::from_millis(50);
+/// How long a sandbox's sockets stay closed after the verb that removes it said so, if it is there all the same.
+const CLOSED: Duration = Duration::from_secs(60);
+/// Looks between two tidyings of what was heard.
+const TIDY: u32 = 60;
+/// Looks between two copies of what the cluster's store says, if that has changed.
+const COPY: u32 = 5;
+/// Ports that a sandbox's resolver is to have: in the range where nobody expects one (RFC 6335), and always the same, so that
+/// after a restart of the agent the rules that are there lead to it at once.
+const PORTS: std::ops::RangeInclusive<u16> = 49_152..=60_999;
+
+/// The task that keeps the sockets.
+pub struct Standing {
+    shared: Arc<Shared>,
+    settings: Settings,
+    asked: mpsc::Receiver<Ask>,
+    open: BTreeMap<SandboxId, Open>,
+    /// Sandboxes that are being removed, and since when.
+    closed: BTreeMap<SandboxId, Instant>,
+    copy: NameCopy,
+    /// Sandboxes whose sockets could not be had, so that it is told once.
+    failed: BTreeSet<SandboxId>,
+}
+
+/// A resolver that answers.
+struct Open {
+    /// Inode of its namespace.
+    inode: u64,
+    port: u16,
+    task: JoinHandle<()>,
+}
+
+/// A sandbox that is to have a resolver, as far as looking at it goes.
+#[derive(Clone)]
+struct Wanted {
+    sandbox: Sandbox,
+    netns: Netns,
+    path: PathBuf,
+}
+
+impl Standing {
+    pub(super) fn new(
+        world: Arc<World>,
+        (is_down, host): (IsDown, Arc<HostConf>),
+        settings: Settings,
+        asked: mpsc::Receiver<Ask>,
+    ) -> Self {
+        let forwarder = Forwarder::new(&settings.netns_dir);
+        let copy = NameCopy::new(&settings.copy);
+        let shared = Shared {
+            world,
+            is_down,
+            host,
+            defaults: settings.defaults.clone(),
+            forwarder,
+            before: RwLock::new(copy.read()),
+        };
+        Self {
+            shared: Arc::new(shared),
+            settings,
+            asked,
+            open: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            copy,
+            failed: BTreeSet::new(),
+        }
+    }
+
+    /// Keep the sockets until stopped.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut changes = self.shared.world.changes();
+        let mut tick = tokio::time::interval(SOON);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut started, mut looks) = (false, 0);
+        loop {
+            // Each arm takes one thing whole; what is done about it is not cut short.
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ask) = self.asked.recv() => self.answer(ask).await,
+                changed = changes.recv() => {
+                    if concerns_sockets(changed) {
+                        tick.reset_after(QUIET);
+                    }
+                }
+                _ = tick.tick() => {
+                    let known = self.shared.world.read(|intent| intent.revision(Source::Local).is_some());
+                    if known {
+                        self.look().await;
+                        looks += 1;
+                        if !started {
+                            started = true;
+                            tracing::info!(resolvers = self.open.len(), "the sandboxes' resolvers answer");
+                        }
+                        if looks % COPY == 0 {
+                            self.keep_copy().await;
+                        }
+                        if looks % TIDY == 0 {
+                            self.shared.forwarder.tidy();
+                        }
+                        tick.reset_after(EVERY);
+                    }
+                }
+            }
+        }
+        for open in self.open.into_values() {
+            open.task.abort();
+        }
+    }
+
+    /// Keep on disk what the cluster's store says, and forget what it said before this start.
+    async fn keep_copy(&mut self) {
+        let shared = &self.shared;
+        if !shared.world.read(crate::intent::Intent::loaded) {
+            return;
+        }
+        *shared.before.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let Some(due) = shared.world.read(|intent| self.copy.due(intent, shared.world.me)) else { return };
+        let mut copy = self.copy.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            copy.write(due);
+            copy
+        });
+        if let Ok(copy) = written.await {
+            self.copy = copy;
+        }
+    }
+
+    async fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Ensure(name, reply) => {
+                let done = self.ensure(&name).await;
+                // Whoever asked may have given up.
+                reply.send(done).ok();
+            }
+            Ask::Close(id, reply) => {
+                self.closed.insert(id, Instant::now());
+                self.close(id).await;
+                reply.send(()).ok();
+            }
+        }
+    }
+
+    async fn ensure(&mut self, name: &Name) -> Result<Option<(SandboxId, u16)>, String> {
+        let Some(wanted) = self.wanted().into_iter().find(|wanted| wanted.sandbox.name == *name) else {
+            return Ok(None);
+        };
+        let id = wanted.sandbox.id;
+        self.closed.remove(&id);
+        let inode = inode_of(&wanted).ok_or_else(|| format!("sandbox {name} is gone"))?;
+        self.keep(&wanted, inode).await?;
+        Ok(self.open.get(&id).map(|open| (id, open.port)))
+    }
+
+    /// The sandboxes that are to have a resolver.
+    fn wanted(&self) -> Vec<Wanted> {
+        let shared = &self.shared;
+        let (host, _) = shared.host.read();
+        let sandboxes: Vec<Sandbox> = shared.world.read(|intent| {
+            let all = intent.sandboxes().values();
+            let needs = |sandbox: &&Sandbox| {
+                needs_resolver(intent, shared.world.me, sandbox, (&shared.defaults, &host))
+            };
+            all.filter(needs).cloned().collect()
+        });
+        sandboxes.into_iter().map(|sandbox| self.placed(sandbox)).collect()
+    }
+
+    fn placed(&self, sandbox: Sandbox) -> Wanted {
+        if sandbox.adopted {
+            let path = sandbox.netns.clone();
+            return Wanted { netns: Netns::Path(path.clone()), path, sandbox };
+        }
+        let path = self.settings.netns_dir.join(sandbox.name.as_str());
+        Wanted { netns: Netns::Named(sandbox.name.clone()), path, sandbox }
+    }
+
+    /// Open what is to be open, close everything else.
+    async fn look(&mut self) {
+        let now = Instant::now();
+        self.closed.retain(|_, since| now.saturating_duration_since(*since) < CLOSED);
+        let wanted = self.wanted();
+        // Some files of /proc and nsfs for each; with very many of them that takes a while.
+        let look = move || wanted.into_iter().map(|it| (inode_of(&it), it)).collect::<Vec<_>>();
+        let Ok(seen) = tokio::task::spawn_blocking(look).await else { return };
+        let stays: BTreeSet<SandboxId> =
+            seen.iter().filter(|(inode, _)| inode.is_some()).map(|(_, it)| it.sandbox.id).collect();
+        self.failed.retain(|id| stays.contains(id));
+        let gone: Vec<SandboxId> = self.open.keys().filter(|id| !stays.contains(id)).copied().collect();
+        for id in gone {
+            self.close(id).await;
+        }
+        for (inode, wanted) in seen {
+            let id = wanted.sandbox.id;
+            let Some(inode) = inode.filter(|_| !self.closed.contains_key(&id)) else { continue };
+            match self.keep(&wanted, inode).await {
+                Ok(()) => {
+                    self.failed.remove(&id);
+                }
+                // The same again each second would only be noise.
+                Err(error) if self.failed.insert(id) => {
+                    tracing::warn!(sandbox = %wanted.sandbox.name, %error, "no resolver yet: it is tried again");
+                }
+                Err(_known) => {}
+            }
+        }
+    }
+
+    /// See to it that the resolver of a sandbox answers in the namespace with this inode.
+    async fn keep(&mut self, wanted: &Wanted, inode: u64) -> Result<(), String> {
+        let id = wanted.sandbox.id;
+        if self.open.get(&id).is_some_and(|open| open.inode == inode && !open.task.is_finished()) {
+            return Ok(());
+        }
+        self.close(id).await;
+        let (dir, netns) = (self.settings.netns_dir.clone(), wanted.netns.clone());
+        let port = port_of(id);
+        let sockets = move || kernel::resolver_sockets(&dir, &netns, port);
+        let opened = tokio::task::spawn_blocking(sockets).await.map_err(|error| error.to_string())?;
+        let (udp, tcp) = opened.map_err(|error| crate::reconcile::chain(&error))?;
+        if inode_of(wanted) != Some(inode) {
+            return Err("its namespace was replaced by another one this moment".into());
+        }
+        let udp = UdpSocket::from_std(udp).map_err(|error| error.to_string())?;
+        let tcp = TcpListener::from_std(tcp).map_err(|error| error.to_string())?;
+        let port = udp.local_addr().map_err(|error| error.to_string())?.port();
+        let name = (wanted.sandbox.name.clone(), id);
+        let resolver = Arc::new(Resolver::new(Arc::clone(&self.shared), name, wanted.netns.clone()));
+        let task = tokio::spawn(resolver.serve(udp, tcp));
+        self.open.insert(id, Open { inode, port, task });
+        self.shared.world.set_resolver(id, Some(port));
+        Ok(())
+    }
+
+    /// Close a sandbox's sockets, and wait until they are closed.
+    async fn close(&mut self, id: SandboxId) {
+        if let Some(open) = self.open.remove(&id) {
+            open.task.abort();
+            // It was aborted: there is no other outcome.
+            drop(open.task.await);
+            self.shared.world.set_resolver(id, None);
+        }
+    }
+}
+
+/// Whether a change can open or close a socket; one that was missed can.
+fn concerns_sockets(changed: Result<Changed, broadcast::error::RecvError>) -> bool {
+    match changed.map(|changed| changed.touched) {
+        Ok(Touched::Sandbox(_)) | Err(broadcast::error::RecvError::Lagged(_)) => true,
+        // Attaches say so themselves, and a socket that is not needed any more may stay until the next look.
+        Ok(
+            Touched::Endpoint(..)
+            | Touched::Network(_)
+            | Touched::Member(..)
+            | Touched::Node(_)
+            | Touched::Alive(_)
+            | Touched::Leg(_),
+        )
+        | Err(broadcast::error::RecvError::Closed) => false,
+    }
+}
+
+/// The port that a sandbox's resolver is to have.
+fn port_of(id: SandboxId) -> u16 {
+    let [first, second, ..] = *id.as_bytes();
+    let span = PORTS.end() - PORTS.start() + 1;
+    PORTS.start() + u16::from_be_bytes([first, second]) % span
+}
+
+/// The inode of a sandbox's namespace; none: it is not there, or its process is not, or it is another one.
+fn inode_of(wanted: &Wanted) -> Option<u64> {
+    let sandbox = &wanted.sandbox;
+    if let Some((pid, start)) = sandbox.process
+        && processes::is_gone(pid, start).unwrap_or(true)
+    {
+        return None;
+    }
+    let inode = fs::metadata(&wanted.path).ok()?.ino();
+    (!sandbox.adopted || inode == sandbox.netns_inode).then_some(inode)
+}
