@@ -136,6 +136,7 @@ if [ ! -d "$image" ]; then
     rm -rf "$root"
     # Whole or not at all; who was faster has made the same.
     chmod 0755 "$work"
+    [ -z "${SUDO_UID-}" ] || chown "$SUDO_UID" "$work/key"
     mv -T "$work" "$image" 2>/dev/null || [ -d "$image" ]
     say "made in $SECONDS s: $image, $(du -h "$image/disk.qcow2" | cut -f 1)"
 fi

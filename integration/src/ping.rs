@@ -62,7 +62,7 @@ pub fn summary(done: &Done) -> Result<Loss> {
 }
 
 /// "5 packets transmitted, 5 received, 0% packet loss", also with ", 1 duplicates" or "+1 errors" in it.
-pub(crate) fn parse(line: &str) -> Option<Loss> {
+fn parse(line: &str) -> Option<Loss> {
     let (sent, rest) = line.split_once(" packets transmitted, ")?;
     let received = rest.split_once(" received")?.0;
     Some(Loss { sent: sent.trim().parse().ok()?, received: received.parse().ok()? })

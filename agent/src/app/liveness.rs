@@ -33,6 +33,13 @@ const PROBE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dead(Arc<Mutex<BTreeSet<NodeId>>>);
 
+impl Dead {
+    /// Whether a node is dead.
+    pub(super) fn contains(&self, node: NodeId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    }
+}
+
 /// What the standing loop knows of the others.
 pub(super) struct GossipPeers {
     pub(super) gossip: Gossip,
@@ -41,7 +48,7 @@ pub(super) struct GossipPeers {
 
 impl Peers for GossipPeers {
     fn is_down(&self, node: NodeId) -> bool {
-        self.dead.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
+        self.dead.contains(node)
     }
 
     fn applied(&self, network: NetworkId, revision: i64) {

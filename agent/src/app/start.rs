@@ -1,6 +1,6 @@
 //! Starting: every part in order, each with an error that says what to do.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::{
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     api::{About, Api},
     config::{BridgeConfig, BridgeLink, Config, HostPort},
+    dns::{self, Dns, HostConf},
     gossip::{self, Gossip, GossipConfig},
     intent::Source,
     kernel::{self, Kernel, LinuxKernel, Seen, port},
@@ -41,6 +42,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
 /// First pause before the network `bridge` is tried again.
 const BRIDGE_AGAIN: Duration = Duration::from_secs(2);
+/// Whom this host asks for names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Changes that wait to be taken in; a full queue holds the store back.
 const QUEUE: usize = 64;
 
@@ -135,6 +138,9 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
         liveness::watch(dead.clone(), Arc::clone(&world), gossip.clone(), tasks.stop.clone()),
     );
 
+    let host_conf = Arc::new(HostConf::new(Path::new(RESOLV_CONF)));
+    let resolvers = start_resolvers(tasks, &world, (&dead, &host_conf), &config);
+
     let (ask, asked) = mpsc::channel(QUEUE);
     let peers = GossipPeers { gossip: gossip.clone(), dead };
     let settings = Settings {
@@ -160,22 +166,9 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
         default_bridge: Some(default_bridge(&config.bridge)),
     };
     let both = (stores.global.clone(), stores.local.clone());
-    let service = Arc::new(Service::new(Arc::clone(&world), both, (kernel, gossip), ask, settings));
-    let (files, start) = (Arc::clone(&service), Arc::clone(&world));
-    tasks.run("sandbox files", {
-        let stop = tasks.stop.clone();
-        async move {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = start.reached(Revisions::default()) => {}
-            }
-            files.write_all_files().await;
-            if let Err(error) = files.remove_stray_endpoints().await {
-                tracing::warn!(%error, "endpoints of sandboxes that are gone stay for now");
-            }
-            stop.cancelled().await;
-        }
-    });
+    let service = Service::new(Arc::clone(&world), both, (kernel, gossip), ask, settings);
+    let service = Arc::new(service.resolving(resolvers, host_conf));
+    tasks.run("sandbox files", keep_files(Arc::clone(&service), tasks.stop.clone()));
     tasks.run("network bridge", prepare_bridge(Arc::clone(&service), tasks.stop.clone()));
     let janitor = Arc::clone(&service);
     let stop = tasks.stop.clone();
@@ -187,6 +180,37 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
     }
     tasks.run("leases", stores.embedded.tend(tasks.stop.clone()));
     world
+}
+
+/// Answer the sandboxes' questions for names.
+fn start_resolvers(
+    tasks: &mut Tasks,
+    world: &Arc<World>,
+    (dead, host_conf): (&Dead, &Arc<HostConf>),
+    config: &Config,
+) -> Dns {
+    let dead = dead.clone();
+    let settings = dns::Settings {
+        netns_dir: config.netns_dir.clone(),
+        copy: config.state_dir.join("names"),
+        defaults: config.dns.clone(),
+    };
+    let is_down = Box::new(move |node| dead.contains(node));
+    let (dns, standing) = Dns::new(Arc::clone(world), is_down, Arc::clone(host_conf), settings);
+    tasks.run("resolvers", standing.run(tasks.stop.clone()));
+    dns
+}
+
+/// Keep the files of sandboxes, once all is known.
+async fn keep_files(service: Arc<Service<LinuxKernel>>, stop: tokio_util::sync::CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = service.world.reached(Revisions::default()) => {}
+    }
+    if let Err(error) = service.remove_stray_endpoints().await {
+        tracing::warn!(%error, "endpoints of sandboxes that are gone stay for now");
+    }
+    service.keep_files(stop).await;
 }
 
 /// The network `bridge`, as it is configured.

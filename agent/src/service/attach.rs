@@ -134,11 +134,17 @@ impl<K: Kernel> Service<K> {
         };
         let here =
             tokio::time::timeout(LOCAL_DEADLINE, self.world.programmed(Unit::Network(endpoint.network), at));
-        let (missing, here) = tokio::join!(confirm, here);
+        let resolver = tokio::time::timeout(LOCAL_DEADLINE, self.dns.ensure(&endpoint.sandbox));
+        let (missing, here, resolver) = tokio::join!(confirm, here, resolver);
         let outcome =
             here.map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
         refuse_failures(&outcome)?;
         refuse_failures(&self.host_outcome(draft, at).await)?;
+        let late = |_elapsed| "its rules were not made in time".to_owned();
+        if let Err(error) = resolver.map_err(late).and_then(|done| done) {
+            let name = &endpoint.sandbox;
+            return Err(ServiceError::Kernel(format!("sandbox {name} cannot resolve names: {error}")));
+        }
         let name = |node: &NodeId| {
             let known = self.world.read(|intent| intent.nodes().get(node).map(|node| node.name.to_string()));
             known.unwrap_or_else(|| node.to_string())

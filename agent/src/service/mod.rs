@@ -23,7 +23,12 @@ mod take_back;
 mod terms;
 mod turns;
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, watch};
 
@@ -37,6 +42,7 @@ pub use ports::PortSpec;
 pub use sandboxes::{Adopt, CreatedSandbox, SandboxSpec};
 
 use crate::{
+    dns::{Dns, HostConf},
     gossip::Gossip,
     intent::{NetworkView, Source},
     ipam::Pool,
@@ -94,6 +100,10 @@ pub struct Service<K> {
     started: Timestamp,
     /// What attaches under way on this host have chosen, so that they do not choose the same.
     choosing: choosing::Choosing,
+    /// The resolvers of sandboxes.
+    dns: Dns,
+    /// The host's own resolv.conf.
+    host_conf: Arc<HostConf>,
     /// The network `bridge` has been made, or that was tried.
     prepared: watch::Sender<bool>,
     turns: turns::Turns,
@@ -119,9 +129,17 @@ impl<K: Kernel> Service<K> {
             settings,
             started: now(),
             choosing: choosing::Choosing::default(),
+            dns: Dns::none(),
+            host_conf: Arc::new(HostConf::new(Path::new("/etc/resolv.conf"))),
             prepared,
             turns: turns::Turns::default(),
         }
+    }
+
+    /// With resolvers in the sandboxes.
+    #[must_use]
+    pub fn resolving(self, dns: Dns, host_conf: Arc<HostConf>) -> Self {
+        Self { dns, host_conf, ..self }
     }
 
     /// Wait a moment for the stores to be read after a start, then refuse politely: nothing can be said of what is not

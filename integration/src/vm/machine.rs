@@ -206,7 +206,7 @@ impl Machine {
     /// The machine does not answer.
     pub fn script(&self, user: &str, script: &str) -> Result<Done> {
         // The whole script is read before it begins: what it runs may read standard input too.
-        let shell = r#"script=$(cat); exec bash -eu -o pipefail -c "$script" </dev/null"#;
+        let shell = r#"script=$(cat); exec bash --norc -eu -o pipefail -c "$script" </dev/null"#;
         let shell = if user == "root" {
             shell.to_owned()
         } else {

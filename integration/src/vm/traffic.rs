@@ -1,9 +1,9 @@
 //! A ping that runs on a machine while something else is done, as a unit of its systemd.
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 use super::Machine;
-use crate::ping::{Loss, parse};
+use crate::ping::Loss;
 
 /// Five packets a second, from a sandbox.
 #[derive(Debug)]
@@ -40,13 +40,21 @@ impl<'a> Traffic<'a> {
         self.machine.wait("answers to a ping", std::time::Duration::from_secs(60), &script)
     }
 
-    /// End it: what was sent and answered.
+    /// End it: how many were sent up to the last one that was answered, and how many of those were answered. One that is on
+    /// its way at the end is neither.
     ///
     /// # Errors
-    /// It had ended before.
+    /// Nothing was answered.
     pub fn stop(self) -> Result<Loss> {
         let Self { machine, unit } = self;
-        let text = machine.run(&format!("systemctl stop {unit}; tail -n 5 /run/{unit}.log"))?;
-        text.lines().find_map(parse).with_context(|| format!("no summary: {text}"))
+        let answered =
+            format!("sed -nE 's/.*bytes from.*icmp_seq=([0-9]+).*/\\1/p' /run/{unit}.log | sort -nu");
+        let text =
+            machine.run(&format!("systemctl stop {unit}; {answered} | wc -l; {answered} | tail -n 1"))?;
+        let numbers: Option<Vec<u32>> = text.split_whitespace().map(|word| word.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some([received, sent]) => Ok(Loss { sent: *sent, received: *received }),
+            _ => bail!("no answer to a ping on {}: {text}", machine.name),
+        }
     }
 }

@@ -34,7 +34,12 @@ impl Fixture {
         let result = body(self);
         eprintln!("  {:.1} s", start.elapsed().as_secs_f32());
         result.map_err(|error| {
+            eprintln!("  failed: {error:#}");
             let report = self.cluster.get().map(Cluster::report).unwrap_or_default();
+            if let Some(cluster) = self.cluster.get() {
+                // What cannot be put in order shows in the tests after it.
+                on_all(cluster, put_in_order).ok();
+            }
             format!("{report}\n==== failed: {error:#}")
         })
     }
@@ -81,6 +86,16 @@ pub(crate) fn on_all(cluster: &Cluster, work: impl Fn(&Machine) -> Result<()> + 
             Err(_panic) => bail!("a thread died"),
         })
     })
+}
+
+/// After a failure: let the next test find what it would have found.
+fn put_in_order(host: &Machine) -> Result<()> {
+    host.power_on().and_then(|()| host.wait_up()).ok();
+    let script =
+        "systemctl stop 'traffic-*'; rm -f /fill*; tc qdisc del dev eth0 root; tc qdisc del dev lo root
+        for name in $(ovctl sandbox ls --format '{{.Name}}'); do ovctl sandbox rm $name; done
+        for name in $(ovctl network ls --format '{{.Name}}'); do ovctl network rm $name; done";
+    host.try_run(&format!("set +e\n{script}")).map(drop)
 }
 
 /// Debian's etcd, kept from starting with Debian's defaults, which would be a cluster of its own.

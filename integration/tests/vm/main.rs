@@ -7,6 +7,7 @@ mod fixture;
 mod outages;
 mod package;
 mod readme;
+mod surroundings;
 mod underlay;
 mod unit;
 
@@ -38,6 +39,13 @@ const TESTS: &[(&str, Body)] = &[
     ("a host without power goes and comes back", outages::power),
     ("the package goes up and down under traffic without a lost packet", package::up_and_down),
     ("what the administrator wrote survives an upgrade", package::conffile),
+    ("without the kernel's module an error names it", surroundings::no_module),
+    ("a full disk is named, and nothing is lost by it", surroundings::full_disk),
+    ("a clock that is off by an hour does not matter", surroundings::clock),
+    ("a store that answers slowly is waited for", surroundings::slow_store),
+    ("two hosts of one name are told", surroundings::namesake),
+    ("two hosts of one identity are told", surroundings::clone),
+    ("a firewall in the way is told", surroundings::firewalls),
     ("purge leaves nothing", package::purged),
 ];
 

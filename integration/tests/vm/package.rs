@@ -19,7 +19,7 @@ find / -xdev -not -path '/proc/*' -not -path '*.deb' \\( -iname '*ovnet*' -o -in
 ls -d /etc/netns /run/netns /run/ovnet 2>/dev/null
 getent group ovnet
 systemctl list-unit-files --no-legend | grep ov
-grep -rl ovnet /etc --exclude-dir=alternatives
+grep -rl ovnet /etc --exclude='*-'
 true";
 
 /// What is to be seen of us on each host.

@@ -41,7 +41,7 @@ fn inside_the_fence(host: &Machine) -> Result<()> {
         host.try_run(&format!("nsenter --mount --target $(pidof ovagent) -- sh -c '{script}'"))
     };
     for path in
-        ["/etc", "/usr", "/run", "/var/log", "/proc/sys/kernel", "/sys", "/home", "/tmp/systemd-private-*"]
+        ["/etc", "/etc/ovnet", "/usr", "/run", "/run/netns", "/var/log", "/proc/sys/kernel", "/sys", "/home"]
     {
         let done = inside(&format!("test -w {path}"))?;
         ensure!(!done.status.success(), "the agent can write to {path}");
@@ -63,7 +63,7 @@ pub(crate) fn quiet(host: &Machine) -> Result<()> {
     ensure!(loud.is_empty(), "its journal has warnings: {loud}");
     let loud = host.run("journalctl -q -b -p warning _PID=1 --no-pager | grep -i ov || true")?;
     ensure!(loud.is_empty(), "systemd's journal has warnings about it: {loud}");
-    let fields = host.run("journalctl -q -b -u ovagent -o json --no-pager | tail -n 1")?;
+    let fields = host.run("journalctl -q -b _SYSTEMD_UNIT=ovagent.service -o json --no-pager | tail -n 1")?;
     for field in ["\"TARGET\":\"ovagent", "\"SYSLOG_IDENTIFIER\":\"ovagent\"", "\"PRIORITY\""] {
         ensure!(fields.contains(field), "no {field} in the journal: {fields}");
     }
@@ -99,7 +99,7 @@ pub(crate) fn killed(fixture: &Fixture) -> Result<()> {
     let there = Traffic::start(other, "web2", "10.200.0.11")?;
     let back = Traffic::start(host, "web1", "10.200.0.12")?;
     let before = host.run("pidof ovagent")?;
-    host.run("systemctl kill --signal=SIGKILL ovagent")?;
+    host.run("systemctl kill --kill-whom=main --signal=SIGKILL ovagent")?;
     host.wait("the agent to be ready again", SOON, &format!(
         "test $(systemctl is-active ovagent) = active && test \"$(pidof ovagent)\" != {before} && ovctl diff"
     ))?;

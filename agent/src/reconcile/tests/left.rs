@@ -67,7 +67,9 @@ async fn a_link_is_removed_from_a_sandbox_after_a_failure_too() {
 
 #[tokio::test]
 async fn whatever_is_ours_is_found_by_its_marks_and_nothing_else() {
-    let networks = [bridge(1), macvlan(2, ETH9), macvlan(3, VLAN), ipvlan(4, ETH9), p2p(5)];
+    // No link is the parent of both kinds.
+    let eth0 = Parent { link: IfName::literal("eth0"), vlan: None };
+    let networks = [bridge(1), macvlan(2, ETH9), macvlan(3, VLAN), ipvlan(4, eth0), p2p(5)];
     let mut bench = Bench::new().await;
     let kernel = Arc::clone(&bench.kernel);
     let path = std::path::PathBuf::from("/proc/77/ns/net");

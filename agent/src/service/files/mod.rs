@@ -1,0 +1,233 @@
+//! What a process in a sandbox finds under /etc: hosts, resolv.conf, hostname.
+//!
+//! They lie in the run directory, from where `ovctl run` and `exec` mount them, and for namespaces that we named also
+//! where `ip netns exec` looks for them. A mount shows the old inode for ever, so each is rewritten in place.
+
+mod text;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{sync::broadcast, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use self::text::{MARK, Surroundings, Texts, texts};
+use super::Service;
+use crate::{
+    intent::{Changed, Intent, Touched},
+    kernel::Kernel,
+    model::{Endpoint, Name, NodeId, Sandbox},
+};
+
+/// How long after a change others are waited for.
+const QUIET: Duration = Duration::from_millis(100);
+/// Time between two looks at the host's resolv.conf.
+const HOST: Duration = Duration::from_secs(2);
+
+/// Whose files may say something else now.
+#[derive(Debug, PartialEq, Eq)]
+enum Stale {
+    /// Everybody's.
+    All,
+    /// These sandboxes'.
+    Of(BTreeSet<Name>),
+}
+
+impl<K: Kernel> Service<K> {
+    /// Where a sandbox's files are.
+    pub fn files_dir(&self, sandbox: &Name) -> PathBuf {
+        self.settings.run_dir.join("sandboxes").join(sandbox.as_str())
+    }
+
+    /// Write a sandbox's files anew. A failure is told in the log alone: the network works without them.
+    pub(super) async fn write_files(&self, name: &Name) {
+        let Some((sandbox, texts)) = self.texts_of(name) else { return };
+        let own = self.files_dir(name);
+        for (dir, foreign) in [(Some(own), false), (self.etc_dir(&sandbox), true)] {
+            let Some(dir) = dir else { continue };
+            for (file, text) in texts.files() {
+                match replace(&dir, (file, text), foreign).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let path = dir.join(file);
+                        tracing::debug!(sandbox = %name, path = %path.display(), "a file of others stays");
+                    }
+                    Err(error) => {
+                        tracing::warn!(sandbox = %name, file, dir = %dir.display(), %error, "cannot write a sandbox's file");
+                    }
+                }
+            }
+        }
+    }
+
+    fn texts_of(&self, name: &Name) -> Option<(Sandbox, Texts)> {
+        let (host, _) = self.host_conf.read();
+        let around = Surroundings {
+            me: self.world.me,
+            defaults: &self.settings.dns,
+            host: &host,
+            host_gateways: &self.settings.host_gateways,
+        };
+        self.world.read(|intent| {
+            let sandbox = intent.sandboxes().get(name).filter(|sandbox| sandbox.shares.is_none())?;
+            Some((sandbox.clone(), texts(intent, sandbox, &around)))
+        })
+    }
+
+    /// Where `ip netns exec` looks for files; only for a namespace that has its name from us.
+    fn etc_dir(&self, sandbox: &Sandbox) -> Option<PathBuf> {
+        (!sandbox.adopted).then(|| self.settings.netns_etc_dir.join(sandbox.name.as_str()))
+    }
+
+    /// Remove a sandbox's files; what others have put beside them stays.
+    pub(super) async fn remove_files(&self, name: &Name) {
+        let dir = self.files_dir(name);
+        let hostname = tokio::fs::read_to_string(dir.join("hostname")).await.unwrap_or_default();
+        let etc = self.settings.netns_etc_dir.join(name.as_str());
+        let gone = async {
+            remove_ours(&etc, &hostname).await?;
+            absent(tokio::fs::remove_dir_all(&dir).await)
+        };
+        if let Err(error) = gone.await {
+            tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox's files");
+        }
+    }
+
+    /// Write the files of every sandbox: after a reboot the run directory is empty.
+    pub async fn write_all_files(&self) {
+        let names: Vec<Name> = self.world.read(|intent| intent.sandboxes().keys().cloned().collect());
+        for name in names {
+            self.write_files(&name).await;
+        }
+    }
+
+    /// Write files again when what they say has changed, until stopped. To be called once all is known.
+    pub async fn keep_files(&self, stop: CancellationToken) {
+        let mut changes = self.world.changes();
+        let (mut host, mut stale) = (self.host_conf.read().1, Stale::All);
+        let mut due = Some(Instant::now());
+        loop {
+            let pause = due.unwrap_or_else(|| Instant::now() + HOST);
+            // Each arm takes one thing whole; files that are written by halves are written again after the next start.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = changes.recv() => {
+                    self.world.read(|intent| stale.note(changed, intent, self.world.me));
+                    if due.is_none() && stale != Stale::Of(BTreeSet::new()) {
+                        due = Some(Instant::now() + QUIET);
+                    }
+                }
+                () = tokio::time::sleep_until(pause) => {
+                    let now = self.host_conf.read().1;
+                    if std::mem::replace(&mut host, now) != now {
+                        stale = Stale::All;
+                    }
+                    due = None;
+                    match std::mem::replace(&mut stale, Stale::Of(BTreeSet::new())) {
+                        Stale::All => self.write_all_files().await,
+                        Stale::Of(names) => for name in names {
+                            self.write_files(&name).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Stale {
+    /// Also those whom a change concerns.
+    fn note(&mut self, changed: Result<Changed, broadcast::error::RecvError>, intent: &Intent, me: NodeId) {
+        let Self::Of(names) = self else { return };
+        let in_network = |network, concerned: &dyn Fn(&Endpoint) -> bool| {
+            let view = intent.network(network);
+            let all = view.into_iter().flat_map(|view| view.endpoints_on(me));
+            all.filter(|endpoint| concerned(endpoint)).map(|it| it.sandbox.clone()).collect::<Vec<_>>()
+        };
+        match changed.map(|changed| (changed.touched, changed.name)) {
+            Err(broadcast::error::RecvError::Lagged(_)) => *self = Self::All,
+            Ok((Touched::Sandbox(name), _)) => drop(names.insert(name)),
+            Ok((Touched::Endpoint(network, id), linked)) => {
+                let known = intent.network(network).and_then(|view| view.endpoints().get(&id));
+                names.extend(known.map(|endpoint| endpoint.sandbox.clone()));
+                // Those that have a name of their own for it.
+                names.extend(in_network(network, &|other| {
+                    other.links.iter().any(|link| link.endpoint.as_str() == linked)
+                }));
+            }
+            Ok((Touched::Network(network) | Touched::Leg(network), _)) => {
+                names.extend(in_network(network, &|_| true));
+            }
+            Ok((Touched::Member(..) | Touched::Node(_) | Touched::Alive(_), _))
+            | Err(broadcast::error::RecvError::Closed) => {}
+        }
+    }
+}
+
+/// Write a file, in place where it is there already. False: it is there, and not ours to change.
+async fn replace(dir: &Path, (file, text): (&str, &str), foreign: bool) -> io::Result<bool> {
+    tokio::fs::create_dir_all(dir).await?;
+    let path = dir.join(file);
+    match tokio::fs::read_to_string(&path).await {
+        Ok(there) if there == text => return Ok(true),
+        Ok(there) if foreign && !there.starts_with(MARK) => return Ok(false),
+        Err(error) if foreign && error.kind() != io::ErrorKind::NotFound => return Ok(false),
+        Ok(_) | Err(_) => {}
+    }
+    tokio::fs::write(path, text).await?;
+    Ok(true)
+}
+
+/// Remove the files of ours in `dir`, and itself if nothing else is there.
+async fn remove_ours(dir: &Path, hostname: &str) -> io::Result<()> {
+    for file in ["hosts", "resolv.conf", "hostname"] {
+        let path = dir.join(file);
+        let Ok(there) = tokio::fs::read_to_string(&path).await else { continue };
+        if there.starts_with(MARK) || file == "hostname" && there == hostname {
+            absent(tokio::fs::remove_file(&path).await)?;
+        }
+    }
+    match tokio::fs::remove_dir(dir).await {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        done => absent(done),
+    }
+}
+
+fn absent(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_keeps_its_inode_and_what_others_made_stays() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("web");
+        let ours = |text: &str| format!("{MARK} test\n{text}");
+        assert!(replace(&dir, ("hosts", &ours("a")), true).await.unwrap());
+        let inode = || std::fs::metadata(dir.join("hosts")).unwrap().ino();
+        let before = inode();
+        assert!(replace(&dir, ("hosts", &ours("b")), true).await.unwrap());
+        assert_eq!((inode(), std::fs::read_to_string(dir.join("hosts")).unwrap()), (before, ours("b")));
+        std::fs::write(dir.join("resolv.conf"), "nameserver 192.0.2.1\n").unwrap();
+        assert!(!replace(&dir, ("resolv.conf", &ours("c")), true).await.unwrap());
+        assert!(replace(&dir, ("hostname", "web\n"), true).await.unwrap());
+        remove_ours(&dir, "web\n").await.unwrap();
+        let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left, ["resolv.conf"], "it is somebody else's");
+        std::fs::remove_file(dir.join("resolv.conf")).unwrap();
+        remove_ours(&dir, "web\n").await.unwrap();
+        assert!(!dir.exists());
+        remove_ours(&dir, "web\n").await.unwrap();
+    }
+}
