@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ovnet_integration::{
-    dns::{self, Kind},
+    dns::{self, Kind, RESOLVER},
     frame::{self, Test},
     lab::{From, Host, Lab},
     wait::{Poll, wait_for},
@@ -49,6 +49,14 @@ fn names(hosts: &str, address: &str) -> Vec<String> {
 fn values(conf: &str, directive: &str) -> Vec<String> {
     let lines = conf.lines().filter_map(|line| line.strip_prefix(directive)?.strip_prefix(' '));
     lines.flat_map(str::split_whitespace).map(String::from).collect()
+}
+
+/// Wait until a sandbox's resolv.conf is right: a change of the host's own is seen within a second or so.
+fn wait_conf(host: &Host, sandbox: &str, is_right: impl Fn(&str) -> bool) -> Result<()> {
+    wait_for(&format!("the resolv.conf of {sandbox}"), Duration::from_secs(5), || {
+        let file = host.ns_exec_ok(sandbox, &["cat", "/etc/resolv.conf"])?.stdout;
+        Ok(if is_right(&file) { Poll::Ready(()) } else { Poll::Pending(file) })
+    })
 }
 
 fn remove(host: &Host, sandboxes: &[&str], networks: &[&str]) -> Result<()> {
@@ -161,11 +169,9 @@ fn resolver(lab: &Lab) -> Result<()> {
     ensure!(values(&file, "search") == ["a.test", "b.test"], "{file}");
     ensure!(values(&file, "options").contains(&"ndots:3".into()), "{file}");
     host.create_sandbox("b", &["bridge"])?;
-    let file = conf("b")?;
-    ensure!(
-        values(&file, "nameserver") == ["198.51.100.2"] && values(&file, "search") == ["host.test"],
-        "{file}"
-    );
+    wait_conf(host, "b", |file| {
+        values(file, "nameserver") == ["198.51.100.2"] && values(file, "search") == ["host.test"]
+    })?;
     // On others the agent answers; search and options are the same.
     host.ovctl_ok(&[&["sandbox", "create", "--network", "net"][..], &choice, &["c"]].concat())?;
     let file = conf("c")?;
@@ -220,13 +226,11 @@ fn loopback(lab: &Lab) -> Result<()> {
     host.ovctl_ok(&["network", "create", "-d", "bridge", "net"])?;
     for (network, name) in [("bridge", "a"), ("net", "b")] {
         host.create_sandbox(name, &[network])?;
-        let conf = host.ns_exec_ok(name, &["cat", "/etc/resolv.conf"])?.stdout;
-        let servers = values(&conf, "nameserver");
-        ensure!(!servers.contains(&"127.0.0.53".into()), "on {network} nobody answers at {servers:?}");
+        // Nobody in a sandbox is at 127.0.0.53, so the agent asks for it.
+        wait_conf(host, name, |file| values(file, "nameserver") == ["127.0.0.11"])?;
         wait_for("an answer through the host's own resolver", Duration::from_secs(5), || {
-            let server = format!("{}:53", servers.first().context("no server")?);
             let netns = host.netns_of(From::Sandbox(name));
-            let reply = dns::ask(&netns, &server, ("www.example.test", Kind::A), Duration::from_secs(3))?;
+            let reply = dns::ask(&netns, RESOLVER, ("www.example.test", Kind::A), Duration::from_secs(3))?;
             let there = reply.as_ref().is_some_and(|reply| reply.said() == ["192.0.2.80"]);
             Ok(if there { Poll::Ready(()) } else { Poll::Pending(format!("on {network}: {reply:?}")) })
         })?;

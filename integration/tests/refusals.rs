@@ -1,12 +1,13 @@
 //! What bad input of modes, ports, names and options gets: an error that names it and says what would be right; and nothing
 //! is left behind.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Result, ensure};
 use ovnet_integration::{
     frame::{self, Test},
     lab::{From, Host, Lab},
+    wait::{Poll, wait_for},
 };
 
 fn main() -> Result<()> {
@@ -53,10 +54,12 @@ fn all_refused(host: &Host, cases: &[(&[&str], &[&str])]) -> Result<()> {
         for word in *words {
             ensure!(done.stderr.contains(word), "it does not say {word:?}: {done}");
         }
-        host.wait_in_sync()?;
-        let after = traces(host)?;
-        let changes: Vec<&String> = before.symmetric_difference(&after).collect();
-        ensure!(changes.is_empty(), "{} leaves a trace: {changes:#?}", done.line);
+        wait_for("all traces of a refusal to go", Duration::from_secs(10), || {
+            let after = traces(host)?;
+            let changes: Vec<&String> = before.symmetric_difference(&after).collect();
+            let left = format!("{} leaves {changes:#?}", done.line);
+            Ok(if changes.is_empty() { Poll::Ready(()) } else { Poll::Pending(left) })
+        })?;
     }
     Ok(())
 }

@@ -178,7 +178,7 @@ pub(crate) fn existing(lab: &Lab) -> Result<()> {
         host.exec_ok(&[
             "sh",
             "-ec",
-            "ip -o address show mybr0; ls /sys/class/net/mybr0/brif; \
+            "ip -o -4 address show mybr0; ls /sys/class/net/mybr0/brif; \
         cat /sys/class/net/mybr0/address /sys/class/net/mybr0/ifalias /sys/class/net/mybr0/mtu",
         ])
     };
