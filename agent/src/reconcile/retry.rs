@@ -28,6 +28,11 @@ impl Retries {
         self.0.remove(&unit);
     }
 
+    /// Whether what the last look at it planned was not brought about.
+    pub(super) fn waits(&self, unit: Unit) -> bool {
+        self.0.contains_key(&unit)
+    }
+
     /// When the next try is due; far off if none is.
     pub(super) fn next(&self) -> Instant {
         self.0.values().map(|(at, _)| *at).min().unwrap_or_else(|| Instant::now() + NEVER)
@@ -52,7 +57,9 @@ mod tests {
     async fn pauses_double_up_to_a_cap_and_success_forgets() {
         let mut retries = Retries::default();
         let now = Instant::now();
+        assert!(!retries.waits(Unit::Host));
         assert_eq!(retries.failed(Unit::Host, now), FIRST);
+        assert!(retries.waits(Unit::Host));
         assert_eq!(retries.next(), now + FIRST);
         assert!(retries.due(now).is_empty());
         assert_eq!(retries.due(now + FIRST), [Unit::Host]);
