@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # Where rustup puts cargo, for a shell that was opened before it was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup build release demo test lint fmt doc bench deb completions man check-deploy clean
+.PHONY: help setup build release demo test lint fmt doc bench deb completions man check-deploy check-deb test-vm clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
@@ -44,6 +44,13 @@ bench: release ## Measure attaches, traffic and memory; a table, and target/benc
 
 deb: setup ## Build the Debian package into target/debian
 	sh deploy/package/build.sh
+
+check-deb: deb ## Check the package by lintian (needs Debian's lintian)
+	lintian --fail-on error,warning target/debian/ovnet_*.deb
+
+test-vm: deb ## Test the package on real hosts: three virtual machines, emulated where there is no KVM; takes many minutes
+	@bash integration/setup.sh vm
+	nice cargo test -p ovnet-integration --test vm
 
 completions: build ## Write ovctl's shell completions to target/completions
 	@mkdir -p target/completions

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # See to what the build and the tests need: Debian packages by apt-get, if any is missing, and a Rust that is new enough.
-# Prints what it does; does nothing, silently, when all is there.
+# Prints what it does; does nothing, silently, when all is there. With `vm`: also what virtual machines need.
 set -euo pipefail
 
 readonly NEEDED_RUST=1.88
@@ -30,6 +30,16 @@ etcd-client        | etcdctl                                     | looks into th
 openssl            | openssl                                     | certificates of the TLS tests
 '
 
+# For `make test-vm`.
+readonly VM_PACKAGES='
+qemu-system-x86    | qemu-system-x86_64                          | runs the virtual machines
+qemu-utils         | qemu-img                                    | their disks
+debootstrap        | debootstrap                                 | makes their Debian
+e2fsprogs          | mke2fs                                      | makes their file system
+dpkg-dev           | dpkg-scanpackages                           | makes their package repository
+openssh-client     | ssh                                         | the way in
+'
+
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
@@ -48,7 +58,7 @@ install_missing() {
         package=$(trim "$package") what=$(trim "$what") why=$(trim "$why")
         [ -n "$package" ] || continue
         present "$what" || { missing+=("$package"); say "missing: $package ($why)"; }
-    done <<<"$PACKAGES"
+    done <<<"$1"
     [ ${#missing[@]} -gt 0 ] || return 0
 
     command -v apt-get >/dev/null || fail "install the missing packages with this system's package manager, then run it again"
@@ -80,5 +90,9 @@ check_rust() {
     done
 }
 
-install_missing
+case ${1-} in
+'') install_missing "$PACKAGES" ;;
+vm) install_missing "$PACKAGES$VM_PACKAGES" ;;
+*) fail "unknown argument $1; usage: $0 [vm]" ;;
+esac
 check_rust

@@ -2,6 +2,7 @@
 //!
 //! `enter` goes into a world of its own, `lab` builds hosts in it, `frame` runs tests on labs and shows what the kernel
 //! had when one fails. The demo and the bench (`src/bin`) stand on the same lab.
+//! `vm` has hosts of another kind: virtual machines.
 
 pub mod api;
 pub mod binaries;
@@ -14,4 +15,5 @@ pub mod ping;
 pub mod probe;
 pub mod program;
 pub mod talk;
+pub mod vm;
 pub mod wait;

@@ -35,7 +35,7 @@ const STORE: Duration = Duration::from_secs(5);
 pub(super) async fn run(config: Config, force: bool) -> Result<()> {
     refuse_to_delete_a_cluster(&config, force)?;
     let lock = lock::take(&config.state_dir)?;
-    let kernel = LinuxKernel::new(&config.netns_dir);
+    let kernel = LinuxKernel::new(&config.netns_dir).naming_in(config.mount_namespace.clone());
     let local = open_local(&config);
     let adopted = match &local {
         Some(local) => adopted(&kernel, local).await?,

@@ -25,10 +25,13 @@ pub(super) fn node_id(state_dir: &Path) -> Result<NodeId> {
             let id = NodeId(uuid::Uuid::new_v4());
             // Whole or not at all, whatever dies in the middle.
             let part = state_dir.join("node-id.part");
-            let mut file = fs::File::create(&part)?;
-            writeln!(file, "{id}")?;
-            file.sync_all()?;
-            fs::rename(part, path)?;
+            let write = || {
+                let mut file = fs::File::create(&part)?;
+                writeln!(file, "{id}")?;
+                file.sync_all()?;
+                fs::rename(&part, &path)
+            };
+            write().with_context(|| format!("cannot write {}", path.display()))?;
             Ok(id)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),

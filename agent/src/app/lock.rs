@@ -29,7 +29,8 @@ pub(super) fn take(state_dir: &Path) -> Result<Lock> {
         Ok(mut held) => {
             held.set_len(0)
                 .and_then(|()| held.rewind())
-                .and_then(|()| writeln!(held, "{}", std::process::id()))?;
+                .and_then(|()| writeln!(held, "{}", std::process::id()))
+                .with_context(|| format!("cannot write {}", path.display()))?;
             Ok(Lock { _held: held })
         }
         Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {

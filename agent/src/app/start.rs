@@ -52,7 +52,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
     let _lock = lock::take(&config.state_dir)?;
     let id = identity::node_id(&config.state_dir)?;
     let name = identity::node_name(config.node_name.clone())?;
-    let kernel = Arc::new(LinuxKernel::new(&config.netns_dir));
+    let kernel = Arc::new(LinuxKernel::new(&config.netns_dir).naming_in(config.mount_namespace.clone()));
     let facts = kernel.facts().await.context("cannot look at this host's links")?;
     let vtep = identity::advertised(config.advertise, &facts)?;
     let node = Node {
@@ -69,6 +69,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
         vxlan_port: config.vxlan_port,
         created: service::now(),
     };
+    kernel.check_naming().await?;
     note_netns_dir(&config)?;
     let stores = stores::open(&config).await?;
     let socket = bind_gossip(vtep, config.gossip_port).await?;

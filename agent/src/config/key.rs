@@ -271,8 +271,19 @@ pub(super) const NETNS_ETC_DIR: Key = one(
     (PLACES, "Where files for named network namespaces are, as `ip netns exec` sees them"),
 );
 
+pub(super) const MOUNT_NAMESPACE: Key = one(
+    "mount-namespace",
+    "FILE",
+    None,
+    (
+        PLACES,
+        "Mount namespace in which network namespaces get their names, for an agent that runs in one of its own. The \
+         systemd unit sets it to the host's, /proc/1/ns/mnt; if not given, the agent's own",
+    ),
+);
+
 /// All of them, in the order of the help.
-pub(super) const ALL: [Key; 32] = [
+pub(super) const ALL: [Key; 33] = [
     NODE_NAME,
     ADVERTISE,
     LOG_LEVEL,
@@ -305,4 +316,5 @@ pub(super) const ALL: [Key; 32] = [
     RUN_DIR,
     NETNS_DIR,
     NETNS_ETC_DIR,
+    MOUNT_NAMESPACE,
 ];

@@ -64,6 +64,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Where named network namespaces are.
     pub netns_dir: PathBuf,
+    /// The mount namespace in which they get their names; none: the agent's own.
+    pub mount_namespace: Option<PathBuf>,
     /// UDP port of the gossip.
     pub gossip_port: u16,
     /// UDP port of the VXLAN devices.
@@ -135,6 +137,7 @@ fn assemble(verb: Verb, settings: &mut settings::Settings) -> Config {
         state_dir: settings.path(key::STATE_DIR),
         run_dir: settings.path(key::RUN_DIR),
         netns_dir: settings.path(key::NETNS_DIR),
+        mount_namespace: settings.optional(key::MOUNT_NAMESPACE, settings::parse_path),
         gossip_port,
         vxlan_port,
         pools: settings.list(key::POOL, |text| text.parse::<Pool>().map_err(|invalid| invalid.reason)),

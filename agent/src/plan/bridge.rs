@@ -92,7 +92,8 @@ fn sysctls(input: &BridgeInput<'_>, name: IfName) -> BTreeMap<String, String> {
         }
     }
     if !input.settings.icc {
-        // Sandboxes reach each other by way of the host alone: no word of a shorter way.
+        // Sandboxes reach each other by way of the host alone: no word of a shorter way, unless the host sends such words
+        // by all links. They find nobody there.
         set("ipv4", "send_redirects", "0");
     }
     if input.local.iter().any(|local| !local.endpoint.ports.is_empty()) {

@@ -136,10 +136,6 @@ fn sysctls(input: &HostInput, networks: &[&HostNetwork]) -> BTreeMap<String, Str
     if input.ip_forward && input.ipv6 && routed(Family::V6) {
         sysctls.insert("net/ipv6/conf/all/forwarding".to_owned(), "1".to_owned());
     }
-    if networks.iter().any(|network| !network.icc) {
-        // The bridge's own 0 counts only beside this one; other links have their own 1.
-        sysctls.insert("net/ipv4/conf/all/send_redirects".to_owned(), "0".to_owned());
-    }
     sysctls
 }
 

@@ -1,6 +1,6 @@
 //! From what is wanted and what is seen to the steps between them: pure and total.
 //!
-//! [`state`] says what can be wanted, [`ownership`] what is ours, [`op`] what can be done; `overlay` and `host` say
+//! [`state`] says what can be wanted, [`ownership`] what is ours, [`op`] what can be done; the drivers and `host` say
 //! what is wanted of the kernel, [`plan()`] how to get there. The `kernel` room looks and applies; `reconcile` brings
 //! the two together.
 

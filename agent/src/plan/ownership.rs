@@ -38,7 +38,7 @@ pub enum Unit {
 pub struct Mark {
     /// Whose.
     pub unit: Unit,
-    /// What for: "netns", "br0", "vxlan0", "leg", "ep-<first 12 of the endpoint's id>".
+    /// What for: "netns", "br0", "vxlan0", "leg", "bridge", "vlan", "pair", "ep-<first 12 of the endpoint's id>".
     pub role: String,
 }
 

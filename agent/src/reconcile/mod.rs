@@ -112,6 +112,8 @@ pub struct Reconciler<K, P> {
     /// Networks for which a link of the host is missing, or is not what it should be.
     waiting: BTreeSet<NetworkId>,
     haunts: Haunts,
+    /// The sandboxes were looked into for what a former agent left there.
+    searched: bool,
     tables: Tables,
     /// The sandboxes whose namespaces we made.
     made: BTreeMap<SandboxId, Name>,
@@ -151,6 +153,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             programmed: BTreeMap::new(),
             waiting: BTreeSet::new(),
             haunts: BTreeMap::new(),
+            searched: false,
             tables: BTreeMap::new(),
             made: BTreeMap::new(),
             own: BTreeSet::new(),
@@ -179,9 +182,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         // The past is looked at first: events that come before that only add to it.
         self.survey().await;
         self.round().await;
-        if let Err(error) = self.search_sandboxes().await {
-            tracing::warn!(%error, "cannot look into the sandboxes for what was left there");
-        }
+        self.search_sandboxes().await;
         let period = self.settings.full_look;
         let mut full = tokio::time::interval_at(Instant::now() + period, period);
         full.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -201,6 +202,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                     self.survey().await;
                     let now = self.world.known();
                     self.world.forget_outcomes(std::mem::replace(&mut self.surveyed, now));
+                    self.search_sandboxes().await;
                 }
                 () = self.world.woken() => {}
                 Some(hint) = hints.recv() => self.hints.note(hint, Instant::now()),

@@ -80,9 +80,19 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(marks(&seen, &named).into_keys().collect())
     }
 
-    /// Look, once, into the sandboxes that are there for links of networks that nobody remembers: those without another end
+    /// Look, once, into the sandboxes that are there for links that an agent before this one left: those without another end
     /// are in no other place.
-    pub(super) async fn search_sandboxes(&mut self) -> Result<(), String> {
+    pub(super) async fn search_sandboxes(&mut self) {
+        if self.searched {
+            return;
+        }
+        match self.search().await {
+            Ok(()) => self.searched = true,
+            Err(error) => tracing::warn!(%error, "cannot look into the sandboxes for what was left there"),
+        }
+    }
+
+    async fn search(&mut self) -> Result<(), String> {
         let sandboxes: Vec<Sandbox> = self
             .world
             .read(|intent| intent.sandboxes().values().filter(|it| it.shares.is_none()).cloned().collect());

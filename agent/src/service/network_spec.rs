@@ -92,6 +92,21 @@ pub(super) fn parse(spec: NetworkSpec) -> Result<Wanted, ServiceError> {
     Ok(Wanted { network, chosen, vni: options.vni, automatic, gateways_asked, force: options.force })
 }
 
+/// Say of a mode that it is no network.
+pub(super) fn refuse_mode(text: &str) -> Result<(), Invalid> {
+    let wrong = |reason: &str| Err(Invalid::new("network", text, reason));
+    match text {
+        "none" => wrong("it is the mode without a network: a sandbox without attachments has it"),
+        "host" => wrong(
+            "it is the mode that uses the host's own network: run the process on the host, without a sandbox",
+        ),
+        _ if text.starts_with("container:") => wrong(
+            "it is the mode that shares another sandbox's network namespace: only a new sandbox can have it",
+        ),
+        _ => Ok(()),
+    }
+}
+
 fn parse_name(text: &str) -> Result<Name, Invalid> {
     if let Some((_, what)) = MODES.iter().find(|(mode, _)| *mode == text) {
         let reason = format!("it stands for {what}: choose another name");

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{
     NetworkSpec, Service, ServiceError, TRIES,
     network_check::exists,
-    network_spec::{Wanted, creation, parse},
+    network_spec::{Wanted, creation, parse, refuse_mode},
     turns::{Turn, Work},
 };
 use crate::{
@@ -197,6 +197,7 @@ impl<K: Kernel> Service<K> {
     }
 
     pub(super) fn named(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
+        refuse_mode(text)?;
         let found = self
             .world
             .read(|intent| intent.find_network(text).map(|(network, _)| (network.id, network.name.clone())));

@@ -50,6 +50,8 @@ pub(super) struct Ports<'a> {
     me: NodeId,
     network: &'a Network,
     host: &'a HostPorts,
+    /// UDP port of this host's VXLAN devices, whose socket is in no process.
+    vxlan: Option<u16>,
     taken: BTreeMap<(Protocol, u16), Vec<Taken>>,
 }
 
@@ -61,7 +63,8 @@ impl<'a> Ports<'a> {
         me: NodeId,
         (network, host): (&'a Network, &'a HostPorts),
     ) -> Self {
-        let mut ports = Self { me, network, host, taken: BTreeMap::new() };
+        let vxlan = intent.nodes().get(&me).map(|node| node.vxlan_port);
+        let mut ports = Self { me, network, host, vxlan, taken: BTreeMap::new() };
         let view = intent.network(network.id);
         let on = view.map_or_else(|| BTreeSet::from([me]), |view| reach(network, view, me));
         for (other, view) in intent.networks().filter_map(|(_, view)| Some((view.network()?, view))) {
@@ -190,7 +193,13 @@ impl<'a> Ports<'a> {
             whatever || taken.port.collides(wanted)
         };
         let known = all.into_iter().flatten().find(meets).map(|taken| taken.holder.clone());
-        known.or_else(|| process_on(wanted).map(|process| format!("process {process}")))
+        known.or_else(|| self.own(wanted)).or_else(|| process_on(wanted))
+    }
+
+    /// What the agent itself needs.
+    fn own(&self, wanted: &PublishedPort) -> Option<String> {
+        let vxlan = wanted.protocol == Protocol::Udp && self.vxlan == Some(wanted.host_port);
+        vxlan.then(|| "the VXLAN devices of the agent's overlays (--vxlan-port)".to_owned())
     }
 
     /// A network whose first endpoint here makes this host publish what the others have published.
@@ -210,8 +219,7 @@ impl<'a> Ports<'a> {
                 let mut others =
                     all.filter(|taken| taken.network != self.network.id && taken.port.collides(port));
                 let known = others.next().map(|taken| taken.holder.clone());
-                let holder = known.or_else(|| process_on(port).map(|process| format!("process {process}")));
-                if let Some(holder) = holder {
+                if let Some(holder) = known.or_else(|| process_on(port)) {
                     return Err(ServiceError::Exists(format!(
                         "network {} publishes port {}/{} of endpoint {} on every host that it is on, but on this one {holder} \
                          has it: free it first",
@@ -256,5 +264,5 @@ fn refuse_network(network: &Network) -> Result<(), ServiceError> {
 
 /// The process of this host that has a port, if it can be seen.
 fn process_on(port: &PublishedPort) -> Option<String> {
-    port::holder(port.protocol.as_str(), port.host_port)
+    port::holder(port.protocol.as_str(), port.host_port).map(|process| format!("process {process}"))
 }

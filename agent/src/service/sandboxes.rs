@@ -158,7 +158,7 @@ impl<K: Kernel> Service<K> {
         };
         // Wrong attachments are found before anything is made.
         for attachment in &spec.attachments {
-            self.world.read(|intent| intent.find_network(&attachment.network).map(drop))?;
+            self.named(&attachment.network)?;
             parse_endpoint_options(&attachment.options)?;
         }
         let (netns, process, netns_inode) = match &spec.adopt {
@@ -297,18 +297,20 @@ impl<K: Kernel> Service<K> {
         if !force {
             self.refuse_running(&sandbox).await?;
         }
-        self.dismantle(&sandbox).await?;
-        tracing::info!(sandbox = %sandbox.name, "sandbox removed");
+        if self.dismantle(&sandbox).await? {
+            tracing::info!(sandbox = %sandbox.name, "sandbox removed");
+        }
         Ok(sandbox.name)
     }
 
-    /// Remove a sandbox, for whoever has its turn: unless others share its namespace, with all that it has.
-    pub(super) async fn dismantle(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
+    /// Remove a sandbox with all that it has, for whoever has its turn. False: it stays for those that share its namespace.
+    pub(super) async fn dismantle(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
         if self.leave_to_sharers(sandbox).await? {
-            return Ok(());
+            return Ok(false);
         }
         self.take_apart(sandbox).await?;
-        self.release_owner(sandbox).await
+        self.release_owner(sandbox).await?;
+        Ok(true)
     }
 
     pub(super) async fn take_apart(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {

@@ -1,4 +1,4 @@
-//! For unit tests: a child of the test's process in a network namespace of its own.
+//! For unit tests: a child of the test's process in network and mount namespaces of its own.
 
 use std::process::Command;
 
@@ -22,7 +22,7 @@ pub(super) fn run<F: FnOnce()>(work: F) {
         unshare.args(["--user", "--map-root-user"]);
     }
     let output = unshare
-        .args(["--net", "--"])
+        .args(["--net", "--mount", "--"])
         .arg(std::env::current_exe().expect("this program has a path"))
         .args(["--exact", test])
         .env(INSIDE, "1")

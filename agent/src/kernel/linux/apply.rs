@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use nix::errno::Errno;
 
 use super::{
-    batch::Request, birth, failure::Failure, links, named, namespace::Namespace, nft, openings,
-    refusal::Refusal, removal, routes, rows, settle, stacked, sysctl, taken,
+    batch::Request, birth, failure::Failure, links, mounts::Mounts, named, namespace::Namespace, nft,
+    openings, refusal::Refusal, removal, routes, rows, settle, stacked, sysctl, taken,
 };
 use crate::{
     kernel::{
@@ -25,6 +25,7 @@ const MOST_OPEN: usize = 64;
 /// The namespaces that are open during one call.
 pub(super) struct Session<'a> {
     dir: &'a Path,
+    mounts: &'a Mounts,
     open: BTreeMap<Netns, Namespace>,
 }
 
@@ -41,9 +42,9 @@ impl Session<'_> {
 }
 
 /// Apply steps in order.
-pub(super) fn apply(dir: &Path, ops: Vec<Op>) -> Result<(), ApplyError> {
+pub(super) fn apply(dir: &Path, mounts: &Mounts, ops: Vec<Op>) -> Result<(), ApplyError> {
     let total = ops.len();
-    let mut session = Session { dir, open: BTreeMap::new() };
+    let mut session = Session { dir, mounts, open: BTreeMap::new() };
     let mut broken = Broken::default();
     let mut failures: Vec<(Op, KernelError)> = Vec::new();
     let mut rest = &ops[..];
@@ -153,13 +154,15 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
     match op {
         Op::AddNetns(netns, mark) => {
             session.open.remove(netns);
-            Ok(named::create(session.dir, name_of(netns)?, mark)?)
+            let (dir, name) = (session.dir, name_of(netns)?);
+            Ok(session.mounts.run(|| named::create(dir, name, mark))?)
         }
         Op::RemoveNetns(netns) => {
             // An open one would live on.
             session.open.remove(netns);
             session.open.values_mut().for_each(Namespace::forget_links);
-            Ok(named::remove(session.dir, name_of(netns)?)?)
+            let (dir, name) = (session.dir, name_of(netns)?);
+            Ok(session.mounts.run(|| named::remove(dir, name))?)
         }
         Op::AddLink(new, kind) => Ok(birth::add_link(session, new, kind)?),
         Op::AddVeth(a, b) => Ok(birth::add_veth(session, a, b)?),

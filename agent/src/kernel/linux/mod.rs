@@ -18,6 +18,7 @@ mod hanging;
 mod link_row;
 mod links;
 mod look;
+mod mounts;
 mod named;
 mod namespace;
 mod netfilter;
@@ -37,7 +38,7 @@ mod watch;
 
 use std::{io, net::IpAddr, path::PathBuf};
 
-use self::refusal::Refusal;
+use self::{mounts::Mounts, refusal::Refusal};
 use super::{ApplyError, Facts, Kernel, KernelError};
 use crate::{
     model::Name,
@@ -57,12 +58,33 @@ pub use self::{
 #[derive(Clone, Debug)]
 pub struct LinuxKernel {
     netns_dir: PathBuf,
+    mounts: Mounts,
 }
 
 impl LinuxKernel {
     /// With named namespaces in this directory; it is made when the first one is.
     pub fn new(netns_dir: impl Into<PathBuf>) -> Self {
-        Self { netns_dir: netns_dir.into() }
+        Self { netns_dir: netns_dir.into(), mounts: Mounts::default() }
+    }
+
+    /// Give names to network namespaces in the mount namespace of this file, which others see (`/proc/1/ns/mnt`), and not
+    /// in the agent's own.
+    #[must_use]
+    pub fn naming_in(mut self, mount_namespace: Option<PathBuf>) -> Self {
+        self.mounts = Mounts::of(mount_namespace);
+        self
+    }
+
+    /// See whether names can be given at all, before there is one to give.
+    ///
+    /// # Errors
+    /// The mount namespace for them is not there, or may not be entered.
+    pub async fn check_naming(&self) -> Result<(), KernelError> {
+        let Self { netns_dir, mounts } = self.clone();
+        let failed = move |refusal: Refusal| {
+            refusal.into_error("give names to network namespaces in", netns_dir.display().to_string())
+        };
+        blocking("look at", move || mounts.run(|| Ok(())).map_err(failed)).await
     }
 
     /// Leave the netns directory as it was before the first namespace was made, if none is in it any more.
@@ -70,10 +92,10 @@ impl LinuxKernel {
     /// # Errors
     /// It cannot be read, unmounted or removed.
     pub async fn tidy(&self) -> Result<(), KernelError> {
-        let dir = self.netns_dir.clone();
+        let Self { netns_dir: dir, mounts } = self.clone();
         let target = dir.display().to_string();
-        blocking("tidy", move || named::tidy(&dir).map_err(|refusal| refusal.into_error("tidy", target)))
-            .await
+        let failed = |refusal: Refusal| refusal.into_error("tidy", target);
+        blocking("tidy", move || mounts.run(|| named::tidy(&dir)).map_err(failed)).await
     }
 }
 
@@ -94,10 +116,10 @@ impl Kernel for LinuxKernel {
     }
 
     async fn apply(&self, ops: Vec<Op>) -> Result<(), ApplyError> {
-        let dir = self.netns_dir.clone();
+        let Self { netns_dir: dir, mounts } = self.clone();
         let total = ops.len();
         let Some(first) = ops.first().cloned() else { return Ok(()) };
-        let done = tokio::task::spawn_blocking(move || apply::apply(&dir, ops)).await;
+        let done = tokio::task::spawn_blocking(move || apply::apply(&dir, &mounts, ops)).await;
         done.unwrap_or_else(|error| {
             let source = io::Error::other(error);
             let error = KernelError::Os { operation: "apply steps to", target: "the kernel".into(), source };

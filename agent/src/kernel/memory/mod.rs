@@ -3,6 +3,7 @@
 //! It passes the same [`super::contract`] as the real one. Errors are injected with [`MemoryKernel::fail_when`] and
 //! [`MemoryKernel::fail_looks`].
 
+mod lives;
 mod stacked;
 mod world;
 

@@ -8,12 +8,9 @@ use std::{
 use ipnet::IpNet;
 
 use super::{named, stacked};
-use crate::{
-    model::IfName,
-    plan::{
-        op::{LinkRef, NewLink, Op},
-        state::{Link, LinkKind, Netns, NetnsState, Port, Route, State},
-    },
+use crate::plan::{
+    op::{LinkRef, Op},
+    state::{Link, LinkKind, Netns, NetnsState, Port, Route, State},
 };
 
 /// First directories below /proc/sys/net that there are.
@@ -26,14 +23,14 @@ const FIRST_INODE: u64 = 0xf000_0000;
 pub(super) struct World {
     pub(super) state: State,
     /// The two ends of each veth pair.
-    pairs: Vec<(LinkRef, LinkRef)>,
+    pub(super) pairs: Vec<(LinkRef, LinkRef)>,
     /// Routes of others in a namespace, by destination and metric.
     pub(super) foreign_routes: BTreeSet<(Netns, IpNet, u32)>,
-    inodes: BTreeMap<Netns, u64>,
+    pub(super) inodes: BTreeMap<Netns, u64>,
     born: u64,
 }
 
-type Outcome = io::Result<()>;
+pub(super) type Outcome = io::Result<()>;
 
 pub(super) fn refuse(kind: ErrorKind, text: impl Into<String>) -> io::Error {
     io::Error::new(kind, text.into())
@@ -48,7 +45,7 @@ pub(super) fn as_set(to: IpNet, mut route: Route) -> Route {
 }
 
 /// The link that a key is about, by its name.
-fn sysctl_link(key: &str) -> Option<&str> {
+pub(super) fn sysctl_link(key: &str) -> Option<&str> {
     let parts: Vec<&str> = key.split('/').collect();
     let [_net, _protocol, "conf" | "neigh", name, _setting] = parts.as_slice() else { return None };
     (!matches!(*name, "all" | "default" | "lo")).then_some(name)
@@ -135,12 +132,12 @@ impl World {
         }
     }
 
-    fn netns(&mut self, netns: &Netns) -> io::Result<&mut NetnsState> {
+    pub(super) fn netns(&mut self, netns: &Netns) -> io::Result<&mut NetnsState> {
         let gone = || refuse(ErrorKind::NotFound, format!("there is no network namespace {netns}"));
         self.state.netns.get_mut(&named(netns)).ok_or_else(gone)
     }
 
-    fn link(&mut self, at: &LinkRef) -> io::Result<&mut Link> {
+    pub(super) fn link(&mut self, at: &LinkRef) -> io::Result<&mut Link> {
         let gone = || refuse(ErrorKind::NotFound, "No such device");
         self.netns(&at.netns)?.links.get_mut(&at.name).ok_or_else(gone)
     }
@@ -215,120 +212,6 @@ impl World {
             | Op::SetOpenings(..) => return Err(refuse(ErrorKind::InvalidInput, "not a step on one link")),
         }
         Ok(())
-    }
-
-    fn must_be_free(&mut self, at: &LinkRef) -> Outcome {
-        if self.netns(&at.netns)?.links.contains_key(&at.name) {
-            return Err(refuse(ErrorKind::AlreadyExists, format!("there is a link named {at} already")));
-        }
-        Ok(())
-    }
-
-    fn insert(&mut self, new: &NewLink, kind: LinkKind) -> Outcome {
-        let mac = stacked::mac(&self.state, &kind).or(new.mac);
-        let link = Link { up: false, ..Link::new(kind, new.mark.clone(), mac, new.mtu) };
-        self.netns(&new.at.netns)?.links.insert(new.at.name, link);
-        Ok(())
-    }
-
-    fn add_link(&mut self, new: &NewLink, kind: &LinkKind) -> Outcome {
-        self.must_be_free(&new.at)?;
-        match kind {
-            LinkKind::Bridge => {}
-            LinkKind::Macvlan(parent, _) | LinkKind::Ipvlan(parent, ..) | LinkKind::Vlan(parent, _) => {
-                stacked::must_carry(&self.state, *parent, new, kind)?;
-            }
-            LinkKind::Vxlan(wanted) => {
-                let same = |link: &Link| match &link.kind {
-                    LinkKind::Vxlan(vxlan) => vxlan.vni == wanted.vni && vxlan.port == wanted.port,
-                    LinkKind::Bridge
-                    | LinkKind::Macvlan(..)
-                    | LinkKind::Ipvlan(..)
-                    | LinkKind::Vlan(..)
-                    | LinkKind::Veth
-                    | LinkKind::Other(_) => false,
-                };
-                if self.state.netns.values().flat_map(|netns| netns.links.values()).any(same) {
-                    let text = "A VXLAN device with the specified VNI already exists";
-                    return Err(refuse(ErrorKind::AlreadyExists, text));
-                }
-            }
-            LinkKind::Veth | LinkKind::Other(_) => {
-                return Err(refuse(
-                    ErrorKind::InvalidInput,
-                    format!("a link of kind {kind:?} is not made alone"),
-                ));
-            }
-        }
-        self.insert(new, kind.clone())
-    }
-
-    fn add_veth(&mut self, a: &NewLink, b: &NewLink) -> Outcome {
-        self.must_be_free(&a.at)?;
-        self.must_be_free(&b.at)?;
-        self.insert(a, LinkKind::Veth)?;
-        self.insert(b, LinkKind::Veth)?;
-        self.pairs.push((a.at.clone(), b.at.clone()));
-        Ok(())
-    }
-
-    fn remove_netns(&mut self, netns: &Netns) -> Outcome {
-        let Some(there) = self.state.netns.get(netns) else { return Ok(()) };
-        if there.mark.is_none() {
-            return Err(refuse(ErrorKind::InvalidInput, "it does not carry our mark"));
-        }
-        let names: Vec<IfName> = there.links.keys().copied().collect();
-        for name in names {
-            self.drop_link(&LinkRef { netns: netns.clone(), name });
-        }
-        self.state.netns.remove(netns);
-        self.inodes.remove(netns);
-        Ok(())
-    }
-
-    fn remove_link(&mut self, at: &LinkRef) -> Outcome {
-        match self.link(at) {
-            Err(_gone) => return Ok(()),
-            Ok(link) if link.mark.is_none() => {
-                return Err(refuse(ErrorKind::InvalidInput, "it does not carry our mark"));
-            }
-            Ok(_ours) => {}
-        }
-        self.drop_link(at);
-        Ok(())
-    }
-
-    /// A link goes, with its other end, and its ports are free.
-    pub(super) fn drop_link(&mut self, at: &LinkRef) {
-        let at = LinkRef { netns: named(&at.netns), name: at.name };
-        let mut going = vec![at.clone()];
-        self.pairs.retain(|(a, b)| {
-            let (a, b) = (
-                LinkRef { netns: named(&a.netns), name: a.name },
-                LinkRef { netns: named(&b.netns), name: b.name },
-            );
-            let hit = a == at || b == at;
-            if hit {
-                going.extend([a, b]);
-            }
-            !hit
-        });
-        for gone in going {
-            let Ok(netns) = self.netns(&gone.netns) else { continue };
-            netns.links.remove(&gone.name);
-            netns.sysctls.retain(|key, _| sysctl_link(key) != Some(gone.name.as_str()));
-            for link in netns.links.values_mut() {
-                if link.port.is_some_and(|port| port.bridge == gone.name) {
-                    link.port = None;
-                    link.stations.clear();
-                }
-            }
-            if gone.netns == Netns::Host {
-                for on_it in stacked::on(&self.state, gone.name) {
-                    self.drop_link(&on_it);
-                }
-            }
-        }
     }
 
     fn set_port(&mut self, at: &LinkRef, port: Port) -> Outcome {

@@ -78,6 +78,15 @@ async fn a_name_is_one_networks_in_both_scopes() {
     assert_eq!(error, "a network named far exists already: choose another name");
     let error = refusal(host.make(("overlay", "near"), &[], |_| ()).await);
     assert_eq!(error, "a network named near exists already on this host: choose another name");
+    host.empty("box").await;
+    for (mode, part) in [
+        ("host", "run the process on the host, without a sandbox"),
+        ("none", "a sandbox without attachments has it"),
+        ("container:web", "only a new sandbox can have it"),
+    ] {
+        let error = refusal(host.connect(("box", mode), |_| ()).await);
+        assert!(error.starts_with(&format!("invalid network \"{mode}\"")) && error.contains(part), "{error}");
+    }
     let error = refusal(host.make(("brigde", "x"), &[], |_| ()).await);
     assert!(error.contains("this agent has: overlay, bridge, macvlan, ipvlan, p2p"), "{error}");
     host.end().await;

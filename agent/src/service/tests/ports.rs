@@ -77,6 +77,28 @@ async fn a_process_of_the_host_is_named_and_passed_over() {
 }
 
 #[tokio::test]
+async fn the_port_of_the_vxlan_devices_is_not_given_away() {
+    let host = lan(&["a"]).await;
+    let node = crate::model::Node {
+        id: ME,
+        name: "here".parse().unwrap(),
+        vtep: "192.0.2.1".parse().unwrap(),
+        gossip: "192.0.2.1:7946".parse().unwrap(),
+        version: "0".into(),
+        underlay_mtu: 1500,
+        vxlan_port: 4789,
+        created: Timestamp(1),
+    };
+    let revision =
+        host.service.global.commit(Commit::new().put(Key::Node(ME), node.to_bytes())).await.unwrap();
+    host.service.follow_change(Scope::Global, revision).await;
+    let udp = PortSpec { protocol: Protocol::Udp, ..from(4789, 4789, 1) };
+    let error = refusal(host.connect(("a", "lan"), ports(vec![udp])).await);
+    assert!(error.contains("is taken by the VXLAN devices of the agent's overlays"), "{error}");
+    host.end().await;
+}
+
+#[tokio::test]
 async fn many_at_once_get_a_port_each_and_one_of_them_a_certain_one() {
     let names: Vec<String> = (0..8).map(|number| format!("box{number}")).collect();
     let host = lan(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;

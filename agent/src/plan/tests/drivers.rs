@@ -1,0 +1,219 @@
+//! Properties of what every local driver wants, and of going from one to another.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::stage::*;
+use crate::{
+    kernel::Kernel,
+    model::{
+        BridgeSettings, DriverSettings, Endpoint, IfName, IpvlanFlag, IpvlanMode, MacvlanMode, Network,
+        Parent, Protocol, PublishedPort,
+    },
+    plan::{
+        op::{NewLink, Op},
+        state::State,
+        *,
+    },
+};
+
+/// What a test network is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    pub(super) settings: DriverSettings,
+    /// IPv4, IPv6.
+    pub(super) families: (bool, bool),
+    pub(super) internal: bool,
+    pub(super) mtu: u32,
+    /// Its endpoints, with the priority of their gateways.
+    pub(super) local: Vec<(u8, i32)>,
+    pub(super) published: bool,
+    pub(super) features: Features,
+}
+
+pub(super) const FEATURES: Features = Features { bridge_netfilter: true, bridge_firewall: false, ipv6: true };
+
+pub(super) fn vlan() -> Parent {
+    Parent { link: IfName::literal("eth9.10"), vlan: Some((FOREIGN[0], 10)) }
+}
+
+fn settings() -> impl Strategy<Value = DriverSettings> {
+    let bridge = |name: Option<IfName>| {
+        any::<bool>().prop_map(move |icc| {
+            DriverSettings::Bridge(BridgeSettings { name, icc, ..BridgeSettings::default() })
+        })
+    };
+    let parent = || prop_oneof![Just(Parent { link: FOREIGN[0], vlan: None }), Just(vlan())];
+    let macvlan = prop_oneof![Just(MacvlanMode::Bridge), Just(MacvlanMode::Passthru)];
+    let ipvlan = prop_oneof![Just(IpvlanMode::L2), Just(IpvlanMode::L3), Just(IpvlanMode::L3s)];
+    prop_oneof![
+        bridge(None),
+        bridge(Some(IfName::literal("lab.1"))),
+        bridge(Some(FOREIGN_BRIDGE)),
+        (parent(), macvlan).prop_map(|(parent, mode)| DriverSettings::Macvlan(parent, mode)),
+        (parent(), ipvlan).prop_map(|(parent, mode)| DriverSettings::Ipvlan(
+            parent,
+            mode,
+            IpvlanFlag::Bridge
+        )),
+        Just(DriverSettings::P2p),
+    ]
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    (
+        settings(),
+        prop_oneof![Just((true, false)), Just((true, true)), Just((false, true))],
+        any::<(bool, bool, bool, bool)>(),
+        prop_oneof![Just(1500_u32), Just(1400), Just(9000)],
+        prop::collection::btree_map(2..30_u8, -2..3_i32, 0..4),
+    )
+        .prop_map(|(settings, families, (internal, published, bridge_firewall, ipv6), mtu, local)| {
+            let most = if is_alone(&settings) { 1 } else { usize::MAX };
+            let local = local.into_iter().take(most).collect();
+            let features = Features { bridge_firewall, ipv6: ipv6 || families.1, ..FEATURES };
+            Shape { settings, families, internal, mtu, local, published, features }
+        })
+}
+
+/// Whether there is room for but one endpoint.
+const fn is_alone(settings: &DriverSettings) -> bool {
+    matches!(settings, DriverSettings::Macvlan(_, MacvlanMode::Passthru))
+}
+
+fn member(network: &Network, shape: &Shape, (number, priority): (u8, i32)) -> Endpoint {
+    let mut endpoint = endpoint(network, number);
+    endpoint.gateway_priority = priority;
+    endpoint.link_local = vec!["169.254.7.7".parse().unwrap()];
+    endpoint.sysctls.insert("net/ipv4/conf/eth0/log_martians".into(), "1".into());
+    if shape.published {
+        let port = PublishedPort { protocol: Protocol::Tcp, host: None, host_port: 8080, port: 80 };
+        endpoint.ports.push(port);
+    }
+    endpoint
+}
+
+pub(super) fn wanted(shape: &Shape) -> State {
+    let mut network = network(shape.families.0, shape.families.1);
+    network.settings = shape.settings.clone();
+    network.internal = shape.internal;
+    let endpoints: Vec<Endpoint> = shape.local.iter().map(|end| member(&network, shape, *end)).collect();
+    let place = |endpoint, number: &u8| LocalEndpoint { endpoint, sandbox: sandbox(*number) };
+    let local = endpoints.iter().zip(&shape.local).map(|(endpoint, (number, _))| place(endpoint, number));
+    let (mtu, features, local) = (shape.mtu, shape.features, local.collect());
+    let network = &network;
+    match &shape.settings {
+        DriverSettings::Bridge(settings) => {
+            let foreign = settings.name == Some(FOREIGN_BRIDGE);
+            bridge(&BridgeInput { network, settings, foreign, mtu, local, features })
+        }
+        DriverSettings::Macvlan(..) | DriverSettings::Ipvlan(..) => {
+            parent(&ParentInput { network, make_vlan: true, mtu, local, features })
+        }
+        DriverSettings::P2p => p2p(&P2pInput { network, mtu, local, features }),
+        DriverSettings::Overlay(_) => panic!("has properties of its own"),
+    }
+}
+
+fn made_links(op: &Op) -> Vec<&NewLink> {
+    if let Op::AddLink(new, _) = op {
+        vec![new]
+    } else if let Op::AddVeth(a, b) = op {
+        vec![a, b]
+    } else {
+        vec![]
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_local_network_becomes_any_other_and_foreign_things_stay(first in shapes(), second in shapes()) {
+        let kernel = kernel();
+        let before = foreign(&kernel.state());
+        for shape in [&first, &second, &first] {
+            bring_about(&kernel, &wanted(shape))?;
+        }
+        prop_assert_eq!(foreign(&kernel.state()), before);
+    }
+
+    #[test]
+    fn whatever_is_damaged_is_mended(shape in shapes(), damage in prop::collection::vec(any::<prop::sample::Index>(), 1..4)) {
+        let kernel = kernel();
+        bring_about(&kernel, &wanted(&shape))?;
+        for index in damage {
+            kernel.edit(|state| damage_one(state, index));
+        }
+        bring_about(&kernel, &wanted(&shape))?;
+    }
+
+    #[test]
+    fn nothing_of_ours_is_left_when_nothing_is_wanted(shape in shapes()) {
+        let kernel = kernel();
+        let before = kernel.state();
+        bring_about(&kernel, &wanted(&shape))?;
+        bring_about(&kernel, &State::default())?;
+        prop_assert_eq!(without_sysctls(kernel.state()), without_sysctls(before));
+    }
+
+    #[test]
+    fn the_order_of_endpoints_does_not_matter(shape in shapes()) {
+        let mut turned = shape.clone();
+        turned.local.reverse();
+        prop_assert_eq!(wanted(&turned), wanted(&shape));
+    }
+
+    #[test]
+    fn an_endpoint_more_planned_alone_comes_to_the_same(shape in shapes(), more in (2..30_u8, -2..3_i32)) {
+        prop_assume!(shape.settings != DriverSettings::P2p && !is_alone(&shape.settings));
+        prop_assume!(shape.local.iter().all(|(number, _)| *number != more.0));
+        let with = |local: Vec<(u8, i32)>| wanted(&Shape { local, ..shape.clone() });
+        let all = || shape.local.iter().copied().chain([more]).collect();
+        let (by_rows, whole) = (kernel(), kernel());
+        bring_about(&by_rows, &with(shape.local.clone()))?;
+        bring_about(&whole, &with(all()))?;
+        let ops = plan(unit(), &with(vec![more]), &with(vec![]));
+        block_on(by_rows.apply(ops)).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert_eq!(by_rows.state(), whole.state());
+        let ops = plan(unit(), &with(vec![]), &with(vec![more]));
+        block_on(by_rows.apply(ops)).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert_eq!(steps(&by_rows, &with(shape.local.clone())), vec![]);
+    }
+
+    #[test]
+    fn an_internal_network_has_no_default_route(shape in shapes()) {
+        let wanted = wanted(&Shape { internal: true, ..shape });
+        let links = wanted.netns.values().flat_map(|netns| netns.links.values());
+        let routes: BTreeSet<_> = links.flat_map(|link| link.routes.keys()).collect();
+        prop_assert!(routes.iter().all(|to| to.prefix_len() > 0), "{:?}", routes);
+    }
+
+    #[test]
+    fn settings_of_a_link_come_between_its_making_and_its_rise(shape in shapes()) {
+        let kernel = kernel();
+        let wanted = wanted(&shape);
+        // The values are what they shall be, but go with the link.
+        for _ in 0..2 {
+            let ops = bring_about(&kernel, &wanted)?;
+            for (netns, key) in wanted.netns.iter().flat_map(|(netns, state)| {
+                state.sysctls.keys().map(move |key| (netns, key))
+            }) {
+                let Some(name) = sysctl::link_of(key) else { continue };
+                let set = ops.iter().position(|op| matches!(op, Op::SetSysctl(at, it, _) if at == netns && it == key));
+                let is_it = |new: &&NewLink| new.at.netns == *netns && new.at.name == name;
+                let made = ops.iter().position(|op| made_links(op).iter().any(is_it));
+                let up = ops.iter().position(|op| {
+                    matches!(op, Op::SetUp(at, true) if at.netns == *netns && at.name == name)
+                });
+                prop_assert!(made.is_some() && made < set && set < up, "{key}: {ops:?}");
+            }
+            kernel.edit(|state| {
+                for netns in state.netns.values_mut() {
+                    netns.links.retain(|_, link| link.mark.is_none());
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Whose tables are, and which settings are written.
+
+use super::stage::*;
+use crate::{
+    model::{NetworkId, SandboxId},
+    plan::{
+        op::Op,
+        ownership::{Mark, Unit},
+        ruleset::Table,
+        state::{Netns, NetnsState, State},
+        *,
+    },
+};
+
+const BOX: Unit = Unit::Sandbox(SandboxId::from_bytes([5; 32]));
+
+fn with(netns: Netns, mark: Option<Mark>, table: Option<Table>) -> State {
+    State { netns: [(netns, NetnsState { mark, table, ..NetnsState::default() })].into() }
+}
+
+fn named(name: &str) -> Netns {
+    Netns::Named(name.parse().unwrap())
+}
+
+#[test]
+fn a_table_in_an_adopted_sandbox_is_the_sandboxs() {
+    let table = Some(Table::default());
+    let (bare, there) = (with(sandbox(2), None, None), with(sandbox(2), None, table.clone()));
+    assert_eq!(plan(BOX, &there, &bare), [Op::SetTable(sandbox(2), Table::default())]);
+    assert_eq!(plan(BOX, &there, &there), []);
+    assert_eq!(plan(BOX, &bare, &there), [Op::RemoveTable(sandbox(2))]);
+    assert_eq!(plan(BOX, &State::default(), &there), [Op::RemoveTable(sandbox(2))]);
+    for other in [unit(), Unit::Host] {
+        assert_eq!(plan(other, &bare, &there), [], "{other:?}");
+        assert_eq!(plan(other, &State::default(), &there), [], "{other:?}");
+    }
+}
+
+#[test]
+fn a_table_in_a_namespace_of_ours_is_its_makers_and_in_a_strangers_nobodys() {
+    let table = Some(Table::default());
+    let ours = with(named("web"), Some(Mark::new(BOX, "netns")), table.clone());
+    let without = with(named("web"), Some(Mark::new(BOX, "netns")), None);
+    assert_eq!(plan(BOX, &without, &ours), [Op::RemoveTable(named("web"))]);
+    let other = Unit::Sandbox(SandboxId::from_bytes([6; 32]));
+    let shared = with(Netns::Path("/run/netns/web".into()), Some(Mark::new(BOX, "netns")), table.clone());
+    assert_eq!(plan(other, &State::default(), &shared), [], "it shares the namespace of the first");
+    let strangers = with(named("theirs"), None, table.clone());
+    for unit in [BOX, unit(), Unit::Host] {
+        assert_eq!(plan(unit, &State::default(), &strangers), [], "{unit:?}");
+    }
+    let host = with(Netns::Host, None, table);
+    assert_eq!(plan(BOX, &State::default(), &host), []);
+    assert_eq!(plan(Unit::Network(NetworkId::from_bytes([1; 32])), &State::default(), &host), []);
+    assert_eq!(plan(Unit::Host, &State::default(), &host), [Op::RemoveTable(Netns::Host)]);
+}

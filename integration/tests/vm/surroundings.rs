@@ -1,0 +1,165 @@
+//! Bad surroundings: what is wrong with a host is said in words that name it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ovnet_integration::vm::Machine;
+
+use crate::fixture::{self, Fixture, SOON};
+
+/// What the agent has logged since this moment of [`now`].
+fn log_since(host: &Machine, since: &str) -> Result<String> {
+    host.run(&format!("journalctl -q -u ovagent --since @{since} -o json --no-pager | python3 -c '
+import json, sys
+for line in sys.stdin:
+    entry = json.loads(line)
+    print(entry[\"PRIORITY\"], entry[\"MESSAGE\"], {{key: entry[key] for key in entry if key.startswith(\"F_\")}})'"))
+}
+
+fn now(host: &Machine) -> Result<String> {
+    host.run("date +%s")
+}
+
+/// Run what must fail; what it said.
+fn refused(host: &Machine, script: &str) -> Result<String> {
+    let done = host.try_run(script)?;
+    ensure!(!done.status.success(), "{script} succeeded: {done}");
+    eprintln!("  {}", done.stderr.trim());
+    Ok(done.stderr)
+}
+
+pub(crate) fn no_module(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.ready()?;
+    let host = cluster.host(1)?;
+    host.run("ovctl network create -d overlay net")?;
+    host.run("echo 'install vxlan /bin/false' >/etc/modprobe.d/no-vxlan.conf; ! lsmod | grep -q ^vxlan || rmmod vxlan")?;
+    let said = refused(host, "ovctl sandbox create --network net web")?;
+    host.run("rm /etc/modprobe.d/no-vxlan.conf")?;
+    ensure!(said.contains("vxlan") && said.contains("CONFIG_VXLAN"), "it says: {said}");
+    // With the module there, the same works, without a restart.
+    host.run("ovctl sandbox create --network net web && ovctl sandbox rm web && ovctl network rm net")
+        .map(drop)
+}
+
+pub(crate) fn full_disk(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.ready()?;
+    let host = cluster.host(1)?;
+    // Root's reserve is none: mke2fs was told so.
+    host.run("fallocate -l $(df --output=avail -B1 / | tail -n 1) /fill; dd if=/dev/zero of=/fill2 bs=4k 2>/dev/null || true")?;
+    let said = refused(host, "for i in $(seq 40); do ovctl sandbox create full$i; done");
+    // A change fails, what is there goes on, and the agent too.
+    let alive = host.try_run("ovctl version && ovctl network ls");
+    host.run("rm -f /fill /fill2")?;
+    let said = said?;
+    alive?.ok()?;
+    ensure!(said.contains("No space left"), "it says: {said}");
+    host.run("for s in $(ovctl sandbox ls --format '{{.Name}}'); do ovctl sandbox rm $s; done")?;
+    ensure!(host.run("ovctl diff")?.is_empty(), "something is left");
+    fixture::all_alive(cluster)
+}
+
+pub(crate) fn clock(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.ready()?;
+    let host = cluster.host(2)?;
+    for off in ["1 hour", "-2 hours"] {
+        host.run(&format!("date -s '{off}' >/dev/null; systemctl restart ovagent"))?;
+        fixture::all_alive(cluster).with_context(|| format!("its clock was set by {off}"))?;
+    }
+    fixture::network(cluster)?;
+    fixture::no_network(cluster)?;
+    host.run("date -s '1 hour' >/dev/null")?;
+    fixture::all_alive(cluster)
+}
+
+pub(crate) fn slow_store(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.ready()?;
+    let host = cluster.host(1)?;
+    let since = now(host)?;
+    // Every answer of every etcd comes 2 s late, and nothing else does.
+    for member in &cluster.machines {
+        member.run(
+            "tc qdisc add dev eth0 root handle 1: prio bands 3
+             tc qdisc add dev eth0 parent 1:3 netem delay 2s
+             tc filter add dev eth0 parent 1: protocol ip u32 match ip sport 2379 0xffff flowid 1:3
+             tc qdisc add dev lo root handle 1: prio bands 3
+             tc qdisc add dev lo parent 1:3 netem delay 2s
+             tc filter add dev lo parent 1: protocol ip u32 match ip sport 2379 0xffff flowid 1:3",
+        )?;
+    }
+    let made = host.try_run("ovctl network create -d overlay slow; ovctl version")?;
+    eprintln!("  {made}\n  took {:?}", made.took);
+    let log = log_since(host, &since)?;
+    eprintln!("  {log}");
+    for member in &cluster.machines {
+        member.run("tc qdisc del dev eth0 root; tc qdisc del dev lo root")?;
+    }
+    host.wait("the store to answer", SOON, "ovctl network rm slow || ! ovctl network inspect slow")?;
+    fixture::all_alive(cluster)
+}
+
+pub(crate) fn namesake(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.ready()?;
+    let host = cluster.host(2)?;
+    let since = now(host)?;
+    host.run("echo 'node-name = \"host1\"' >>/etc/ovnet/agent.toml; systemctl restart ovagent")?;
+    let what = "a warning about the name";
+    let said = host.wait(
+        what,
+        SOON,
+        &format!("journalctl -u ovagent --since @{since} -p warning -o cat | grep 'has this name'"),
+    );
+    eprintln!("  {}", log_since(host, &since)?);
+    host.run("sed -i '/node-name/d' /etc/ovnet/agent.toml; systemctl restart ovagent")?;
+    fixture::all_alive(cluster)?;
+    said
+}
+
+pub(crate) fn clone(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.ready()?;
+    let (original, host) = (cluster.host(1)?, cluster.host(2)?);
+    let id = original.run("cat /var/lib/ovnet/node-id")?;
+    let since = now(host)?;
+    host.run(&format!(
+        "cp /var/lib/ovnet/node-id /root/node-id; systemctl stop ovagent; echo {id} >/var/lib/ovnet/node-id; systemctl start ovagent"
+    ))?;
+    let what = "words about the clone";
+    let said = host.wait(
+        what,
+        Duration::from_secs(30),
+        &format!("journalctl -u ovagent --since @{since} -p warning -o cat | grep node-id"),
+    );
+    for host in [original, host] {
+        eprintln!("  {}: {}\n{}", host.name, log_since(host, &since)?, host.run("ovctl node ls")?);
+    }
+    host.run("systemctl stop ovagent; cp /root/node-id /var/lib/ovnet/node-id; systemctl start ovagent")?;
+    original.run("systemctl restart ovagent")?;
+    fixture::all_alive(cluster)?;
+    said
+}
+
+pub(crate) fn firewalls(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.ready()?;
+    let (host, closed) = (cluster.host(1)?, cluster.host(2)?);
+    let since = now(host)?;
+    let table = |port: u16| {
+        format!(
+            "nft 'table inet closed {{ chain input {{ type filter hook input priority 0; udp dport {port} drop; }}; }}'"
+        )
+    };
+    // Gossip: joined hosts say who did not confirm.
+    closed.run(&table(7946))?;
+    host.run("ovctl network create -d overlay --subnet 10.200.0.0/24 net")?;
+    closed.run("ovctl sandbox create --network net b")?;
+    let done = host.try_run("ovctl sandbox create --network net a")?;
+    eprintln!("  7946 closed: {done}");
+    host.wait("host2 to be down", SOON, "ovctl node ls; ovctl node ls | grep host2 | grep -w down")?;
+    closed.run("nft delete table inet closed")?;
+    fixture::all_alive(cluster)?;
+    // VXLAN.
+    closed.run(&table(4789))?;
+    let done = host.try_run("ovctl sandbox create --network net c; ip netns exec c ping -c 2 -W 2 $(ovctl sandbox ls --format '{{.Name}}' >/dev/null; echo 10.200.0.2)")?;
+    eprintln!("  4789 closed: {done}");
+    eprintln!("  {}", log_since(host, &since)?);
+    closed.run("nft delete table inet closed; ovctl sandbox rm b")?;
+    host.run("ovctl sandbox rm a; ovctl sandbox rm c; ovctl network rm net").map(drop)
+}
