@@ -1,29 +1,26 @@
 //! `ovagent cleanup`: the one verb that removes everything of ours from a host.
 //!
 //! It works without a store and without a configuration: the kernel says what is ours. The local store, if it can be read,
-//! only adds where adopted namespaces are, and what settings of the host were before.
+//! only adds which sandboxes there are, and what settings of the host were before.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{NETNS_DIR_NOTE, identity, lock, stores};
+use super::{NAMES_FILE, NETNS_DIR_NOTE, identity, lock, stores};
 use crate::{
     config::{Config, StoreConfig},
     convert::Record,
     kernel::{Kernel, LinuxKernel},
-    model::{AddressOwner, Endpoint, IfName, NodeId, Sandbox},
+    model::{AddressOwner, Endpoint, NodeId, Sandbox},
     plan::{
-        netns_of,
         op::Op,
-        ownership::{Mark, Unit},
+        ownership::Unit,
         plan,
-        state::{Look, LookAt, Netns, State},
+        state::{Look, Netns, State},
     },
-    reconcile::{chain, marked_units},
+    reconcile::{chain, whereabouts},
+    service::remove_sandbox_files,
     store::{Commit, Embedded, Entry, Key, KeyRange, Store},
 };
 
@@ -37,13 +34,21 @@ pub(super) async fn run(config: Config, force: bool) -> Result<()> {
     let lock = lock::take(&config.state_dir)?;
     let kernel = LinuxKernel::new(&config.netns_dir).naming_in(config.mount_namespace.clone());
     let local = open_local(&config);
-    let adopted = match &local {
-        Some(local) => adopted(&kernel, local).await?,
+    let sandboxes = match &local {
+        Some(local) => sandboxes(local).await?,
         None => Vec::new(),
     };
+    let looks = whereabouts(&kernel, &sandboxes).await.context("cannot look at this host")?;
     let mut steps = 0;
-    for (unit, look) in looks(&kernel, &adopted).await? {
+    // Networks first: what they have in sandboxes goes with them.
+    let mut looks: Vec<(Unit, Look)> = looks.into_iter().collect();
+    looks.sort_by_key(|(unit, _)| !matches!(unit, Unit::Network(_)));
+    for (unit, look) in looks {
         steps += remove(&kernel, unit, look).await?;
+    }
+    for sandbox in sandboxes.iter().filter(|sandbox| !sandbox.adopted) {
+        let dir = config.run_dir.join("sandboxes").join(sandbox.name.as_str());
+        remove_sandbox_files(&dir, &config.netns_etc_dir, &sandbox.name).await;
     }
     if let Some(local) = &local {
         steps += restore(&kernel, local).await?;
@@ -91,70 +96,11 @@ fn open_local(config: &Config) -> Option<Store> {
     }
 }
 
-/// The adopted sandboxes whose namespaces are still there: nothing else leads to what is ours in them.
-async fn adopted(kernel: &LinuxKernel, local: &Store) -> Result<Vec<Sandbox>> {
-    let mut there = Vec::new();
-    for entry in local.list(&KeyRange::local()).await?.entries {
-        let Ok(Key::Sandbox(_)) = entry.key.parse() else { continue };
-        let Ok(sandbox) = Sandbox::from_bytes(&entry.value) else { continue };
-        let inode = kernel.netns_inode(sandbox.netns.clone()).await?;
-        if sandbox.adopted && sandbox.shares.is_none() && inode == Some(sandbox.netns_inode) {
-            there.push(sandbox);
-        }
-    }
-    Ok(there)
-}
-
-/// Every unit that something here belongs to, with where that is. Networks first: what they have in sandboxes goes with
-/// them.
-async fn looks(kernel: &LinuxKernel, adopted: &[Sandbox]) -> Result<Vec<(Unit, Look)>> {
-    let all = || LookAt { links: None, sysctls: BTreeSet::new(), table: true, openings: true };
-    let path = |sandbox: &Sandbox| Netns::Path(sandbox.netns.clone());
-    let mut units = marked_units(kernel).await.context("cannot look at this host")?;
-    units.insert(Unit::Host);
-    units.extend(adopted.iter().map(|sandbox| Unit::Sandbox(sandbox.id)));
-    // Links of ours that are not in a namespace of ours.
-    let scattered = [Netns::Host].into_iter().chain(adopted.iter().map(path));
-    let at = LookAt { links: None, ..LookAt::default() };
-    let seen = kernel.observe(Look { netns: scattered.map(|netns| (netns, at.clone())).collect() }).await?;
-    let mut links: BTreeMap<Unit, BTreeMap<Netns, BTreeSet<IfName>>> = BTreeMap::new();
-    for (netns, state) in seen.netns {
-        for (name, link) in state.links {
-            if let Some(mark) = link.mark {
-                units.insert(mark.unit);
-                links.entry(mark.unit).or_default().entry(netns.clone()).or_default().insert(name);
-            }
-        }
-    }
-    let named = kernel.named_netns().await?;
-    let mut looks = Vec::new();
-    for unit in units {
-        let scattered = links.remove(&unit).unwrap_or_default();
-        let some = |links: BTreeSet<IfName>| LookAt { links: Some(links), table: false, ..LookAt::default() };
-        let mut look =
-            Look { netns: scattered.into_iter().map(|(netns, links)| (netns, some(links))).collect() };
-        match unit {
-            Unit::Host => {
-                look.netns.insert(Netns::Host, LookAt { links: Some(BTreeSet::new()), ..all() });
-            }
-            Unit::Network(id) => {
-                look.netns.insert(netns_of(id), all());
-            }
-            Unit::Sandbox(id) => {
-                let marked =
-                    |(_, mark): &&(_, Option<Mark>)| mark.as_ref().is_some_and(|mark| mark.unit == unit);
-                look.netns
-                    .extend(named.iter().filter(marked).map(|(name, _)| (Netns::Named(name.clone()), all())));
-                // Of a namespace that is not ours our table goes.
-                let own = adopted.iter().filter(|sandbox| sandbox.id == id);
-                let table = LookAt { table: true, ..some(BTreeSet::new()) };
-                look.netns.extend(own.map(|sandbox| (path(sandbox), table.clone())));
-            }
-        }
-        looks.push((unit, look));
-    }
-    looks.sort_by_key(|(unit, _)| !matches!(unit, Unit::Network(_)));
-    Ok(looks)
+/// The sandboxes of this host, as far as their records can be read.
+async fn sandboxes(local: &Store) -> Result<Vec<Sandbox>> {
+    let all = local.list(&KeyRange::local()).await?.entries;
+    let records = all.iter().filter(|entry| matches!(entry.key.parse(), Ok(Key::Sandbox(_))));
+    Ok(records.filter_map(|entry| Sandbox::from_bytes(&entry.value).ok()).collect())
 }
 
 async fn remove(kernel: &LinuxKernel, unit: Unit, look: Look) -> Result<usize> {
@@ -254,6 +200,7 @@ fn remove_files(config: &Config) {
         config.state_dir.join(STORE_FILE),
         config.state_dir.join("lock"),
         config.state_dir.join(NETNS_DIR_NOTE),
+        config.state_dir.join(NAMES_FILE),
         config.run_dir.join("api.sock"),
     ];
     for file in files {

@@ -20,6 +20,9 @@ use crate::config::Config;
 /// The file in the state directory that says that the netns directory was not there before us.
 const NETNS_DIR_NOTE: &str = "made-netns-dir";
 
+/// The resolvers' copy of what they know, in the state directory.
+const NAMES_FILE: &str = "names";
+
 /// Bit of CAP_NET_ADMIN and of CAP_SYS_ADMIN (capability.h).
 const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 

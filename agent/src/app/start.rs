@@ -10,7 +10,7 @@ use tokio::{
 use tokio_stream::wrappers::UnixListenerStream;
 
 use super::{
-    NETNS_DIR_NOTE, identity,
+    NAMES_FILE, NETNS_DIR_NOTE, identity,
     liveness::{self, Dead, GossipPeers},
     lock, register, server,
     stores::{self, Stores},
@@ -192,7 +192,7 @@ fn start_resolvers(
     let dead = dead.clone();
     let settings = dns::Settings {
         netns_dir: config.netns_dir.clone(),
-        copy: config.state_dir.join("names"),
+        copy: config.state_dir.join(NAMES_FILE),
         defaults: config.dns.clone(),
     };
     let is_down = Box::new(move |node| dead.contains(node));

@@ -95,6 +95,7 @@ fn every_setting_can_be_given_by_flag_variable_and_file() {
             "lease-ttl" => "33",
             "attach-deadline" => "44",
             name if name.ends_with("port") => "1234",
+            "mount-namespace" => "/somewhere",
             name if name.ends_with("dir") => "/somewhere",
             "store" => "etcd://192.0.2.7:1",
             "log-level" => "debug",

@@ -4,13 +4,23 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, PoisonError},
+    time::Duration,
 };
 
+use tokio::{sync::broadcast, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
 use crate::{
     convert::Record,
-    intent::{Fact, Intent, Source},
+    intent::{Changed, Fact, Intent, Source, Touched},
     model::{Endpoint, Invalid, Network, NodeId},
+    reconcile::world::{Revisions, World},
 };
+
+/// Least time between two copies.
+const LEAST: Duration = Duration::from_millis(100);
 
 /// What the file begins with; another version is not read.
 const MAGIC: &[u8] = b"ovnet names 1\n";
@@ -19,61 +29,84 @@ const LARGEST: usize = 64 << 20;
 const NETWORK: u8 = b'N';
 const ENDPOINT: u8 = b'E';
 
-/// The copy's place, and what is in it as far as this agent knows.
-#[derive(Clone, Debug)]
-pub(super) struct NameCopy {
-    path: PathBuf,
-    /// The store's revision that it reflects; None: nothing was written yet.
-    written: Option<i64>,
+/// Keep the copy at `path` until stopped, and forget what was known before once all is.
+pub(super) async fn keep(shared: Arc<Shared>, path: PathBuf, stop: CancellationToken) {
+    let mut changes = shared.world.changes();
+    // Nothing is lost when a wait is cut short; what is written is written whole.
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = shared.world.reached(Revisions::default()) => {}
+    }
+    *shared.before.write().unwrap_or_else(PoisonError::into_inner) = None;
+    let mut pause = LEAST;
+    loop {
+        let (at, path) = (Arc::clone(&shared), path.clone());
+        let start = Instant::now();
+        let written = tokio::task::spawn_blocking(move || write(&path, &at.world));
+        if let Ok(Err(error)) = written.await {
+            // It is missed at a start without the store alone.
+            tracing::warn!(%error, "cannot keep a copy of the names");
+        }
+        // However large it is, it takes but a small part of the time.
+        pause = (start.elapsed() * 50).max(LEAST).max(pause / 2);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        loop {
+            let changed = tokio::select! {
+                () = stop.cancelled() => return,
+                changed = changes.recv() => changed,
+            };
+            if concerns_names(&changed) {
+                break;
+            }
+        }
+        // Those that have come meanwhile, too: what is written is what is known then.
+        while changes.try_recv().is_ok() {}
+    }
 }
 
-impl NameCopy {
-    pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), written: None }
+fn concerns_names(changed: &Result<Changed, broadcast::error::RecvError>) -> bool {
+    match changed {
+        Ok(changed) => matches!(changed.touched, Touched::Network(_) | Touched::Endpoint(..)),
+        Err(_) => true,
     }
+}
 
-    /// What is in it, as an intent of its own. None: there is none, or it cannot be used, which is told.
-    pub(super) fn read(&self) -> Option<Intent> {
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
-                    tracing::warn!(path = %self.path.display(), %error, "the copy of the names cannot be read");
-                }
-                return None;
+/// What is in the copy, as an intent of its own. None: there is none, or it cannot be used, which is told.
+pub(super) fn read(path: &Path) -> Option<Intent> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(path = %path.display(), %error, "the copy of the names cannot be read");
             }
-        };
-        match decode(&bytes) {
-            Ok(facts) => {
-                let mut intent = Intent::default();
-                intent.apply(Source::Global, 1, facts);
-                Some(intent)
-            }
-            Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the copy of the names is of no use");
-                None
-            }
+            return None;
+        }
+    };
+    match decode(&bytes) {
+        Ok(facts) => {
+            let mut intent = Intent::default();
+            intent.apply(Source::Global, 1, facts);
+            Some(intent)
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the copy of the names is of no use");
+            None
         }
     }
+}
 
-    /// What is to be written now, if anything has changed since.
-    pub(super) fn due(&self, intent: &Intent, me: NodeId) -> Option<(i64, Vec<u8>)> {
-        let revision = intent.revision(Source::Global).filter(|_| intent.loaded())?;
-        (self.written != Some(revision)).then(|| (revision, encode(intent, me)))
+/// Write it, whole or not at all, if it says something else by now.
+fn write(path: &Path, world: &World) -> io::Result<()> {
+    let bytes = world.read(|intent| encode(intent, world.me));
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
     }
-
-    /// Write it, whole or not at all. It blocks.
-    pub(super) fn write(&mut self, (revision, bytes): (i64, Vec<u8>)) {
-        // One that cannot be written is missed at a start without the store alone: that is told once for each change.
-        self.written = Some(revision);
-        if fs::read(&self.path).is_ok_and(|there| there == bytes) {
-            return;
-        }
-        let new = self.path.with_extension("new");
-        if let Err(error) = fs::write(&new, &bytes).and_then(|()| fs::rename(&new, &self.path)) {
-            tracing::warn!(path = %self.path.display(), %error, "cannot write the copy of the names");
-        }
-    }
+    let new = path.with_extension("new");
+    fs::write(&new, &bytes)?;
+    fs::rename(&new, path)
 }
 
 /// The networks of the cluster in which this node has endpoints, with all of theirs.
@@ -129,14 +162,17 @@ mod tests {
     use super::*;
     use crate::{
         dns::zone::tests::{bridge, endpoint, intent},
-        model::testing::{self, ME, OTHER},
+        model::{
+            Scope,
+            testing::{self, ME, OTHER},
+        },
     };
 
     #[test]
     fn the_names_of_the_clusters_networks_here_survive_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
-        let mut copy = NameCopy::new(&dir.path().join("names"));
-        assert!(copy.read().is_none());
+        let path = dir.path().join("names");
+        assert!(read(&path).is_none());
         let (here, local) = (testing::network(), bridge("local", 1));
         let far = Network { id: bridge("x", 9).id, name: "far".parse().unwrap(), ..testing::network() };
         let all = [
@@ -146,11 +182,17 @@ mod tests {
             endpoint(&far, 101, "d", &["10.0.0.3/24"]),
         ];
         assert_eq!((all[0].node, all[3].node), (ME, OTHER));
-        let known = intent(&[here.clone(), local, far], &all);
-        let due = copy.due(&known, ME).unwrap();
-        copy.write(due);
-        assert!(copy.due(&known, ME).is_none(), "nothing has changed");
-        let read = NameCopy::new(&dir.path().join("names")).read().unwrap();
+        let world = World::new(ME);
+        for (source, scope) in [(Source::Global, Scope::Global), (Source::Local, Scope::Local)] {
+            let networks = [&here, &local, &far].into_iter().filter(|network| network.scope == scope);
+            let mut facts: Vec<Fact> =
+                networks.map(|network| Fact::Network(network.id, Some(network.clone()))).collect();
+            let own = all.iter().filter(|it| (it.network == local.id) == (scope == Scope::Local));
+            facts.extend(own.map(|it| Fact::Endpoint(it.network, it.id, Some(it.clone()))));
+            world.feed_snapshot(source, 1, facts, &std::collections::BTreeSet::new());
+        }
+        write(&path, &world).unwrap();
+        let read = read(&path).unwrap();
         assert_eq!(read.networks().map(|(id, _)| *id).collect::<Vec<_>>(), [here.id]);
         let view = read.network(here.id).unwrap();
         assert_eq!(view.network(), Some(&here));

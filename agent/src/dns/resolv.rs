@@ -149,9 +149,18 @@ impl HostConf {
 
     /// What it says, and how often it has changed. One that is gone, or cannot be read, says nothing.
     pub fn read(&self) -> (Arc<ResolvConf>, u64) {
+        self.look(Duration::ZERO)
+    }
+
+    /// The same for whoever asks very often: it may be as old as [`FRESH`].
+    pub(super) fn recent(&self) -> (Arc<ResolvConf>, u64) {
+        self.look(FRESH)
+    }
+
+    fn look(&self, age: Duration) -> (Arc<ResolvConf>, u64) {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= FRESH) {
+        if seen.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= age) {
             let first = seen.looked.replace(now).is_none();
             let stamp =
                 fs::metadata(&self.path).ok().map(|it| (it.ino(), it.size(), it.mtime(), it.mtime_nsec()));
@@ -212,7 +221,7 @@ mod tests {
         assert_eq!(host.read(), (Arc::default(), 1));
         fs::write(&path, "nameserver 192.0.2.1\n").unwrap();
         tokio::time::advance(FRESH).await;
-        let (conf, changes) = host.read();
+        let (conf, changes) = host.recent();
         assert_eq!((conf.servers.len(), changes), (1, 2));
         // Replaced by another file of the same size, as most programs do it.
         fs::write(dir.path().join("new"), "nameserver 192.0.2.2\n").unwrap();

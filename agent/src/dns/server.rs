@@ -190,7 +190,7 @@ impl Resolver {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let world = &self.shared.world;
         let coded = |code| Reaction::Say(request.coded(code));
-        let host = self.shared.host.read();
+        let host = self.shared.host.recent();
         let upstreams = self.shared.read(|intent, before| {
             let viewer =
                 Viewer { me: world.me, sandbox: &self.sandbox, is_down: self.shared.is_down.as_ref() };

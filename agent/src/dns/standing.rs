@@ -8,7 +8,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
@@ -16,13 +16,11 @@ use tokio::{
     net::{TcpListener, UdpSocket},
     sync::{broadcast, mpsc},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Ask, HostConf, IsDown, Settings, Shared, copy::NameCopy, outside::needs_resolver, server::Resolver,
-};
+use super::{Ask, HostConf, IsDown, Settings, Shared, copy, outside::needs_resolver, server::Resolver};
 use crate::{
     dns::upstream::Forwarder,
     intent::{Changed, Source, Touched},
@@ -42,8 +40,6 @@ const QUIET: Duration = Duration::from_millis(50);
 const CLOSED: Duration = Duration::from_secs(60);
 /// Looks between two tidyings of what was heard.
 const TIDY: u32 = 60;
-/// Looks between two copies of what the cluster's store says, if that has changed.
-const COPY: u32 = 5;
 /// Ports that a sandbox's resolver is to have: in the range where nobody expects one (RFC 6335), and always the same, so that
 /// after a restart of the agent the rules that are there lead to it at once.
 const PORTS: std::ops::RangeInclusive<u16> = 49_152..=60_999;
@@ -56,7 +52,6 @@ pub struct Standing {
     open: BTreeMap<SandboxId, Open>,
     /// Sandboxes that are being removed, and since when.
     closed: BTreeMap<SandboxId, Instant>,
-    copy: NameCopy,
     /// Sandboxes whose sockets could not be had, so that it is told once.
     failed: BTreeSet<SandboxId>,
 }
@@ -85,14 +80,13 @@ impl Standing {
         asked: mpsc::Receiver<Ask>,
     ) -> Self {
         let forwarder = Forwarder::new(&settings.netns_dir);
-        let copy = NameCopy::new(&settings.copy);
         let shared = Shared {
             world,
             is_down,
             host,
             defaults: settings.defaults.clone(),
             forwarder,
-            before: RwLock::new(copy.read()),
+            before: RwLock::new(copy::read(&settings.copy)),
         };
         Self {
             shared: Arc::new(shared),
@@ -100,17 +94,19 @@ impl Standing {
             asked,
             open: BTreeMap::new(),
             closed: BTreeMap::new(),
-            copy,
             failed: BTreeSet::new(),
         }
     }
 
-    /// Keep the sockets until stopped.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Keep the sockets, and the copy of the names, until stopped.
+    pub async fn run(self, stop: CancellationToken) {
+        let copied = copy::keep(Arc::clone(&self.shared), self.settings.copy.clone(), stop.clone());
+        tokio::join!(self.keep_sockets(stop), copied);
+    }
+
+    async fn keep_sockets(mut self, stop: CancellationToken) {
         let mut changes = self.shared.world.changes();
-        let mut tick = tokio::time::interval(SOON);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut started, mut looks) = (false, 0);
+        let (mut due, mut looks) = (Instant::now(), 0);
         loop {
             // Each arm takes one thing whole; what is done about it is not cut short.
             tokio::select! {
@@ -118,49 +114,28 @@ impl Standing {
                 Some(ask) = self.asked.recv() => self.answer(ask).await,
                 changed = changes.recv() => {
                     if concerns_sockets(changed) {
-                        tick.reset_after(QUIET);
+                        due = due.min(Instant::now() + QUIET);
                     }
                 }
-                _ = tick.tick() => {
-                    let known = self.shared.world.read(|intent| intent.revision(Source::Local).is_some());
-                    if known {
-                        self.look().await;
-                        looks += 1;
-                        if !started {
-                            started = true;
-                            tracing::info!(resolvers = self.open.len(), "the sandboxes' resolvers answer");
-                        }
-                        if looks % COPY == 0 {
-                            self.keep_copy().await;
-                        }
-                        if looks % TIDY == 0 {
-                            self.shared.forwarder.tidy();
-                        }
-                        tick.reset_after(EVERY);
+                () = tokio::time::sleep_until(due) => {
+                    if self.shared.world.read(|intent| intent.revision(Source::Local).is_none()) {
+                        due = Instant::now() + SOON;
+                        continue;
                     }
+                    self.look().await;
+                    if looks == 0 {
+                        tracing::info!(resolvers = self.open.len(), "the sandboxes' resolvers answer");
+                    }
+                    looks += 1;
+                    if looks % TIDY == 0 {
+                        self.shared.forwarder.tidy();
+                    }
+                    due = Instant::now() + EVERY;
                 }
             }
         }
         for open in self.open.into_values() {
             open.task.abort();
-        }
-    }
-
-    /// Keep on disk what the cluster's store says, and forget what it said before this start.
-    async fn keep_copy(&mut self) {
-        let shared = &self.shared;
-        if !shared.world.read(crate::intent::Intent::loaded) {
-            return;
-        }
-        *shared.before.write().unwrap_or_else(PoisonError::into_inner) = None;
-        let Some(due) = shared.world.read(|intent| self.copy.due(intent, shared.world.me)) else { return };
-        let mut copy = self.copy.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            copy.write(due);
-            copy
-        });
-        if let Ok(copy) = written.await {
-            self.copy = copy;
         }
     }
 
@@ -180,9 +155,7 @@ impl Standing {
     }
 
     async fn ensure(&mut self, name: &Name) -> Result<Option<(SandboxId, u16)>, String> {
-        let Some(wanted) = self.wanted().into_iter().find(|wanted| wanted.sandbox.name == *name) else {
-            return Ok(None);
-        };
+        let Some(wanted) = self.wanted(Some(name)).pop() else { return Ok(None) };
         let id = wanted.sandbox.id;
         self.closed.remove(&id);
         let inode = inode_of(&wanted).ok_or_else(|| format!("sandbox {name} is gone"))?;
@@ -190,16 +163,17 @@ impl Standing {
         Ok(self.open.get(&id).map(|open| (id, open.port)))
     }
 
-    /// The sandboxes that are to have a resolver.
-    fn wanted(&self) -> Vec<Wanted> {
+    /// The sandboxes that are to have a resolver: this one, or all.
+    fn wanted(&self, name: Option<&Name>) -> Vec<Wanted> {
         let shared = &self.shared;
         let (host, _) = shared.host.read();
         let sandboxes: Vec<Sandbox> = shared.world.read(|intent| {
-            let all = intent.sandboxes().values();
+            let one = name.and_then(|name| intent.sandboxes().get(name));
+            let all = intent.sandboxes().values().filter(|_| name.is_none());
             let needs = |sandbox: &&Sandbox| {
                 needs_resolver(intent, shared.world.me, sandbox, (&shared.defaults, &host))
             };
-            all.filter(needs).cloned().collect()
+            one.into_iter().chain(all).filter(needs).cloned().collect()
         });
         sandboxes.into_iter().map(|sandbox| self.placed(sandbox)).collect()
     }
@@ -217,7 +191,7 @@ impl Standing {
     async fn look(&mut self) {
         let now = Instant::now();
         self.closed.retain(|_, since| now.saturating_duration_since(*since) < CLOSED);
-        let wanted = self.wanted();
+        let wanted = self.wanted(None);
         // Some files of /proc and nsfs for each; with very many of them that takes a while.
         let look = move || wanted.into_iter().map(|it| (inode_of(&it), it)).collect::<Vec<_>>();
         let Ok(seen) = tokio::task::spawn_blocking(look).await else { return };

@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, watch};
 pub use attach::{AttachSpec, Attached};
 pub use default_bridge::DefaultBridge;
 pub use error::ServiceError;
+pub use files::remove_sandbox_files;
 pub use network_spec::NetworkSpec;
 pub use networks::NetworkUsage;
 pub use nodes::NodeState;

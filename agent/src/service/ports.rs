@@ -262,7 +262,7 @@ fn refuse_network(network: &Network) -> Result<(), ServiceError> {
     )))
 }
 
-/// The process of this host that has a port, if it can be seen.
+/// The process of this host that takes what comes to a port, or that one does which cannot be seen.
 fn process_on(port: &PublishedPort) -> Option<String> {
-    port::holder(port.protocol.as_str(), port.host_port).map(|process| format!("process {process}"))
+    port::listener(port.protocol.as_str(), port.host, port.host_port)
 }

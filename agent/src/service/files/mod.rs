@@ -85,16 +85,7 @@ impl<K: Kernel> Service<K> {
 
     /// Remove a sandbox's files; what others have put beside them stays.
     pub(super) async fn remove_files(&self, name: &Name) {
-        let dir = self.files_dir(name);
-        let hostname = tokio::fs::read_to_string(dir.join("hostname")).await.unwrap_or_default();
-        let etc = self.settings.netns_etc_dir.join(name.as_str());
-        let gone = async {
-            remove_ours(&etc, &hostname).await?;
-            absent(tokio::fs::remove_dir_all(&dir).await)
-        };
-        if let Err(error) = gone.await {
-            tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox's files");
-        }
+        remove_sandbox_files(&self.files_dir(name), &self.settings.netns_etc_dir, name).await;
     }
 
     /// Write the files of every sandbox: after a reboot the run directory is empty.
@@ -180,6 +171,18 @@ async fn replace(dir: &Path, (file, text): (&str, &str), foreign: bool) -> io::R
     }
     tokio::fs::write(path, text).await?;
     Ok(true)
+}
+
+/// Remove a sandbox's files: all of them in `dir`, and ours below `netns_etc_dir`. A failure is told in the log alone.
+pub async fn remove_sandbox_files(dir: &Path, netns_etc_dir: &Path, name: &Name) {
+    let hostname = tokio::fs::read_to_string(dir.join("hostname")).await.unwrap_or_default();
+    let gone = async {
+        remove_ours(&netns_etc_dir.join(name.as_str()), &hostname).await?;
+        absent(tokio::fs::remove_dir_all(dir).await)
+    };
+    if let Err(error) = gone.await {
+        tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox's files");
+    }
 }
 
 /// Remove the files of ours in `dir`, and itself if nothing else is there.

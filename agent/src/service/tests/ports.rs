@@ -69,10 +69,16 @@ async fn a_process_of_the_host_is_named_and_passed_over() {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let taken = listener.local_addr().unwrap().port();
     let error = refusal(host.connect(("a", "lan"), ports(vec![from(taken, taken, 80)])).await);
-    assert!(error.contains(&format!("port {taken}/tcp of this host is taken by process ")), "{error}");
+    assert!(error.contains(&format!("port {taken}/tcp of this host is taken by ovagent")), "{error}");
     assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
     let a = host.connect(("a", "lan"), ports(vec![from(taken, u16::MAX, 80)])).await.unwrap();
     assert!(a.ports[0].host_port > taken);
+    // One that waits at another address stands in nobody's way, and only one that waits does.
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = elsewhere.local_addr().unwrap().port();
+    host.empty("b").await;
+    let b = host.connect(("b", "lan"), ports(vec![at("192.0.2.1", from(port, port, 80))])).await.unwrap();
+    assert_eq!(b.ports[0].host_port, port);
     host.end().await;
 }
 
