@@ -20,6 +20,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
@@ -83,15 +84,18 @@ impl Resolver {
         }
     }
 
-    /// Answer until dropped: then the sockets close, and whatever was under way ends.
-    pub(super) async fn serve(self: Arc<Self>, udp: UdpSocket, tcp: TcpListener) {
-        tokio::join!(Arc::clone(&self).serve_udp(Arc::new(udp)), self.serve_tcp(tcp));
+    /// Answer until stopped: when this returns the sockets are closed, and nothing is under way any more.
+    pub(super) async fn serve(self: Arc<Self>, udp: UdpSocket, tcp: TcpListener, stop: CancellationToken) {
+        let by_udp = Arc::clone(&self).serve_udp(Arc::new(udp), stop.clone());
+        tokio::join!(by_udp, self.serve_tcp(tcp, stop));
     }
 
-    async fn serve_udp(self: Arc<Self>, socket: Arc<UdpSocket>) {
+    async fn serve_udp(self: Arc<Self>, socket: Arc<UdpSocket>, stop: CancellationToken) {
         let mut asking = JoinSet::new();
         loop {
             tokio::select! {
+                // Those under way hold the socket.
+                () = stop.cancelled() => return asking.shutdown().await,
                 // Only says that there is something, and takes nothing.
                 ready = socket.readable() => if ready.is_err() {
                     tokio::time::sleep(WANT).await;
@@ -139,10 +143,11 @@ impl Resolver {
         });
     }
 
-    async fn serve_tcp(self: Arc<Self>, listener: TcpListener) {
+    async fn serve_tcp(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let mut open = JoinSet::new();
         loop {
             let accepted = tokio::select! {
+                () = stop.cancelled() => return open.shutdown().await,
                 // A connection that was not taken waits in the queue.
                 accepted = listener.accept() => accepted,
                 Some(_ended) = open.join_next() => continue,

@@ -61,6 +61,7 @@ struct Open {
     /// Inode of its namespace.
     inode: u64,
     port: u16,
+    stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -134,8 +135,8 @@ impl Standing {
                 }
             }
         }
-        for open in self.open.into_values() {
-            open.task.abort();
+        for open in self.open.values() {
+            open.stop.cancel();
         }
     }
 
@@ -238,8 +239,9 @@ impl Standing {
         let port = udp.local_addr().map_err(|error| error.to_string())?.port();
         let name = (wanted.sandbox.name.clone(), id);
         let resolver = Arc::new(Resolver::new(Arc::clone(&self.shared), name, wanted.netns.clone()));
-        let task = tokio::spawn(resolver.serve(udp, tcp));
-        self.open.insert(id, Open { inode, port, task });
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(resolver.serve(udp, tcp, stop.clone()));
+        self.open.insert(id, Open { inode, port, stop, task });
         self.shared.world.set_resolver(id, Some(port));
         Ok(())
     }
@@ -247,9 +249,10 @@ impl Standing {
     /// Close a sandbox's sockets, and wait until they are closed.
     async fn close(&mut self, id: SandboxId) {
         if let Some(open) = self.open.remove(&id) {
-            open.task.abort();
-            // It was aborted: there is no other outcome.
-            drop(open.task.await);
+            open.stop.cancel();
+            if let Err(error) = open.task.await {
+                tracing::error!(%error, "a resolver did not end well");
+            }
             self.shared.world.set_resolver(id, None);
         }
     }

@@ -30,6 +30,7 @@ fn main() -> Result<()> {
             ("dig and curl find a sandbox by its name", names::programs),
             ("names go with their endpoints", names::gone),
             ("an adopted process has the resolver too", names::adopted),
+            ("nothing is left of the resolver of a process that has ended", stay::ended),
             ("what is not ours is asked of the host's servers and kept", outside::forwarded),
             ("a sandbox's own servers are asked from its namespace", outside::own_servers),
             ("answers that are too long come over tcp", outside::long),

@@ -1,6 +1,7 @@
 //! The resolver stays: under hostile packets, without etcd, over restarts; and the names of dead hosts go.
 
 use std::{
+    fs,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
@@ -58,6 +59,44 @@ pub(crate) fn hostile(lab: &Lab) -> Result<()> {
     remove(lab, &[(1, "client")], &["wide"])
 }
 
+/// Sockets keep a namespace alive: none may outlive the process that the namespace was adopted from.
+pub(crate) fn ended(lab: &Lab) -> Result<()> {
+    let host = lab.host(1)?;
+    wide(lab, 81, "wide")?;
+    host.create_sandbox("other", &["wide"])?;
+    let agent = host.agent_pid().ok_or_else(|| anyhow!("no agent"))?;
+    // Sockets at 127.0.0.11 of any namespace are told from others by nothing but their number.
+    let sockets = || -> Result<usize> {
+        let open =
+            fs::read_dir(format!("/proc/{agent}/fd"))?.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        Ok(open.filter(|target| target.to_string_lossy().starts_with("socket:")).count())
+    };
+    let script = "unshare --net sh -c 'ip link set lo up; exec sleep infinity' >/dev/null 2>&1 & echo $!";
+    let pid = host.exec_ok(&["sh", "-c", script])?.text().to_string();
+    let (netns, own) = (format!("/proc/{pid}/ns/net"), fs::read_link(host.netns())?);
+    wait_for("the process to be in its namespace", Duration::from_secs(5), || {
+        Ok(if fs::read_link(&netns)? == own { Poll::Pending("not yet".into()) } else { Poll::Ready(()) })
+    })?;
+    let before = sockets()?;
+    host.ovctl_ok(&["sandbox", "create", "--pid", &pid, "--network", "wide", "job"])?;
+    let during = sockets()?;
+    ensure!(during >= before + 2, "UDP and TCP: {before} sockets, then {during}");
+    host.exec_ok(&["kill", "-9", &pid])?;
+    wait_for("the sockets to close", Duration::from_secs(3), || {
+        let now = sockets()?;
+        Ok(if now + 2 <= during { Poll::Ready(()) } else { Poll::Pending(format!("{now} of {during}")) })
+    })?;
+    wait_for("the sandbox to go", Duration::from_secs(15), || {
+        let listed = host.ovctl_ok(&["sandbox", "ls", "-q"])?;
+        Ok(if listed.text().lines().any(|name| name == "job") {
+            Poll::Pending(listed.to_string())
+        } else {
+            Poll::Ready(())
+        })
+    })?;
+    remove(lab, &[(1, "other")], &["wide"])
+}
+
 pub(crate) fn etcd_away(lab: &Lab) -> Result<()> {
     let (h1, h2) = (lab.host(1)?, lab.host(2)?);
     wide(lab, 81, "wide")?;
@@ -71,20 +110,16 @@ pub(crate) fn etcd_away(lab: &Lab) -> Result<()> {
             let reply = says(h2, "client", ("web", Kind::A), &[&address])?;
             ensure!(reply.took < AT_ONCE, "{reply:?}");
         }
-        // An agent that starts without etcd knows no names: it says that it does not know, and never that there are none.
+        // An agent that starts without etcd has a copy of the names, and until it has read it, it says that it does not know.
         h2.kill9_agent();
         h2.start_agent()?;
-        wait_for("the resolver to be back", Duration::from_secs(15), || {
+        wait_for("the name from the copy", Duration::from_secs(15), || {
             let netns = h2.netns_of(From::Sandbox("client"));
             let reply = dns::ask(&netns, RESOLVER, ("web", Kind::A), AT_ONCE)?;
-            Ok(match reply {
-                Some(reply) => {
-                    let right = reply.said() == [address.as_str()] || reply.code == SERVFAIL;
-                    ensure!(right, "unknown is not empty: {reply:?}");
-                    Poll::Ready(())
-                }
-                None => Poll::Pending("silence".into()),
-            })
+            let Some(reply) = reply else { return Ok(Poll::Pending("silence".into())) };
+            let there = reply.said() == [address.as_str()];
+            ensure!(there || reply.code == SERVFAIL, "unknown is not empty: {reply:?}");
+            Ok(if there { Poll::Ready(()) } else { Poll::Pending(format!("{reply:?}")) })
         })
     })();
     lab.etcd()?.start_again()?;

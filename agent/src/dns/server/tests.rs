@@ -31,6 +31,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 struct Running {
     address: SocketAddr,
     task: JoinHandle<()>,
+    stop: CancellationToken,
 }
 
 impl Drop for Running {
@@ -64,7 +65,8 @@ async fn run(servers: &[&str]) -> Running {
     let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = udp.local_addr().unwrap();
     let tcp = TcpListener::bind(address).await.unwrap();
-    Running { address, task: tokio::spawn(resolver.serve(udp, tcp)) }
+    let stop = CancellationToken::new();
+    Running { address, task: tokio::spawn(resolver.serve(udp, tcp, stop.clone())), stop }
 }
 
 fn query(name: &str) -> Vec<u8> {
@@ -173,12 +175,14 @@ async fn servers_that_cannot_be_asked_are_a_failure_at_once_and_our_names_go_on(
 
 #[tokio::test]
 async fn nothing_is_left_open_when_a_resolver_ends() {
-    let resolver = run(&[]).await;
+    let mut resolver = run(&["192.0.2.1"]).await;
     let _connection = TcpStream::connect(resolver.address).await.unwrap();
-    resolver.task.abort();
-    while !resolver.task.is_finished() {
-        tokio::task::yield_now().await;
+    let socket = client(&resolver).await;
+    for _question in 0..MOST_WAITING {
+        socket.send(&query("example.com.")).await.unwrap();
     }
+    resolver.stop.cancel();
+    timeout(LIMIT, &mut resolver.task).await.expect("it ends").unwrap();
     UdpSocket::bind(resolver.address).await.expect("its port is free");
     assert!(TcpStream::connect(resolver.address).await.is_err());
 }

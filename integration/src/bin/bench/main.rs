@@ -6,6 +6,7 @@
 mod attach;
 mod baseline;
 mod connects;
+mod dns;
 mod figure;
 mod load;
 mod ports;
@@ -38,6 +39,9 @@ struct Arguments {
     /// Measure the baseline against itself, without agents: how much the figures of this machine spread
     #[arg(long)]
     noise: bool,
+    /// Measure the resolver of sandboxes alone
+    #[arg(long, conflicts_with = "noise")]
+    dns: bool,
     /// Exit with status 1 if a bar is missed
     #[arg(long)]
     check: bool,
@@ -66,6 +70,14 @@ enum Part {
         /// Where the server is
         address: SocketAddr,
     },
+    /// Ask a name server and print the figures as JSON
+    #[command(hide = true)]
+    Ask {
+        /// Where it is
+        server: SocketAddr,
+        /// What for
+        name: String,
+    },
     /// Send traffic to a server and print the figures as JSON
     #[command(hide = true)]
     Load {
@@ -90,6 +102,7 @@ fn bench() -> Result<bool> {
     match arguments.part {
         Some(Part::Serve { address }) => return load::serve(address).map(|()| true),
         Some(Part::Load { address }) => return load::load(address).map(|()| true),
+        Some(Part::Ask { server, name }) => return dns::load(server, &name).map(|()| true),
         Some(Part::Answer { port }) => return connects::serve(port).map(|()| true),
         Some(Part::Connect { address }) => return connects::load(address).map(|()| true),
         None => {}
@@ -108,6 +121,8 @@ fn bench() -> Result<bool> {
         .build()?;
     let figures = if arguments.noise {
         traffic::compare(&lab, traffic::Against::Itself, arguments.rounds)
+    } else if arguments.dns {
+        dns::compare(&lab, arguments.rounds)
     } else {
         measure(&lab, arguments.connects, arguments.rounds)
     };
@@ -130,6 +145,8 @@ fn measure(lab: &Lab, connects: u32, rounds: u32) -> Result<Vec<Figure>> {
     );
     figures.push(connects::compare(lab, rounds)?);
     figures.extend(ports::measure(lab)?);
+    eprintln!("{rounds} rounds of questions to the resolver and to dnsmasq ...");
+    figures.extend(dns::compare(lab, rounds)?);
     lab.create_network(&["--subnet", "10.9.0.0/16", "bench"])?;
     for host in &lab.hosts {
         host.create_sandbox(&host.own("resident"), &["bench"])?;
