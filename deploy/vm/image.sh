@@ -11,12 +11,12 @@ readonly DIR=${OVNET_VM_DIR:-/var/tmp/ovnet-vm}
 readonly MIRROR=${OVNET_VM_MIRROR:-http://deb.debian.org/debian}
 readonly SUITE=bookworm
 
-# In the image from the start: what a small Debian server has, and what the tests run.
+# In the image from the start: what a small Debian server has, and what the tests run. etcd is off.
 readonly BASE=systemd,systemd-sysv,dbus,udev,kmod,iproute2,iputils-ping,openssh-server,sudo,libnss-myhostname,procps,curl,ca-certificates
-readonly BASE2=linux-image-cloud-amd64,initramfs-tools,python3,less
+readonly BASE2=linux-image-cloud-amd64,initramfs-tools,python3,etcd-server,etcd-client
 # Beside it in a repository of its own (file:/srv/debian), so that what the package and its users install by apt is
 # resolved by apt, from Debian's packages, without a way out of the machine.
-readonly REPOSITORY='nftables etcd-server etcd-client iptables'
+readonly REPOSITORY='nftables iptables'
 
 say() { printf 'image: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -87,6 +87,7 @@ END
     # Emulated processors: nothing that is not asked for.
     echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
     inside systemctl -q enable systemd-networkd.service systemd-network-generator.service
+    inside systemctl -q disable etcd.service
     inside systemctl -q mask apt-daily.timer apt-daily-upgrade.timer man-db.timer e2scrub_all.timer \
         fstrim.timer dpkg-db-backup.timer e2scrub_reap.service getty@tty1.service serial-getty@ttyS0.service \
         sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount dev-mqueue.mount

@@ -18,8 +18,8 @@ use crate::{
 
 /// From power on to an answer, with all machines booting on a busy computer.
 const BOOT: Duration = Duration::from_secs(300);
-/// For one command on a machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// For one command on a machine: installing a package takes seconds, and minutes on a busy computer.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// For the first answer of ssh.
 const KNOCK: Duration = Duration::from_secs(20);
 

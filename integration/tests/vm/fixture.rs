@@ -98,15 +98,12 @@ fn put_in_order(host: &Machine) -> Result<()> {
     host.try_run(&format!("set +e\n{script}")).map(drop)
 }
 
-/// Debian's etcd, kept from starting with Debian's defaults, which would be a cluster of its own.
+/// Debian's etcd, which the image has, as a cluster.
 fn etcd(host: &Machine) -> Result<()> {
     let Machine { name, address, .. } = host;
     let members = "host1=http://192.0.2.11:2380,host2=http://192.0.2.12:2380,host3=http://192.0.2.13:2380";
     host.run(&format!(
-        "systemctl mask --runtime --quiet etcd.service
-         apt-get -qq --no-install-recommends install etcd-server etcd-client >/dev/null 2>&1
-         systemctl unmask --runtime --quiet etcd.service
-         cat >/etc/default/etcd <<END
+        "cat >/etc/default/etcd <<END
 ETCD_NAME={name}
 ETCD_LISTEN_PEER_URLS=http://{address}:2380
 ETCD_INITIAL_ADVERTISE_PEER_URLS=http://{address}:2380
