@@ -151,7 +151,7 @@ pub fn answers_not(netns: &Path, over: Over, to: &str) -> Result<()> {
     }
 }
 
-/// "10.0.0.2:80" or "[fd00::2]:80" of an address and a port.
+/// `10.0.0.2:80` or `[fd00::2]:80` of an address and a port.
 pub fn at(address: &str, port: u16) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
