@@ -28,6 +28,11 @@ impl Retries {
         self.0.remove(&unit);
     }
 
+    /// Whether the last look at a unit failed.
+    pub(super) fn waits(&self, unit: Unit) -> bool {
+        self.0.contains_key(&unit)
+    }
+
     /// When the next try is due; far off if none is.
     pub(super) fn next(&self) -> Instant {
         self.0.values().map(|(at, _)| *at).min().unwrap_or_else(|| Instant::now() + NEVER)

@@ -109,7 +109,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             let here = self
                 .world
                 .read(|intent| intent.network(id).is_some_and(|view| super::is_here(view, self.world.me)));
-            return if here { self.full(Unit::Network(id)).await } else { Vec::new() };
+            // After a failure there may be something, although nothing is known to be.
+            let unknown = self.retries.waits(Unit::Network(id));
+            return if here || unknown { self.full(Unit::Network(id)).await } else { Vec::new() };
         }
         let rows = self.world.read(|intent| super::spell_out(intent, id, rows));
         let env = match self.env(id, Some(&rows)).await {
