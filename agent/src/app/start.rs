@@ -74,6 +74,8 @@ pub(super) async fn run(config: Config) -> Result<()> {
     let stores = stores::open(&config).await?;
     let socket = bind_gossip(vtep, config.gossip_port).await?;
     let api = server::listen(&config.run_dir, config.api_group.as_deref()).await?;
+    let files = config.run_dir.join("sandboxes");
+    std::fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
     let mut tasks = Tasks::new();
     let gossip = start_gossip(&mut tasks, socket, &node);
     let parts = Parts { config, kernel, stores, gossip, node };

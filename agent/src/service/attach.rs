@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     LOCAL_DEADLINE, PortSpec, Service, ServiceError, at, choosing::Reserved, claim::Claimed, draft::Draft,
-    turns::to_the_end,
+    network_spec::refuse_mode, turns::to_the_end,
 };
 use crate::{
     kernel::Kernel,
@@ -68,6 +68,7 @@ impl<K: Kernel> Service<K> {
     ) -> Result<Attached, ServiceError> {
         let (service, sandbox, spec) = (Arc::clone(self), sandbox.to_owned(), spec.clone());
         to_the_end(async move {
+            refuse_mode(&spec.network)?;
             service.ready().await?;
             let name =
                 service.world.read(|intent| intent.find_sandbox(&sandbox).map(|it| it.name.clone()))?;

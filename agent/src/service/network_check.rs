@@ -34,11 +34,29 @@ impl<K: Kernel> Service<K> {
             }
             DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => {
                 check_parent(parent, facts)?;
+                self.refuse_port(parent.link).await?;
                 self.world.read(|intent| check_parent_is_free(intent, &wanted.network, parent))
             }
             DriverSettings::Overlay(_) => self.check_routes(wanted, facts),
             // Nothing of it is in the host.
             DriverSettings::P2p => Ok(()),
+        }
+    }
+
+    /// What comes in by a bridge's port is the bridge's.
+    async fn refuse_port(&self, parent: IfName) -> Result<(), ServiceError> {
+        let at = LookAt { links: Some([parent].into()), ..LookAt::default() };
+        let seen = self.kernel.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+        let there = seen.netns.get(&Netns::Host).and_then(|host| host.links.get(&parent));
+        match there.and_then(|link| link.port) {
+            None => Ok(()),
+            Some(port) => {
+                let reason = format!(
+                    "it is a port of the bridge {bridge}, which takes what comes in by it: choose another, such as {bridge} itself",
+                    bridge = port.bridge
+                );
+                Err(Invalid::new("parent", parent.to_string(), reason).into())
+            }
         }
     }
 

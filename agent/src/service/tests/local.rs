@@ -136,6 +136,24 @@ async fn a_parent_is_a_link_of_this_host_that_no_other_network_is_on() {
     host.make(("macvlan", "mv"), &[("parent", "eth0")], |_| ()).await.unwrap();
     let error = refusal(host.make(("ipvlan", "x"), &[("parent", "eth0")], |_| ()).await);
     assert!(error.starts_with("parent eth0 is in use by network mv (macvlan)"), "{error}");
+    host.kernel.edit(|state| {
+        let bridge = "br7".parse().unwrap();
+        let port = crate::plan::state::Port {
+            bridge,
+            learning: true,
+            unicast_flood: true,
+            isolated: false,
+            hairpin: false,
+        };
+        let links = &mut state.netns.get_mut(&Netns::Host).unwrap().links;
+        links.get_mut(&"eth1".parse::<crate::model::IfName>().unwrap()).unwrap().port = Some(port);
+    });
+    let error = refusal(host.make(("macvlan", "x"), &[("parent", "eth1")], |_| ()).await);
+    assert!(error.contains("invalid parent \"eth1\": it is a port of the bridge br7"), "{error}");
+    host.kernel.edit(|state| {
+        let links = &mut state.netns.get_mut(&Netns::Host).unwrap().links;
+        links.get_mut(&"eth1".parse::<crate::model::IfName>().unwrap()).unwrap().port = None;
+    });
     host.make(("ipvlan", "vlan"), &[("parent", "eth0.10")], |_| ()).await.unwrap();
     let error = refusal(host.make(("macvlan", "x"), &[], |_| ()).await);
     assert!(error.contains("-o parent=LINK"), "{error}");
@@ -229,4 +247,32 @@ async fn a_sandbox_that_a_crash_left_unfinished_goes_with_its_endpoints_in_both_
     assert_eq!(host.left().await, [""; 0]);
     host.end().await;
     janitor.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_attach_that_the_kernel_refuses_leaves_nothing_in_it() {
+    let host = Host::start().await;
+    host.make(("bridge", "lan"), &[], |_| ()).await.unwrap();
+    host.empty("box").await;
+    let before = host.kernel.state();
+    host.kernel
+        .fail_when(|op| matches!(op, crate::plan::op::Op::SetSysctl(netns, ..) if *netns != Netns::Host));
+    let sysctl = |spec: &mut AttachSpec| {
+        drop(spec.options.insert("sysctls".into(), "net.ipv4.conf.IFNAME.no_such_thing=1".into()));
+    };
+    let error = refusal(host.connect(("box", "lan"), sysctl).await);
+    assert!(
+        error.contains("this host cannot set sysctl net.ipv4.conf.eth0.no_such_thing=1 in box"),
+        "{error}"
+    );
+    let links = |state: &crate::plan::state::State| {
+        let all = state
+            .netns
+            .iter()
+            .map(|(netns, there)| (netns.clone(), there.links.keys().copied().collect::<Vec<_>>()));
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(links(&host.kernel.state()), links(&before));
+    assert_eq!(host.left().await, ["/ovnet/local/v1/sandboxes/box"]);
+    host.end().await;
 }
