@@ -167,7 +167,8 @@ fn pair_ends<'a>(state: &'a State, mark: &Mark) -> Vec<(LinkRef, &'a Link)> {
 
 /// Removals from the leaves inwards, then additions from the root outwards. Settings of a namespace come before its
 /// links, which inherit them, those of a link before it is up; the rules too; rows after, since a link that goes up flushes
-/// some. A gateway has its route before what is routed to it.
+/// some. A gateway has its route before what is routed to it, and a parent its MTU before the links on it, which may have no
+/// larger one.
 fn rank(op: &Op) -> u8 {
     match op {
         Op::RemoveRoute(..) => 0,
@@ -179,11 +180,11 @@ fn rank(op: &Op) -> u8 {
         Op::AddNetns(..) => 6,
         Op::SetSysctl(_, key, _) if sysctl::link_of(key).is_none() => 7,
         Op::SetTable(..) | Op::SetOpenings(..) => 8,
-        Op::AddLink(_, LinkKind::Bridge | LinkKind::Vlan(..) | LinkKind::Veth | LinkKind::Other(_)) => 9,
-        Op::AddLink(_, LinkKind::Vxlan(_) | LinkKind::Macvlan(..) | LinkKind::Ipvlan(..)) => 10,
-        Op::AddVeth(..) => 11,
-        Op::SetMac(..) => 12,
-        Op::SetMtu(..) => 13,
+        Op::SetMtu(..) => 9,
+        Op::AddLink(_, LinkKind::Bridge | LinkKind::Vlan(..) | LinkKind::Veth | LinkKind::Other(_)) => 10,
+        Op::AddLink(_, LinkKind::Vxlan(_) | LinkKind::Macvlan(..) | LinkKind::Ipvlan(..)) => 11,
+        Op::AddVeth(..) => 12,
+        Op::SetMac(..) => 13,
         Op::SetPort(..) => 14,
         // Whether a link may have IPv6 addresses is one of its settings.
         Op::SetSysctl(..) => 15,
