@@ -19,8 +19,9 @@ use crate::{
     reconcile::world::{Revisions, World},
 };
 
-/// Least time between two copies.
+/// Least time between two copies, and the most: a disk that was slow once need not be so the next time.
 const LEAST: Duration = Duration::from_millis(100);
+const MOST: Duration = Duration::from_secs(5);
 
 /// What the file begins with; another version is not read.
 const MAGIC: &[u8] = b"ovnet names 1\n";
@@ -47,8 +48,8 @@ pub(super) async fn keep(shared: Arc<Shared>, path: PathBuf, stop: CancellationT
             // It is missed at a start without the store alone.
             tracing::warn!(%error, "cannot keep a copy of the names");
         }
-        // However large it is, it takes but a small part of the time.
-        pause = (start.elapsed() * 50).max(LEAST).max(pause / 2);
+        // Writing it takes but a small part of the time, unless the disk is very slow.
+        pause = (start.elapsed() * 50).max(pause / 2).clamp(LEAST, MOST);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}

@@ -79,6 +79,8 @@ pub(super) fn link(op: &Op) -> Option<&LinkRef> {
         | Op::SetSysctl(..)
         | Op::SetTable(..)
         | Op::RemoveTable(_)
+        | Op::SetResolver(..)
+        | Op::RemoveResolver(_)
         | Op::SetOpenings(..) => None,
     }
 }
@@ -88,6 +90,8 @@ fn netns(op: &Op) -> Option<&Netns> {
     if let Op::SetSysctl(netns, ..)
     | Op::SetTable(netns, _)
     | Op::RemoveTable(netns)
+    | Op::SetResolver(netns, _)
+    | Op::RemoveResolver(netns)
     | Op::SetOpenings(netns, ..) = op
     {
         Some(netns)
@@ -126,6 +130,8 @@ pub(super) fn words(op: &Op) -> (&'static str, String) {
         Op::SetSysctl(netns, key, value) => ("set sysctl", format!("{key}={value} in {netns}")),
         Op::SetTable(netns, _) => ("set nftables table", netns.to_string()),
         Op::RemoveTable(netns) => ("remove nftables table", netns.to_string()),
+        Op::SetResolver(netns, _) => ("set the rules for 127.0.0.11 port 53", netns.to_string()),
+        Op::RemoveResolver(netns) => ("remove the rules for 127.0.0.11 port 53", netns.to_string()),
         Op::SetOpenings(netns, ..) => ("set rules in the FORWARD chain", netns.to_string()),
     }
 }
@@ -143,5 +149,6 @@ pub(super) fn removes(op: &Op) -> bool {
             | Op::RemoveFlood(..)
             | Op::RemoveStation(..)
             | Op::RemoveTable(_)
+            | Op::RemoveResolver(_)
     )
 }

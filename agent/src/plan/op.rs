@@ -91,6 +91,10 @@ pub enum Op {
     SetTable(Netns, Table),
     /// Remove our nftables table.
     RemoveTable(Netns),
+    /// Have what is sent to port 53 of 127.0.0.11 go to this port of it, in one transaction.
+    SetResolver(Netns, u16),
+    /// Have it go nowhere else.
+    RemoveResolver(Netns),
     /// Have exactly these rules of ours at the end of the FORWARD chain of iptables' `filter` table of a family.
     SetOpenings(Netns, Family, BTreeSet<LinkMatch>),
 }
@@ -133,6 +137,8 @@ impl fmt::Display for Op {
                 write!(f, "set nftables table ({rules} rules) in {netns}")
             }
             Self::RemoveTable(netns) => write!(f, "remove nftables table in {netns}"),
+            Self::SetResolver(netns, port) => write!(f, "lead port 53 of 127.0.0.11 to {port} in {netns}"),
+            Self::RemoveResolver(netns) => write!(f, "lead port 53 of 127.0.0.11 nowhere in {netns}"),
             Self::SetOpenings(netns, family, links) => {
                 let command = if *family == Family::V4 { "iptables" } else { "ip6tables" };
                 write!(f, "set rules in the FORWARD chain of {command} ({} links) in {netns}", links.len())

@@ -137,8 +137,6 @@ pub enum Action {
     Masquerade,
     /// Source NAT to this address; the rule applies to its family alone.
     SourceNat(IpAddr),
-    /// Destination NAT to this address and port; the rule applies to its family alone.
-    DestinationNat(IpAddr, u16),
     /// Destination NAT to what the map has for the packet's protocol and destination port, and address if it is addressed;
     /// nothing for what it does not have. The rule applies to the map's family alone.
     Redirect(PortMap),

@@ -1,4 +1,4 @@
-//! What belongs to a namespace as a whole: its sysctls, our table in it, and our openings in the tables of others.
+//! What belongs to a namespace as a whole: its sysctls, our tables in it, and our openings in the tables of others.
 
 use std::collections::BTreeSet;
 
@@ -33,19 +33,30 @@ pub(super) fn diff_settings(
         {
             ops.push(Op::SetTable(netns.clone(), table.clone()));
         }
+        if let Some(port) = want.resolver
+            && there.resolver != want.resolver
+        {
+            ops.push(Op::SetResolver(netns.clone(), port));
+        }
     }
     for (netns, there) in &seen.netns {
-        let unwanted = wanted.netns.get(netns).is_none_or(|want| want.table.is_none());
-        if unwanted && there.table.is_some() && has_table(unit, netns, there) && !gone.contains(netns) {
+        if gone.contains(netns) || !has_tables(unit, netns, there) {
+            continue;
+        }
+        let want = wanted.netns.get(netns).unwrap_or(&nothing);
+        if want.table.is_none() && there.table.is_some() {
             ops.push(Op::RemoveTable(netns.clone()));
+        }
+        if want.resolver.is_none() && there.resolver.is_some() {
+            ops.push(Op::RemoveResolver(netns.clone()));
         }
     }
     diff_openings(unit, wanted, seen, ops);
 }
 
-/// Whether the table of a namespace is the unit's: it belongs to whoever made the namespace, the host's to the host's unit, and
-/// an adopted sandbox's to the sandbox.
-fn has_table(unit: Unit, netns: &Netns, there: &NetnsState) -> bool {
+/// Whether our tables in a namespace are the unit's: they belong to whoever made the namespace, the host's to the host's unit,
+/// and an adopted sandbox's to the sandbox.
+fn has_tables(unit: Unit, netns: &Netns, there: &NetnsState) -> bool {
     match (&there.mark, netns) {
         (Some(mark), _) => mark.unit == unit,
         (None, Netns::Host) => unit == Unit::Host,

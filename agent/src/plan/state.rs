@@ -60,6 +60,9 @@ pub struct NetnsState {
     pub sysctls: BTreeMap<String, String>,
     /// Our nftables table (`inet ovnet`), whole.
     pub table: Option<Table>,
+    /// Where what is sent to port 53 of 127.0.0.11 goes: another port of that address, UDP and TCP. Seen: 0 if the rules for
+    /// it are not as we write them, which is never wanted.
+    pub resolver: Option<u16>,
     /// Rules of ours at the end of others' FORWARD chains (iptables' `filter` tables), which let what passes these links
     /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself. What
     /// is not as we write it there is seen as a `StartsNotWith`, which is never wanted.
@@ -192,6 +195,8 @@ pub struct LookAt {
     pub sysctls: BTreeSet<String>,
     /// Also our nftables table.
     pub table: bool,
+    /// Also where port 53 of 127.0.0.11 leads.
+    pub resolver: bool,
     /// Also our rules in others' FORWARD chains.
     pub openings: bool,
 }

@@ -43,7 +43,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if !told {
             sysctls.insert(FORWARDING.into());
         }
-        let at = LookAt { links: Some(BTreeSet::new()), sysctls, table: true, openings: true };
+        let at = LookAt {
+            links: Some(BTreeSet::new()),
+            sysctls,
+            table: true,
+            openings: true,
+            ..LookAt::default()
+        };
         let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
         let originals = seen.netns.get(&Netns::Host).map(|state| state.sysctls.clone()).unwrap_or_default();
         if !told && originals.get(FORWARDING).is_some_and(|value| value == "0") {

@@ -11,21 +11,15 @@ use super::{
 };
 use crate::{
     kernel::Kernel,
-    model::{Name, Protocol, Sandbox, SandboxId},
+    model::{Name, Sandbox, SandboxId},
     plan::{
         ownership::{Mark, Unit},
         plan,
-        ruleset::{Action, Chain, Hook, Match, Rule, Table},
         state::{Look, LookAt, Netns, NetnsState, State},
     },
 };
 
-/// Where every sandbox expects its resolver, as Docker has it.
-const RESOLVER: std::net::Ipv4Addr = std::net::Ipv4Addr::new(127, 0, 0, 11);
-/// The port of DNS (RFC 1035).
-const DNS: u16 = 53;
-
-/// Sandboxes with a table of ours in a namespace that is not: where, and the namespace's inode.
+/// Sandboxes with rules of ours in a namespace that is not: where, and the namespace's inode.
 pub(super) type Tables = BTreeMap<SandboxId, (Netns, u64)>;
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
@@ -40,13 +34,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
         let own = sandbox.filter(|sandbox| sandbox.shares.is_none());
         if let Some(netns) = self.left_table(id).await? {
-            look.netns.insert(netns, LookAt { table: true, ..nothing() });
+            look.netns.insert(netns, LookAt { resolver: true, ..nothing() });
         }
         if let Some(sandbox) = &own
             && let Some(netns) = self.present(sandbox).await?
         {
             port = said;
-            let mut state = NetnsState { table: port.map(table), ..NetnsState::default() };
+            let mut state = NetnsState { resolver: port, ..NetnsState::default() };
             if !sandbox.adopted {
                 state.mark = Some(Mark::new(unit, "netns"));
                 if features.ipv6 {
@@ -55,7 +49,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             }
             let at = look.netns.entry(netns.clone()).or_insert_with(nothing);
             at.sysctls = state.sysctls.keys().cloned().collect();
-            at.table |= self.world.said_of_resolver(id);
+            at.resolver |= self.world.said_of_resolver(id);
             wanted.netns.insert(netns, state);
         }
         let seen = self.observe(look).await?;
@@ -82,7 +76,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(named.into_iter().filter(|(_, mark)| ours(mark.clone())).map(|(name, _)| name).collect())
     }
 
-    /// A namespace that is not ours and in which our table may be, if it is there still.
+    /// A namespace that is not ours and in which rules of ours may be, if it is there still.
     async fn left_table(&mut self, id: SandboxId) -> Result<Option<Netns>, String> {
         let Some((netns, inode)) = self.tables.get(&id).cloned() else { return Ok(None) };
         let Netns::Path(path) = &netns else { return Ok(None) };
@@ -113,15 +107,4 @@ fn nothing() -> LookAt {
 
 fn adopted(sandbox: &Sandbox) -> Option<(Netns, u64)> {
     sandbox.adopted.then(|| (Netns::Path(sandbox.netns.clone()), sandbox.netns_inode))
-}
-
-/// What the sandbox asks of its resolver goes to where that listens.
-fn table(port: u16) -> Table {
-    let to = ipnet::Ipv4Net::from(RESOLVER);
-    let rule = |protocol| Rule {
-        matches: vec![Match::Destination(to.into()), Match::Port(protocol, DNS)],
-        action: Action::DestinationNat(RESOLVER.into(), port),
-    };
-    let rules = [Protocol::Udp, Protocol::Tcp].map(rule).into();
-    Table { ports: BTreeMap::new(), chains: vec![Chain { hook: Hook::Output, rules }] }
 }

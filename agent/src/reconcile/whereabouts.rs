@@ -32,7 +32,7 @@ pub async fn whereabouts<K: Kernel>(
     let places = ours.map(|(name, _)| Netns::Named(name.clone())).chain(adopted.keys().cloned());
     let seen = kernel.observe(links_of(places.chain([Netns::Host]))).await?;
     let mut found = marks(&seen, &named);
-    let everything = LookAt { links: None, table: true, ..LookAt::default() };
+    let everything = LookAt { links: None, table: true, resolver: true, ..LookAt::default() };
     for (netns, id) in adopted {
         let look = found.entry(Unit::Sandbox(id)).or_default();
         look.netns.insert(netns, LookAt { links: Some(BTreeSet::new()), ..everything.clone() });
@@ -65,7 +65,8 @@ fn marks(seen: &State, named: &[(Name, Option<Mark>)]) -> BTreeMap<Unit, Look> {
     for (name, mark) in named {
         if let Some(mark) = mark {
             let look = found.entry(mark.unit).or_default();
-            look.netns.entry(Netns::Named(name.clone())).or_default().table = true;
+            let at = look.netns.entry(Netns::Named(name.clone())).or_default();
+            (at.table, at.resolver) = (true, true);
         }
     }
     found

@@ -2,6 +2,7 @@
 
 mod names;
 mod outside;
+mod own;
 mod stay;
 
 use std::time::Duration;
@@ -30,6 +31,8 @@ fn main() -> Result<()> {
             ("dig and curl find a sandbox by its name", names::programs),
             ("names go with their endpoints", names::gone),
             ("an adopted process has the resolver too", names::adopted),
+            ("port 53 is free for a sandbox's own program and nothing is tracked", own::port),
+            ("without an agent a question is refused at once", own::nobody),
             ("nothing is left of the resolver of a process that has ended", stay::ended),
             ("what is not ours is asked of the host's servers and kept", outside::forwarded),
             ("a sandbox's own servers are asked from its namespace", outside::own_servers),

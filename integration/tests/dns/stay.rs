@@ -104,6 +104,11 @@ pub(crate) fn etcd_away(lab: &Lab) -> Result<()> {
     h2.create_sandbox("client", &["wide"])?;
     let address = h1.address("wide", "web")?;
     says(h2, "client", ("web", Kind::A), &[&address])?;
+    // On a busy disk the copy is some time behind.
+    let copy = h2.path(&h2.state_dir().join("names").display().to_string());
+    wait_until("the name to be in the copy", Duration::from_secs(30), || {
+        Ok(fs::read(&copy).is_ok_and(|bytes| bytes.windows(3).any(|part| part == b"web")))
+    })?;
     lab.etcd()?.kill()?;
     let result = (|| -> Result<()> {
         for _question in 0..3 {

@@ -134,10 +134,8 @@ pub(super) fn network() -> Built<State> {
             ..NetnsState::default()
         },
     );
-    state.netns.insert(
-        sandbox,
-        NetnsState { mark: Some(mark("box")), links: [(ETH, eth)].into(), ..NetnsState::default() },
-    );
+    let own = NetnsState { mark: Some(mark("box")), links: [(ETH, eth)].into(), ..NetnsState::default() };
+    state.netns.insert(sandbox, NetnsState { resolver: Some(50_053), ..own });
     Ok(state)
 }
 
@@ -189,6 +187,8 @@ pub(super) fn random_network(seed: u64) -> Built<State> {
             route.mtu = random.random_bool(0.5).then_some(1300);
         }
     }
+    let sandbox = state.netns.get_mut(&sandbox()?).ok_or("no sandbox")?;
+    sandbox.resolver = random.random_bool(0.7).then(|| random.random_range(1..=u16::MAX));
     Ok(state)
 }
 
@@ -198,6 +198,7 @@ pub fn look_at(state: &State) -> Look {
         links: Some(netns.links.keys().copied().collect()),
         sysctls: netns.sysctls.keys().cloned().collect(),
         table: true,
+        resolver: true,
         openings: true,
     };
     Look { netns: state.netns.iter().map(|(netns, state)| (netns.clone(), one(state))).collect() }
@@ -241,6 +242,7 @@ pub fn steps(state: &State) -> Vec<Op> {
             |(key, value): (&String, &String)| Op::SetSysctl(netns.clone(), key.clone(), value.clone());
         ops.extend(wanted.sysctls.iter().map(sysctl));
         ops.extend(wanted.table.clone().map(|table| Op::SetTable(netns.clone(), table)));
+        ops.extend(wanted.resolver.map(|port| Op::SetResolver(netns.clone(), port)));
     }
     ops
 }

@@ -144,7 +144,7 @@ async fn expect<K: Kernel>(kernel: &K, wanted: &State) -> Result<(), String> {
             );
         }
         let rest = |state: &crate::plan::state::NetnsState| {
-            format!("{:?} {:?} {:?}", state.mark, state.sysctls, state.table)
+            format!("{:?} {:?} {:?} {:?}", state.mark, state.sysctls, state.table, state.resolver)
         };
         text += &format!("\n{netns}\n  wanted {}\n  seen   {}", rest(wanted), rest(seen));
     }

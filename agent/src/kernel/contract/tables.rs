@@ -81,10 +81,10 @@ fn redirects() -> Built<Table> {
         rule(local(), redirect(Family::V4, false)),
         rule(vec![Match::In(LinkMatch::Is(INNER_LEG))], redirect(Family::V6, false)),
     ];
-    let resolver = vec![Match::Destination(net("127.0.0.11/32")?), Match::Port(Protocol::Udp, 53)];
+    let names = vec![Match::Destination(net("10.77.0.2/32")?), Match::Port(Protocol::Udp, 53)];
     let output = vec![
-        rule(resolver, Action::DestinationNat(ip("127.0.0.11")?, 4053)),
-        rule(vec![Match::Port(Protocol::Sctp, 9)], Action::DestinationNat(ip("fd77::2")?, 9)),
+        rule(names, Action::Accept),
+        rule(vec![Match::Port(Protocol::Sctp, 9)], Action::Accept),
         rule(vec![Match::Redirected, Match::Established], Action::Accept),
     ];
     let chains = vec![

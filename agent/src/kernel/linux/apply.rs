@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::{
     batch::Request, birth, failure::Failure, links, mounts::Mounts, named, namespace::Namespace, nft,
-    openings, refusal::Refusal, removal, routes, rows, settle, stacked, sysctl, taken,
+    openings, refusal::Refusal, removal, resolver, routes, rows, settle, stacked, sysctl, taken,
 };
 use crate::{
     kernel::{
@@ -182,6 +182,8 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
         }
         Op::SetTable(netns, table) => Ok(nft::write(session.namespace(netns)?, netns, Some(table))?),
         Op::RemoveTable(netns) => Ok(nft::write(session.namespace(netns)?, netns, None)?),
+        Op::SetResolver(netns, port) => Ok(resolver::write(session.namespace(netns)?, Some(*port))?),
+        Op::RemoveResolver(netns) => Ok(resolver::write(session.namespace(netns)?, None)?),
         Op::SetOpenings(netns, family, links) => {
             Ok(openings::set(session.namespace(netns)?, netns, *family, links)?)
         }

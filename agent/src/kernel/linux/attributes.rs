@@ -1,4 +1,4 @@
-//! Reading netlink messages: fixed headers and attributes (netlink(7), rtnetlink(7)).
+//! Netlink messages: fixed headers and attributes (netlink(7), rtnetlink(7)).
 //!
 //! A look reads the few attributes that it knows and passes over the rest. rtnetlink's own connection would leave out,
 //! with no error, each object of which it cannot decode an attribute, and hides that a dump was torn (NLM_F_DUMP_INTR).
@@ -78,10 +78,35 @@ pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into())
 }
 
+/// Add an attribute to a message, or to the value of another one. Values are short: up to 65,531 bytes.
+pub(super) fn put(into: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    into.extend(length.to_ne_bytes());
+    into.extend(kind.to_ne_bytes());
+    into.extend(value);
+    into.resize(into.len().next_multiple_of(4), 0);
+}
+
+/// The same for a number in network order, as netfilter has them.
+pub(super) fn put_number(into: &mut Vec<u8>, kind: u16, number: u32) {
+    put(into, kind, &number.to_be_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_put_is_read_again() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, 1, &[7, 8]);
+        put_number(&mut bytes, 2, 9);
+        put(&mut bytes, 3, b"lo\0");
+        let read: Vec<_> = Attributes::nested(&bytes).into_iter().collect();
+        assert_eq!(read, [(1, &[7, 8][..]), (2, &[0, 0, 0, 9]), (3, b"lo\0")]);
+        assert_eq!(bytes.len() % 4, 0);
+    }
 
     #[test]
     fn attributes_are_read_past_their_padding() {

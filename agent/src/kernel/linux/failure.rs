@@ -49,10 +49,14 @@ impl Failure {
     }
 }
 
-/// The driver that a new link needs.
+/// The driver, or the part of one, that a step needs.
 fn driver(op: &Op) -> Option<(&'static str, &'static str)> {
     if matches!(op, Op::AddVeth(..)) {
         return Some(("veth pairs", "CONFIG_VETH (modprobe veth)"));
+    }
+    if matches!(op, Op::SetResolver(..)) {
+        let option = "CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS (modprobe nf_tables)";
+        return Some(("nftables hooks at the ingress of links", option));
     }
     let Op::AddLink(_, kind) = op else { return None };
     match kind {

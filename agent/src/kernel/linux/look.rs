@@ -16,6 +16,7 @@ use super::{
     namespace::Namespace,
     nft, openings,
     refusal::Refusal,
+    resolver,
     stacked::Parents,
     sysctl,
 };
@@ -72,6 +73,12 @@ fn look_at(
     }
     if at.table {
         seen.table = nft::read(namespace, netns)?;
+    }
+    if at.resolver {
+        let failed = |refusal: Refusal| {
+            refusal.into_error("look at the rules for 127.0.0.11 port 53 of", netns.to_string())
+        };
+        seen.resolver = resolver::read(namespace).map_err(failed)?;
     }
     if at.openings {
         seen.openings = openings::read(namespace, netns)?;

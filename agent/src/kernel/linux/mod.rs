@@ -26,6 +26,7 @@ mod nft;
 mod openings;
 mod refusal;
 mod removal;
+mod resolver;
 mod routes;
 mod rows;
 mod settle;

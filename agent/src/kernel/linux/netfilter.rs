@@ -7,7 +7,7 @@ use netlink_packet_core::NLM_F_DUMP;
 use nix::errno::Errno;
 
 use super::{
-    attributes::{Attributes, text, u8_at, u16_at, u32_at},
+    attributes::{Attributes, put, text, u8_at, u16_at, u32_at},
     namespace::Namespace,
     refusal::Refusal,
     socket::Rtnl,
@@ -26,39 +26,39 @@ pub(super) const FORWARD: (&str, &str) = ("filter", "FORWARD");
 /// Length of a netlink header.
 const MESSAGE_HEADER: usize = 16;
 /// Length of struct nfgenmsg.
-const HEADER: usize = 4;
+pub(super) const HEADER: usize = 4;
 /// NFNL_SUBSYS_NFTABLES, the upper half of a message's type.
-const SUBSYSTEM: u16 = 10;
+pub(super) const SUBSYSTEM: u16 = 10;
 /// Messages of that subsystem. Those of tables are 0 to 2, of chains 3 to 5, of rules 6 to 8, then of sets and others.
-const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
+pub(super) const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
 const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
-const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
+pub(super) const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
 /// The end of a transaction.
 const NEW_GENERATION: u16 = 15;
 /// Attribute of tables …
-const TABLE_NAME: u16 = 1;
+pub(super) const TABLE_NAME: u16 = 1;
 /// … of chains …
-const CHAIN_TABLE: u16 = 1;
-const CHAIN_NAME: u16 = 3;
+pub(super) const CHAIN_TABLE: u16 = 1;
+pub(super) const CHAIN_NAME: u16 = 3;
 const CHAIN_POLICY: u16 = 5;
 /// … of rules …
-const RULE_TABLE: u16 = 1;
-const RULE_CHAIN: u16 = 2;
+pub(super) const RULE_TABLE: u16 = 1;
+pub(super) const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
-const RULE_EXPRESSIONS: u16 = 4;
+pub(super) const RULE_EXPRESSIONS: u16 = 4;
 const RULE_USERDATA: u16 = 7;
 /// … of expressions of any kind …
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
+pub(super) const EXPRESSION_NAME: u16 = 1;
+pub(super) const EXPRESSION_DATA: u16 = 2;
 /// … and of those in the rules that we write.
-const META_KEY: u16 = 2;
+pub(super) const META_KEY: u16 = 2;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
-const CMP_OP: u16 = 2;
-const CMP_EQ: u32 = 0;
-const CMP_DATA: u16 = 3;
-const DATA_VALUE: u16 = 1;
-const IMMEDIATE_DATA: u16 = 2;
+pub(super) const CMP_OP: u16 = 2;
+pub(super) const CMP_EQ: u32 = 0;
+pub(super) const CMP_DATA: u16 = 3;
+pub(super) const DATA_VALUE: u16 = 1;
+pub(super) const IMMEDIATE_DATA: u16 = 2;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 /// Attributes of an extension of iptables (its `match`), whose information is a text if it is a comment.
@@ -173,6 +173,8 @@ fn speaks_of_us(message: &[u8]) -> bool {
 
 /// NFPROTO_INET.
 const INET: u8 = 1;
+/// NFPROTO_NETDEV.
+pub(super) const NETDEV: u8 = 5;
 
 /// NFPROTO_IPV4 or NFPROTO_IPV6.
 const fn number(family: Family) -> u8 {
@@ -182,15 +184,11 @@ const fn number(family: Family) -> u8 {
     }
 }
 
-fn request(family: u8, names: &[(u16, &str)]) -> Vec<u8> {
+/// A message about what has these names, without a netlink header.
+pub(super) fn request(family: u8, names: &[(u16, &str)]) -> Vec<u8> {
     let mut body = vec![family, 0, 0, 0];
     for (kind, name) in names {
-        // The names are ours: short.
-        let length = u16::try_from(4 + name.len() + 1).unwrap_or(u16::MAX);
-        body.extend(length.to_ne_bytes());
-        body.extend(kind.to_ne_bytes());
-        body.extend(name.as_bytes());
-        body.resize((body.len() + 1).next_multiple_of(4), 0);
+        put(&mut body, *kind, &[name.as_bytes(), &[0]].concat());
     }
     body
 }
@@ -202,11 +200,7 @@ fn drops(chain: &[u8]) -> bool {
 
 fn rule(attributes: Attributes<'_>) -> Option<ForeignRule> {
     let handle = attributes.find(RULE_HANDLE)?.try_into().ok().map(u64::from_be_bytes)?;
-    let expressions: Vec<Expression<'_>> =
-        Attributes::nested(attributes.find(RULE_EXPRESSIONS).unwrap_or_default())
-            .into_iter()
-            .map(|(_, expression)| Expression::of(Attributes::nested(expression)))
-            .collect();
+    let expressions = Expression::all(attributes.find(RULE_EXPRESSIONS).unwrap_or_default());
     // nft keeps a comment beside the rule, iptables (what it restores included) within.
     let comment = attributes.find(RULE_USERDATA).and_then(comment);
     let comment = comment.or_else(|| expressions.iter().find_map(Expression::comment));
@@ -214,12 +208,18 @@ fn rule(attributes: Attributes<'_>) -> Option<ForeignRule> {
 }
 
 /// A part of a rule.
-struct Expression<'a> {
-    name: &'a str,
-    data: Attributes<'a>,
+pub(super) struct Expression<'a> {
+    pub(super) name: &'a str,
+    pub(super) data: Attributes<'a>,
 }
 
 impl<'a> Expression<'a> {
+    /// Those of a rule's list.
+    pub(super) fn all(list: &'a [u8]) -> Vec<Self> {
+        let elements = Attributes::nested(list).into_iter();
+        elements.map(|(_, element)| Self::of(Attributes::nested(element))).collect()
+    }
+
     fn of(attributes: Attributes<'a>) -> Self {
         let data = Attributes::nested(attributes.find(EXPRESSION_DATA).unwrap_or_default());
         Self { name: attributes.find(EXPRESSION_NAME).and_then(text).unwrap_or_default(), data }

@@ -60,6 +60,8 @@ pub(super) fn request(op: &Op, index: u32) -> Option<Request> {
         | Op::SetSysctl(..)
         | Op::SetTable(..)
         | Op::RemoveTable(_)
+        | Op::SetResolver(..)
+        | Op::RemoveResolver(_)
         | Op::SetOpenings(..) => return None,
     };
     Some(Request { message, flags })

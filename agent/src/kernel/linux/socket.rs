@@ -9,8 +9,8 @@ mod tests;
 use std::mem;
 
 use netlink_packet_core::{
-    Emitable, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE,
-    NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
+    Emitable, NLM_F_ACK, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST,
+    NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{
@@ -37,6 +37,9 @@ const INBOX: usize = 256 * 1024;
 const PATIENCE: i64 = 30;
 /// NLMSGERR_ATTR_MSG (linux/netlink.h).
 const ATTR_MSG: u16 = 1;
+/// The ends of a batch (linux/netfilter/nfnetlink.h).
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
 /// Length of a netlink header.
 const HEADER: usize = 16;
 
@@ -141,17 +144,61 @@ impl Rtnl {
         body: &[u8],
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<(), Refusal> {
+        let mut bytes = Vec::with_capacity(HEADER + body.len());
+        self.put(&mut bytes, (kind, flags), body)?;
+        self.send(&bytes)?;
+        self.objects(self.sequence, each)
+    }
+
+    /// Have a subsystem of nfnetlink do all of these (type, flags, body), or nothing of it, and wait until it is done. For one
+    /// call of a socket that had no answer to wait for.
+    pub(super) fn transact(
+        &mut self,
+        subsystem: u16,
+        messages: &[(u16, u16, Vec<u8>)],
+    ) -> Result<(), Refusal> {
+        // A batch's first and last message have the subsystem in network order.
+        let [high, low] = (subsystem).to_be_bytes();
+        let bound = [0, 0, high, low];
+        let mut bytes = Vec::new();
+        self.put(&mut bytes, (BATCH_BEGIN, 0), &bound)?;
+        for (at, (kind, flags, body)) in messages.iter().enumerate() {
+            let ack = if at + 1 == messages.len() { NLM_F_ACK } else { 0 };
+            self.put(&mut bytes, (*kind, flags | ack), body)?;
+        }
+        let last = self.sequence;
+        self.put(&mut bytes, (BATCH_END, 0), &bound)?;
+        self.send(&bytes)?;
+        // Refusals come first: of a message, or, with the first message's number, of the whole.
+        loop {
+            let mut inbox = mem::take(&mut self.inbox);
+            let read = self.read(&mut inbox);
+            self.inbox = inbox;
+            read?;
+            for answer in answers(&self.inbox).filter(|answer| answer.kind == NLMSG_ERROR) {
+                match refused(&answer) {
+                    Some(refusal) => return Err(refusal),
+                    None if answer.sequence == last => return Ok(()),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Add a message of this type and flags, with the next number.
+    fn put(&mut self, bytes: &mut Vec<u8>, (kind, flags): (u16, u16), body: &[u8]) -> Result<(), Refusal> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.message_type = kind;
         header.flags = NLM_F_REQUEST | flags;
         header.sequence_number = self.sequence;
         header.length = u32::try_from(HEADER + body.len()).map_err(|_too_long| Errno::EMSGSIZE)?;
-        let mut bytes = vec![0; HEADER];
-        header.emit(&mut bytes);
+        let start = bytes.len();
+        bytes.resize(start + HEADER, 0);
+        header.emit(&mut bytes[start..]);
         bytes.extend_from_slice(body);
-        self.send(&bytes)?;
-        self.objects(self.sequence, each)
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        Ok(())
     }
 
     /// Hand out the objects of an answer until its end.

@@ -150,6 +150,7 @@ impl Kernel for MemoryKernel {
             part.links.retain(|name, _| at.links.as_ref().is_none_or(|links| links.contains(name)));
             part.sysctls.retain(|key, _| at.sysctls.contains(key));
             part.table = part.table.filter(|_| at.table);
+            part.resolver = part.resolver.filter(|_| at.resolver);
             part.openings.retain(|_, _| at.openings);
             seen.netns.insert(netns.clone(), part);
         }

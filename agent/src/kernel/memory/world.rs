@@ -77,21 +77,7 @@ impl World {
             Op::RemoveLink(at) => self.remove_link(at),
             Op::SetPort(at, Some(port)) => self.set_port(at, *port),
             Op::SetRoute(at, to, route) => self.set_route(at, *to, *route),
-            Op::SetSysctl(netns, key, value) => {
-                if !SYSCTLS.iter().any(|start| key.starts_with(start)) {
-                    return Err(refuse(ErrorKind::NotFound, format!("this kernel has no {key}")));
-                }
-                let there = self.netns(netns)?;
-                if sysctl_link(key).is_some_and(|name| !there.links.keys().any(|link| link.as_str() == name))
-                {
-                    return Err(refuse(
-                        ErrorKind::NotFound,
-                        format!("this kernel has no {key}: no such link"),
-                    ));
-                }
-                there.sysctls.insert(key.clone(), value.clone());
-                Ok(())
-            }
+            Op::SetSysctl(netns, key, value) => self.set_sysctl(netns, key, value),
             Op::SetTable(netns, table) => {
                 let mut table = table.clone();
                 table.ports.retain(|_, ports| !ports.is_empty());
@@ -101,6 +87,16 @@ impl World {
             Op::RemoveTable(netns) => {
                 if let Ok(there) = self.netns(netns) {
                     there.table = None;
+                }
+                Ok(())
+            }
+            Op::SetResolver(netns, port) => {
+                self.netns(netns)?.resolver = Some(*port);
+                Ok(())
+            }
+            Op::RemoveResolver(netns) => {
+                if let Ok(there) = self.netns(netns) {
+                    there.resolver = None;
                 }
                 Ok(())
             }
@@ -130,6 +126,18 @@ impl World {
             | Op::SetStation(..)
             | Op::RemoveStation(..) => self.change(op),
         }
+    }
+
+    fn set_sysctl(&mut self, netns: &Netns, key: &str, value: &str) -> Outcome {
+        if !SYSCTLS.iter().any(|start| key.starts_with(start)) {
+            return Err(refuse(ErrorKind::NotFound, format!("this kernel has no {key}")));
+        }
+        let there = self.netns(netns)?;
+        if sysctl_link(key).is_some_and(|name| !there.links.keys().any(|link| link.as_str() == name)) {
+            return Err(refuse(ErrorKind::NotFound, format!("this kernel has no {key}: no such link")));
+        }
+        there.sysctls.insert(key.into(), value.into());
+        Ok(())
     }
 
     pub(super) fn netns(&mut self, netns: &Netns) -> io::Result<&mut NetnsState> {
@@ -209,6 +217,8 @@ impl World {
             | Op::SetSysctl(..)
             | Op::SetTable(..)
             | Op::RemoveTable(_)
+            | Op::SetResolver(..)
+            | Op::RemoveResolver(_)
             | Op::SetOpenings(..) => return Err(refuse(ErrorKind::InvalidInput, "not a step on one link")),
         }
         Ok(())

@@ -183,11 +183,6 @@ fn known_action(part: &Value) -> Option<Action> {
             let address: IpAddr = to.get("addr")?.as_str()?.parse().ok()?;
             (to.get("family")? == family(address)).then_some(Action::SourceNat(address))
         }
-        ("dnat", Value::Object(to)) if to.len() == 3 => {
-            let address: IpAddr = to.get("addr")?.as_str()?.parse().ok()?;
-            let port = number16(to.get("port")?)?;
-            (to.get("family")? == family(address)).then_some(Action::DestinationNat(address, port))
-        }
         ("dnat", Value::Object(to)) if to.len() == 2 => redirect(value),
         _ => None,
     }

@@ -2,10 +2,7 @@
 //!
 //! Not as JSON: nft before 1.0.8 takes no map from there whose values have two parts, although it lists them so.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{MAPS, Place, map_name, map_types, number};
 use crate::{
@@ -120,10 +117,6 @@ fn action(action: &Action) -> Result<String, String> {
         Action::Drop => "drop".into(),
         Action::Masquerade => "masquerade".into(),
         Action::SourceNat(to) => format!("snat {} to {to}", family(*to)),
-        // An IPv6 address in brackets.
-        Action::DestinationNat(to, port) => {
-            format!("dnat {} to {}", family(*to), SocketAddr::new(*to, *port))
-        }
         Action::Redirect(map) => {
             let (family, address) = match map.family {
                 Family::V4 => ("ip", "ip daddr . "),

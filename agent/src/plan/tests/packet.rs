@@ -115,7 +115,7 @@ impl Host {
             redirected: false,
             established: false,
         };
-        if self.verdict(Hook::Raw, &packet) == Some(Action::Drop) {
+        if self.verdict(Hook::Raw, &packet) == Some(Outcome::Verdict(Action::Drop)) {
             return End::Dropped;
         }
         self.deliver(self.translated(Hook::Prerouting, packet))
@@ -155,11 +155,14 @@ impl Host {
             return End::Host;
         }
         let packet = Packet { output: Some(self.route(packet.destination)), ..packet };
-        if packet.input.is_some() && self.verdict(Hook::Forward, &packet) == Some(Action::Drop) {
+        if packet.input.is_some()
+            && self.verdict(Hook::Forward, &packet) == Some(Outcome::Verdict(Action::Drop))
+        {
             return End::Dropped;
         }
         let at = format!("{} {}", packet.destination, packet.port);
-        let masquerades = self.verdict(Hook::Postrouting, &packet) == Some(Action::Masquerade);
+        let masquerades =
+            self.verdict(Hook::Postrouting, &packet) == Some(Outcome::Verdict(Action::Masquerade));
         if masquerades { End::Masqueraded(at) } else { End::Reaches(at) }
     }
 
@@ -175,12 +178,12 @@ impl Host {
             redirected: false,
             established: true,
         };
-        self.verdict(Hook::Forward, &packet) == Some(Action::Accept)
+        self.verdict(Hook::Forward, &packet) == Some(Outcome::Verdict(Action::Accept))
     }
 
     fn translated(&self, hook: Hook, packet: Packet) -> Packet {
         match self.verdict(hook, &packet) {
-            Some(Action::DestinationNat(destination, port)) => {
+            Some(Outcome::Redirected(destination, port)) => {
                 Packet { destination, port, redirected: true, ..packet }
             }
             Some(other) => panic!("{other:?} has no place in {hook:?}"),
@@ -188,21 +191,29 @@ impl Host {
         }
     }
 
-    fn verdict(&self, hook: Hook, packet: &Packet) -> Option<Action> {
+    fn verdict(&self, hook: Hook, packet: &Packet) -> Option<Outcome> {
         let chain = self.table.chains.iter().find(|chain| chain.hook == hook)?;
         chain.rules.iter().find_map(|rule| self.outcome(rule, packet))
     }
 
-    fn outcome(&self, rule: &Rule, packet: &Packet) -> Option<Action> {
+    fn outcome(&self, rule: &Rule, packet: &Packet) -> Option<Outcome> {
         if !rule.matches.iter().all(|condition| holds(condition, packet)) {
             return None;
         }
-        let Action::Redirect(map) = &rule.action else { return Some(rule.action.clone()) };
+        let Action::Redirect(map) = &rule.action else { return Some(Outcome::Verdict(rule.action.clone())) };
         let address = map.addressed.then_some(packet.destination);
         let key = PortKey { address, protocol: Protocol::Tcp, port: packet.port };
         let (to, port) = self.table.ports[map].get(&key)?;
-        (map.family == Family::of(packet.destination)).then_some(Action::DestinationNat(*to, *port))
+        (map.family == Family::of(packet.destination)).then_some(Outcome::Redirected(*to, *port))
     }
+}
+
+/// What a chain does with a packet.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Verdict(Action),
+    /// Its destination becomes this.
+    Redirected(IpAddr, u16),
 }
 
 fn is_local(address: IpAddr) -> bool {

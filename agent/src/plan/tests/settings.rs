@@ -54,3 +54,22 @@ fn a_table_in_a_namespace_of_ours_is_its_makers_and_in_a_strangers_nobodys() {
     assert_eq!(plan(Unit::Network(NetworkId::from_bytes([1; 32])), &State::default(), &host), []);
     assert_eq!(plan(Unit::Host, &State::default(), &host), [Op::RemoveTable(Netns::Host)]);
 }
+
+#[test]
+fn where_the_resolver_is_follows_what_is_wanted_and_goes_with_its_sandbox() {
+    let with = |netns: Netns, resolver| State {
+        netns: [(netns, NetnsState { resolver, ..NetnsState::default() })].into(),
+    };
+    let there = with(sandbox(2), Some(5_301));
+    assert_eq!(plan(BOX, &there, &there), []);
+    for seen in [None, Some(0), Some(5_302)] {
+        let seen = with(sandbox(2), seen);
+        assert_eq!(plan(BOX, &there, &seen), [Op::SetResolver(sandbox(2), 5_301)], "{seen:?}");
+    }
+    for seen in [0, 5_301] {
+        let seen = with(sandbox(2), Some(seen));
+        assert_eq!(plan(BOX, &with(sandbox(2), None), &seen), [Op::RemoveResolver(sandbox(2))]);
+        assert_eq!(plan(BOX, &State::default(), &seen), [Op::RemoveResolver(sandbox(2))]);
+        assert_eq!(plan(unit(), &State::default(), &seen), [], "it is not the network's");
+    }
+}

@@ -95,7 +95,8 @@ fn look(unit: Unit, state: &State) -> Look {
             state.netns.get(&netns).map(|want| want.sysctls.keys().cloned().collect()).unwrap_or_default();
         let host = unit == Unit::Host;
         let table = host || netns != Netns::Host;
-        look.netns.insert(netns.clone(), LookAt { links: None, sysctls, table, openings: host });
+        look.netns
+            .insert(netns.clone(), LookAt { links: None, sysctls, table, openings: host, resolver: true });
     }
     look
 }
@@ -199,6 +200,8 @@ pub(super) fn link_of(op: &Op) -> Option<&LinkRef> {
         | Op::SetSysctl(..)
         | Op::SetTable(..)
         | Op::RemoveTable(_)
+        | Op::SetResolver(..)
+        | Op::RemoveResolver(_)
         | Op::SetOpenings(..) => None,
     }
 }
@@ -239,6 +242,6 @@ pub(super) fn damage_one(state: &mut State, index: prop::sample::Index) {
             link.neighbours.clear();
             link.tunnels.clear();
         }
-        _ => there.table = None,
+        _ => (there.table, there.resolver) = (None, None),
     }
 }

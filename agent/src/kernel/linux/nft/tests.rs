@@ -77,20 +77,16 @@ fn rule(hook: Hook) -> impl Strategy<Value = Rule> {
             Hook::Postrouting => {
                 prop_oneof![Just(Action::Masquerade), address(family).prop_map(Action::SourceNat)].boxed()
             }
-            Hook::Prerouting | Hook::Output => prop_oneof![
-                (address(family), 1_u16..).prop_map(|(to, port)| Action::DestinationNat(to, port)),
-                any::<bool>().prop_map(move |addressed| Action::Redirect(PortMap { family, addressed })),
-            ]
-            .boxed(),
+            Hook::Prerouting | Hook::Output => any::<bool>()
+                .prop_map(move |addressed| Action::Redirect(PortMap { family, addressed }))
+                .boxed(),
         };
-        // Destination NAT to a port needs a protocol that has ports.
         let ported = (protocol(), any::<u16>()).prop_map(|(protocol, port)| Match::Port(protocol, port));
         let conditions = proptest::collection::vec(condition(family), 0..4);
         let action = prop_oneof![Just(Action::Accept), Just(Action::Drop), nat];
         (conditions, ported, any::<bool>(), action).prop_map(
             move |(mut matches, ported, is_ported, action)| {
-                let redirects = matches!(action, Action::Redirect(_));
-                if matches!(action, Action::DestinationNat(..)) || is_ported && !redirects {
+                if is_ported && !matches!(action, Action::Redirect(_)) {
                     matches.push(ported);
                 }
                 // The kernel knows the link that something leaves by in these hooks alone, and the other way round.
