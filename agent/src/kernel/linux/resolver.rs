@@ -6,7 +6,7 @@
 //! and costs its traffic some 8 %. Nothing else that the sandbox sends meets these rules, and port 53 itself stays
 //! free for a program there that serves names.
 
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use nix::errno::Errno;
 
 use super::{
@@ -116,19 +116,31 @@ fn look(namespace: &Namespace) -> Result<Option<u16>, Refusal> {
 /// Lead to this port, or nowhere, in one transaction.
 pub(super) fn write(namespace: &Namespace, port: Option<u16>) -> Result<(), Refusal> {
     let mut socket = namespace.run(Rtnl::open_netfilter)??;
-    let table = request(NETDEV, &[(TABLE_NAME, TABLE)]);
-    // What is deleted must be there: it is made first.
-    let mut messages = vec![(NEW_TABLE, NLM_F_CREATE, table.clone()), (DELETE_TABLE, 0, table.clone())];
+    // What is taken away is freed after a grace period of the kernel's, which the socket's end waits for: some milliseconds
+    // that an attach need not have. So it is tried without first.
     if let Some(port) = port {
-        messages.push((NEW_TABLE, NLM_F_CREATE, table));
-        messages.push((NEW_CHAIN, NLM_F_CREATE, chain()));
-        messages.extend(rules(port).into_iter().map(|expressions| {
-            let mut rule = request(NETDEV, &[(RULE_TABLE, TABLE), (RULE_CHAIN, CHAIN)]);
-            put(&mut rule, RULE_EXPRESSIONS, &expressions);
-            (NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, rule)
-        }));
+        match socket.transact(SUBSYSTEM, &made(port, NLM_F_EXCL)) {
+            Err(refusal) if refusal.errno == Errno::EEXIST => {}
+            outcome => return outcome,
+        }
+        socket = namespace.run(Rtnl::open_netfilter)??;
     }
+    // What is deleted must be there: it is made first.
+    let table = request(NETDEV, &[(TABLE_NAME, TABLE)]);
+    let mut messages = vec![(NEW_TABLE, NLM_F_CREATE, table.clone()), (DELETE_TABLE, 0, table)];
+    messages.extend(port.into_iter().flat_map(|port| made(port, 0)));
     socket.transact(SUBSYSTEM, &messages)
+}
+
+/// The messages that make the table.
+fn made(port: u16, flags: u16) -> Vec<(u16, u16, Vec<u8>)> {
+    let table = (NEW_TABLE, NLM_F_CREATE | flags, request(NETDEV, &[(TABLE_NAME, TABLE)]));
+    let rules = rules(port).into_iter().map(|expressions| {
+        let mut rule = request(NETDEV, &[(RULE_TABLE, TABLE), (RULE_CHAIN, CHAIN)]);
+        put(&mut rule, RULE_EXPRESSIONS, &expressions);
+        (NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, rule)
+    });
+    [table, (NEW_CHAIN, NLM_F_CREATE, chain())].into_iter().chain(rules).collect()
 }
 
 /// At the ingress of `lo`: what is sent to 127.0.0.11 comes by it, and so do the answers.

@@ -7,7 +7,7 @@ mod text;
 
 use std::{
     collections::BTreeSet,
-    io,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -46,21 +46,18 @@ impl<K: Kernel> Service<K> {
     /// Write a sandbox's files anew. A failure is told in the log alone: the network works without them.
     pub(super) async fn write_files(&self, name: &Name) {
         let Some((sandbox, texts)) = self.texts_of(name) else { return };
-        let own = self.files_dir(name);
-        for (dir, foreign) in [(Some(own), false), (self.etc_dir(&sandbox), true)] {
-            let Some(dir) = dir else { continue };
-            for (file, text) in texts.files() {
-                match replace(&dir, (file, text), foreign).await {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        let path = dir.join(file);
-                        tracing::debug!(sandbox = %name, path = %path.display(), "a file of others stays");
-                    }
-                    Err(error) => {
-                        tracing::warn!(sandbox = %name, file, dir = %dir.display(), %error, "cannot write a sandbox's file");
-                    }
+        let dirs = [(Some(self.files_dir(name)), false), (self.etc_dir(&sandbox), true)];
+        let write = move || {
+            for (dir, foreign) in dirs {
+                let Some(dir) = dir else { continue };
+                for (file, text) in texts.files() {
+                    write_one(&sandbox.name, &dir, (file, text), foreign);
                 }
             }
+        };
+        // All at once: an attach waits for it.
+        if let Err(error) = tokio::task::spawn_blocking(write).await {
+            tracing::error!(%error, sandbox = %name, "writing a sandbox's files did not end well");
         }
     }
 
@@ -159,17 +156,29 @@ impl Stale {
     }
 }
 
+fn write_one(sandbox: &Name, dir: &Path, (file, text): (&str, &str), foreign: bool) {
+    match replace(dir, (file, text), foreign) {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::debug!(%sandbox, path = %dir.join(file).display(), "a file of others stays");
+        }
+        Err(error) => {
+            tracing::warn!(%sandbox, file, dir = %dir.display(), %error, "cannot write a sandbox's file");
+        }
+    }
+}
+
 /// Write a file, in place where it is there already. False: it is there, and not ours to change.
-async fn replace(dir: &Path, (file, text): (&str, &str), foreign: bool) -> io::Result<bool> {
-    tokio::fs::create_dir_all(dir).await?;
+fn replace(dir: &Path, (file, text): (&str, &str), foreign: bool) -> io::Result<bool> {
+    fs::create_dir_all(dir)?;
     let path = dir.join(file);
-    match tokio::fs::read_to_string(&path).await {
+    match fs::read_to_string(&path) {
         Ok(there) if there == text => return Ok(true),
         Ok(there) if foreign && !there.starts_with(MARK) => return Ok(false),
         Err(error) if foreign && error.kind() != io::ErrorKind::NotFound => return Ok(false),
         Ok(_) | Err(_) => {}
     }
-    tokio::fs::write(path, text).await?;
+    fs::write(path, text)?;
     Ok(true)
 }
 
@@ -217,14 +226,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("web");
         let ours = |text: &str| format!("{MARK} test\n{text}");
-        assert!(replace(&dir, ("hosts", &ours("a")), true).await.unwrap());
+        assert!(replace(&dir, ("hosts", &ours("a")), true).unwrap());
         let inode = || std::fs::metadata(dir.join("hosts")).unwrap().ino();
         let before = inode();
-        assert!(replace(&dir, ("hosts", &ours("b")), true).await.unwrap());
+        assert!(replace(&dir, ("hosts", &ours("b")), true).unwrap());
         assert_eq!((inode(), std::fs::read_to_string(dir.join("hosts")).unwrap()), (before, ours("b")));
         std::fs::write(dir.join("resolv.conf"), "nameserver 192.0.2.1\n").unwrap();
-        assert!(!replace(&dir, ("resolv.conf", &ours("c")), true).await.unwrap());
-        assert!(replace(&dir, ("hostname", "web\n"), true).await.unwrap());
+        assert!(!replace(&dir, ("resolv.conf", &ours("c")), true).unwrap());
+        assert!(replace(&dir, ("hostname", "web\n"), true).unwrap());
         remove_ours(&dir, "web\n").await.unwrap();
         let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|it| it.unwrap().file_name()).collect();
         assert_eq!(left, ["resolv.conf"], "it is somebody else's");
