@@ -132,7 +132,14 @@ impl Dirty {
     /// Everything on a node, in every network that it is in.
     pub fn node(&mut self, node: NodeId, intent: &Intent) {
         for (id, view) in intent.networks() {
-            if view.members().contains_key(&node) {
+            if !view.members().contains_key(&node) {
+                continue;
+            }
+            if is_mesh(view) && view.published().any(|endpoint| endpoint.node == node) {
+                // Its ports come or go with it.
+                self.add(Unit::Network(*id), Depth::Full);
+                self.add(Unit::Host, Depth::CHANGED);
+            } else {
                 self.row(*id, Row::Node(node));
             }
         }

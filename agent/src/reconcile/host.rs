@@ -73,7 +73,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         for id in here {
             self.ensure_leg(id).await?;
         }
-        let mut input = self.world.read(|intent| of(intent, me, &self.legs));
+        let hidden = self.hidden();
+        let mut input = self.world.read(|intent| of(intent, (me, &hidden), &self.legs));
         input.ip_forward = self.settings.ip_forward;
         input.ipv6 = features.ipv6;
         Ok(input)
@@ -81,7 +82,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 }
 
 /// The networks and ports of this host, in a settled order.
-fn of(intent: &Intent, me: NodeId, legs: &BTreeMap<NetworkId, Leg>) -> HostInput {
+fn of(
+    intent: &Intent,
+    (me, hidden): (NodeId, &BTreeSet<NodeId>),
+    legs: &BTreeMap<NetworkId, Leg>,
+) -> HostInput {
     let mut input = HostInput::default();
     for (id, view) in intent.networks().filter(|(_, view)| is_here(view, me)) {
         let Some(network) = view.network() else { continue };
@@ -89,7 +94,7 @@ fn of(intent: &Intent, me: NodeId, legs: &BTreeMap<NetworkId, Leg>) -> HostInput
             DriverSettings::Overlay(settings) => {
                 if let Some(leg) = legs.get(id).filter(|_| !network.internal) {
                     input.networks.push(by_leg(network, settings, *leg));
-                    input.ports.extend(leg_ports((network, view), me, settings, *leg));
+                    input.ports.extend(leg_ports((network, view), (me, hidden), settings, *leg));
                 }
             }
             DriverSettings::Bridge(settings) => {
@@ -185,12 +190,12 @@ fn bridge_ports(network: &Network, view: &NetworkView, me: NodeId) -> Vec<Forwar
 /// Through the leg; the network's namespace knows the endpoint.
 fn leg_ports(
     (network, view): (&Network, &NetworkView),
-    me: NodeId,
+    nodes: (NodeId, &BTreeSet<NodeId>),
     settings: &OverlaySettings,
     leg: Leg,
 ) -> Vec<Forward> {
     let mut ports = Vec::new();
-    for (endpoint, port) in network::published(view, me, settings) {
+    for (endpoint, port) in network::published(view, nodes, settings) {
         let has = |v6: bool| endpoint.addresses.iter().any(|address| address.addr().is_ipv6() == v6);
         let inner = leg.inner().map(|inner| (inner.addr(), port.host_port));
         let inner = inner.into_iter().filter(|(address, _)| has(address.is_ipv6()));

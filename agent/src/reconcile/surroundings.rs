@@ -14,8 +14,9 @@ use super::{
     units::Plan,
 };
 use crate::{
+    intent::Intent,
     kernel::Kernel,
-    model::{NetworkId, Sandbox},
+    model::{NetworkId, NodeId, Sandbox},
     plan::{
         Features,
         op::Op,
@@ -36,14 +37,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(super) async fn env(&mut self, id: NetworkId, rows: Option<&BTreeSet<Row>>) -> Result<Env, String> {
         let features = self.known_features().await?;
         let me = self.world.me;
-        let (sandboxes, hidden) = self.world.read(|intent| {
+        let sandboxes: Vec<Sandbox> = self.world.read(|intent| {
             let endpoints = intent.network(id).into_iter().flat_map(|view| view.endpoints_on(me));
             let asked = endpoints.filter(|it| rows.is_none_or(|rows| rows.contains(&Row::Endpoint(it.id))));
-            let sandboxes: Vec<Sandbox> =
-                asked.filter_map(|it| intent.sandboxes().get(&it.sandbox).cloned()).collect();
-            let dead =
-                intent.nodes().keys().filter(|node| !intent.is_alive(**node) && self.peers.is_down(**node));
-            (sandboxes, dead.copied().filter(|node| *node != me).collect())
+            asked.filter_map(|it| intent.sandboxes().get(&it.sandbox).cloned()).collect()
         });
         let mut present = BTreeMap::new();
         for sandbox in sandboxes {
@@ -51,10 +48,18 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 present.insert(sandbox.name, netns);
             }
         }
-        let mut env = Env { hidden, sandboxes: present, ..self.bare_env(features) };
+        let mut env = Env { hidden: self.hidden(), sandboxes: present, ..self.bare_env(features) };
         self.learn_paths(&env, id, rows.is_none()).await;
         env.paths.clone_from(&self.paths);
         Ok(env)
+    }
+
+    /// The other nodes whose records are hidden: their lease has run out and gossip has them down.
+    pub(super) fn hidden(&self) -> BTreeSet<NodeId> {
+        let dead = |intent: &Intent, node: NodeId| {
+            node != self.world.me && !intent.is_alive(node) && self.peers.is_down(node)
+        };
+        self.world.read(|intent| intent.nodes().keys().copied().filter(|node| dead(intent, *node)).collect())
     }
 
     /// The same without what it takes a look for: sandboxes, dead nodes, paths.

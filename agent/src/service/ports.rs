@@ -166,18 +166,18 @@ impl<'a> Ports<'a> {
         let wrong = |reason: String| {
             Err(Invalid::new("address of a published port", host.to_string(), reason).into())
         };
+        if host.is_loopback() && host.is_ipv6() {
+            return wrong(
+                "the kernel forwards nothing that comes to it: choose 127.0.0.1 or another address".into(),
+            );
+        }
         if !endpoint.addresses.iter().any(|own| own.addr().is_ipv6() == host.is_ipv6()) {
             let family = if host.is_ipv6() { "IPv6" } else { "IPv4" };
             return wrong(format!("the endpoint has no {family} address in network {}", self.network.name));
         }
         let mut own = self.host.facts.links.iter().flat_map(|link| &link.addresses).map(ipnet::IpNet::addr);
-        if own.any(|own| own == host) || host.is_loopback() && host.is_ipv4() {
+        if own.any(|own| own == host) || host.is_loopback() {
             return Ok(Some(host));
-        }
-        if host.is_loopback() {
-            return wrong(
-                "the kernel forwards nothing that comes to it: choose 127.0.0.1 or another address".into(),
-            );
         }
         wrong(
             "no link of this host has it: choose one of the host's addresses, or none for all of them".into(),

@@ -1,6 +1,6 @@
 //! What all pieces of an overlay share on this host.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -95,7 +95,7 @@ pub(super) fn base(
     } else {
         Vec::new()
     };
-    let ports = if leg.is_some() { inner_ports(view, env.me, settings) } else { Vec::new() };
+    let ports = if leg.is_some() { inner_ports(view, env, settings) } else { Vec::new() };
     Some(Base {
         network: network.clone(),
         member,
@@ -109,27 +109,29 @@ pub(super) fn base(
     })
 }
 
-/// The ports of an overlay that are published on this host, each with its endpoint.
+/// The ports of an overlay that are published on this host, each with its endpoint: on a mesh those of the hosts that are not
+/// hidden, too.
 pub(in crate::reconcile) fn published<'a>(
     view: &'a NetworkView,
-    me: NodeId,
+    (me, hidden): (NodeId, &'a BTreeSet<NodeId>),
     settings: &OverlaySettings,
 ) -> impl Iterator<Item = (&'a Endpoint, &'a PublishedPort)> {
     let mesh = settings.publish == Publish::Mesh;
-    let endpoints = view.published().filter(move |endpoint| mesh || endpoint.node == me);
+    let here = move |node: NodeId| node == me || mesh && !hidden.contains(&node);
+    let endpoints = view.published().filter(move |endpoint| here(endpoint.node));
     endpoints.flat_map(|endpoint| endpoint.ports.iter().map(move |port| (endpoint, port)))
 }
 
 /// Where the host's ports lead in the network's namespace, in a settled order.
-fn inner_ports(view: &NetworkView, me: NodeId, settings: &OverlaySettings) -> Vec<Redirected> {
+fn inner_ports(view: &NetworkView, env: &Env, settings: &OverlaySettings) -> Vec<Redirected> {
     let mut ports: Vec<Redirected> = Vec::new();
-    for (endpoint, port) in published(view, me, settings) {
+    for (endpoint, port) in published(view, (env.me, &env.hidden), settings) {
         ports.extend(super::first_of_each_family(endpoint).map(|to| Redirected {
             protocol: port.protocol,
             host_port: port.host_port,
             to,
             port: port.port,
-            local: endpoint.node == me,
+            local: endpoint.node == env.me,
         }));
     }
     ports.sort_unstable();

@@ -35,11 +35,18 @@ type Word = (NetworkId, Option<i64>);
 
 /// What the other nodes are told.
 #[derive(Clone, Default)]
-pub(super) struct Told(Arc<Mutex<Vec<Word>>>);
+pub(super) struct Told(Arc<Mutex<Vec<Word>>>, Arc<Mutex<BTreeSet<NodeId>>>);
+
+impl Told {
+    /// Have gossip take a node for down.
+    pub(super) fn down(&self, node: NodeId) {
+        self.1.lock().unwrap().insert(node);
+    }
+}
 
 impl Peers for Told {
-    fn is_down(&self, _node: NodeId) -> bool {
-        false
+    fn is_down(&self, node: NodeId) -> bool {
+        self.1.lock().unwrap().contains(&node)
     }
     fn applied(&self, network: NetworkId, revision: i64) {
         self.0.lock().unwrap().push((network, Some(revision)));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    model::{EndpointLink, OverlaySettings, Protocol, Publish, PublishedPort},
+    model::{EndpointLink, Node, OverlaySettings, Protocol, Publish, PublishedPort},
     plan::{Forward, HostInput, HostSide},
 };
 
@@ -102,6 +102,39 @@ async fn ports_of_other_hosts_are_published_here_on_a_mesh_alone() {
         assert_eq!(forwards(&bench), [""; 0]);
         bench.check_whole().await;
     }
+}
+
+#[tokio::test]
+async fn a_mesh_does_not_lead_to_hosts_that_are_dead() {
+    let mesh = OverlaySettings { publish: Publish::Mesh, ..OverlaySettings::default() };
+    let network = Network { settings: DriverSettings::Overlay(mesh), ..testing::network() };
+    let (mut bench, _) = published(&network, Vec::new()).await;
+    let mut remote = testing::endpoint(9, testing::OTHER);
+    remote.ports = vec![port(None, 9_000)];
+    let node = Node {
+        id: testing::OTHER,
+        name: "other".parse().unwrap(),
+        vtep: "192.0.2.9".parse().unwrap(),
+        gossip: "192.0.2.9:7946".parse().unwrap(),
+        version: "1".into(),
+        underlay_mtu: 1500,
+        vxlan_port: 4789,
+        created: remote.created,
+    };
+    let node = Fact::Node(node.id, Some(node));
+    let member = Fact::Member(network.id, testing::OTHER, Some(testing::member(251, testing::OTHER)));
+    bench.say(Source::Global, vec![node, member, there(&remote)]).await;
+    assert_eq!(forwards(&bench).len(), 1);
+    let inside = |bench: &Bench| {
+        let table = bench.kernel.state().netns[&crate::plan::netns_of(network.id)].table.clone();
+        table.map_or(0, |table| table.ports.into_values().flatten().count())
+    };
+    assert_eq!(inside(&bench), 1);
+    bench.told.down(testing::OTHER);
+    bench.world.look_at_node(testing::OTHER);
+    bench.reconciler.round().await;
+    assert_eq!((forwards(&bench).len(), inside(&bench)), (0, 0));
+    bench.check_whole().await;
 }
 
 #[tokio::test]

@@ -140,6 +140,7 @@ async fn addresses_are_the_hosts_and_of_a_family_that_the_endpoint_has() {
     for (address, part) in [
         ("203.0.113.9", "no link of this host has it"),
         ("fd00::1", "the endpoint has no IPv6 address in network lan"),
+        ("::1", "choose 127.0.0.1"),
     ] {
         let error = refusal(host.connect(("a", "lan"), ports(vec![at(address, any(80))])).await);
         assert!(error.contains(&format!("\"{address}\"")) && error.contains(part), "{error}");
