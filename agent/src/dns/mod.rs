@@ -116,7 +116,7 @@ impl Dns {
             return Err("the agent is stopping".into());
         }
         if let Some((id, port)) = replied.await.map_err(|_gone| "the agent is stopping".to_owned())?? {
-            world.resolver_programmed(id, port).await;
+            world.resolver_programmed(id, Some(port)).await;
         }
         Ok(())
     }

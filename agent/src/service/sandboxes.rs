@@ -319,6 +319,13 @@ impl<K: Kernel> Service<K> {
         }
         // Its sockets would keep its namespace alive.
         self.dns.close(sandbox.id).await;
+        if sandbox.adopted {
+            // Without its record nobody would find our rules in its namespace, were the agent killed in between.
+            let gone = self.world.resolver_programmed(sandbox.id, None);
+            if tokio::time::timeout(LOCAL_DEADLINE, gone).await.is_err() {
+                tracing::warn!(sandbox = %sandbox.name, "the rules for its resolver are not gone yet");
+            }
+        }
         let commit = Commit::new().delete(Key::Sandbox(sandbox.name.clone()));
         let revision = self.local.commit(commit).await?;
         let at = Revisions { global: 0, local: revision };

@@ -31,7 +31,7 @@ async fn what_a_sandbox_asks_of_its_resolver_goes_to_the_port_that_was_said() {
         for port in [5_301, 5_302] {
             bench.world.set_resolver(sandbox.id, Some(port));
             bench.reconciler.round().await;
-            let told = bench.world.resolver_programmed(sandbox.id, port);
+            let told = bench.world.resolver_programmed(sandbox.id, Some(port));
             tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
             assert_eq!(leads_to(&bench, &netns), Some(port));
             bench.check_whole().await;

@@ -38,12 +38,12 @@ impl World {
         }
     }
 
-    /// Wait until what a sandbox asks of 127.0.0.11 goes to this port. It never does where the kernel refuses, or another port
-    /// is said: put a limit on it.
-    pub async fn resolver_programmed(&self, sandbox: SandboxId, port: u16) {
+    /// Wait until what a sandbox asks of 127.0.0.11 goes to this port; None: nowhere. It never does where the kernel refuses, or
+    /// another port is said: put a limit on it.
+    pub async fn resolver_programmed(&self, sandbox: SandboxId, port: Option<u16>) {
         let mut rounds = self.rounds.subscribe();
         let there = |_: &u64| {
-            lock(&self.resolvers).get(&sandbox).is_some_and(|resolver| resolver.programmed == Some(port))
+            lock(&self.resolvers).get(&sandbox).map_or(port.is_none(), |resolver| resolver.programmed == port)
         };
         // The sender lives as long as self: this cannot fail.
         drop(rounds.wait_for(there).await);
