@@ -78,6 +78,7 @@ pub(super) fn link(op: &Op) -> Option<&LinkRef> {
         | Op::AddVeth(..)
         | Op::SetSysctl(..)
         | Op::SetTable(..)
+        | Op::ChangePorts(..)
         | Op::RemoveTable(_)
         | Op::SetResolver(..)
         | Op::RemoveResolver(_)
@@ -89,6 +90,7 @@ pub(super) fn link(op: &Op) -> Option<&LinkRef> {
 fn netns(op: &Op) -> Option<&Netns> {
     if let Op::SetSysctl(netns, ..)
     | Op::SetTable(netns, _)
+    | Op::ChangePorts(netns, _)
     | Op::RemoveTable(netns)
     | Op::SetResolver(netns, _)
     | Op::RemoveResolver(netns)
@@ -129,6 +131,7 @@ pub(super) fn words(op: &Op) -> (&'static str, String) {
         Op::RemoveStation(link, mac) => ("remove bridge row", format!("{mac} on {link}")),
         Op::SetSysctl(netns, key, value) => ("set sysctl", format!("{key}={value} in {netns}")),
         Op::SetTable(netns, _) => ("set nftables table", netns.to_string()),
+        Op::ChangePorts(netns, _) => ("change ports in nftables table", netns.to_string()),
         Op::RemoveTable(netns) => ("remove nftables table", netns.to_string()),
         Op::SetResolver(netns, _) => ("set the rules for 127.0.0.11 port 53", netns.to_string()),
         Op::RemoveResolver(netns) => ("remove the rules for 127.0.0.11 port 53", netns.to_string()),

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     ownership::Mark,
-    ruleset::{Family, LinkMatch, Table},
+    ruleset::{Family, LinkMatch, PortChange, Table},
     state::{LinkKind, Netns, Port, Route},
 };
 use crate::model::{IfName, Mac};
@@ -89,6 +89,8 @@ pub enum Op {
     SetSysctl(Netns, String, String),
     /// Replace our nftables table, whole, in one transaction.
     SetTable(Netns, Table),
+    /// Change maps of ports in our nftables table, in one transaction; they are there.
+    ChangePorts(Netns, Vec<PortChange>),
     /// Remove our nftables table.
     RemoveTable(Netns),
     /// Have what is sent to port 53 of 127.0.0.11 go to this port of it, in one transaction.
@@ -135,6 +137,11 @@ impl fmt::Display for Op {
             Self::SetTable(netns, table) => {
                 let rules: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
                 write!(f, "set nftables table ({rules} rules) in {netns}")
+            }
+            Self::ChangePorts(netns, changes) => {
+                let gone: usize = changes.iter().map(|change| change.gone.len()).sum();
+                let come: usize = changes.iter().map(|change| change.come.len()).sum();
+                write!(f, "change ports in nftables table ({gone} gone, {come} new) in {netns}")
             }
             Self::RemoveTable(netns) => write!(f, "remove nftables table in {netns}"),
             Self::SetResolver(netns, port) => write!(f, "lead port 53 of 127.0.0.11 to {port} in {netns}"),

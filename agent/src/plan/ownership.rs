@@ -1,7 +1,7 @@
 //! Ours is what carries our mark; the one place that says so.
 //!
 //! Links and the namespaces that we make carry an ifalias (a namespace on its `lo`), routes a protocol number, nftables
-//! the name of our table. Whatever has none of these is foreign and never part of an operation.
+//! the name of our tables. Whatever has none of these is foreign and never part of an operation.
 
 use std::{fmt, str::FromStr};
 
@@ -9,7 +9,7 @@ use crate::model::{Invalid, NetworkId, SandboxId};
 
 /// Protocol number of our routes (rtnetlink(7), `rtm_protocol`; /etc/iproute2/rt_protos has none by this number).
 pub const ROUTE_PROTOCOL: u8 = 79;
-/// Name of our nftables table, family `inet`.
+/// Name of our nftables tables: of family `inet` where networks are, `netdev` in sandboxes.
 pub const TABLE: &str = "ovnet";
 /// Start of the names of the namespaces that networks live in; the network id's first ten digits follow.
 pub const NETNS_PREFIX: &str = "ov-";

@@ -1,7 +1,10 @@
 //! The little of nftables that we need, as plain data. `kernel` writes and reads it; the reading is the inverse of the
 //! writing, so that a table is compared rule by rule.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 
@@ -54,6 +57,41 @@ pub struct PortKey {
     pub protocol: Protocol,
     /// Destination port.
     pub port: u16,
+}
+
+/// What becomes other in a map of ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortChange {
+    /// Which map; it is there.
+    pub map: PortMap,
+    /// What goes first: what is there and leads elsewhere now, too.
+    pub gone: BTreeSet<PortKey>,
+    /// What comes.
+    pub come: BTreeMap<PortKey, (IpAddr, u16)>,
+}
+
+impl Table {
+    /// What to change to have the table `wanted`, if that is some ports alone. None: more is other, or so many that the table
+    /// is better replaced.
+    pub fn port_changes(&self, wanted: &Self) -> Option<Vec<PortChange>> {
+        if self.chains != wanted.chains || !self.ports.keys().eq(wanted.ports.keys()) {
+            return None;
+        }
+        let mut changes = Vec::new();
+        for ((map, there), want) in self.ports.iter().zip(wanted.ports.values()) {
+            let gone =
+                there.iter().filter(|(key, to)| want.get(key) != Some(to)).map(|(key, _)| *key).collect();
+            let come =
+                want.iter().filter(|(key, to)| there.get(key) != Some(to)).map(|(key, to)| (*key, *to));
+            let change = PortChange { map: *map, gone, come: come.collect() };
+            if !change.gone.is_empty() || !change.come.is_empty() {
+                changes.push(change);
+            }
+        }
+        let changed: usize = changes.iter().map(|change| change.gone.len() + change.come.len()).sum();
+        let all: usize = wanted.ports.values().map(BTreeMap::len).sum();
+        (changed > 0 && changed <= all / 2).then_some(changes)
+    }
 }
 
 /// A base chain (policy accept).

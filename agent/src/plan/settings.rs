@@ -31,7 +31,11 @@ pub(super) fn diff_settings(
         if let Some(table) = &want.table
             && there.table.as_ref() != Some(table)
         {
-            ops.push(Op::SetTable(netns.clone(), table.clone()));
+            let changes = there.table.as_ref().and_then(|there| there.port_changes(table));
+            ops.push(match changes {
+                Some(changes) => Op::ChangePorts(netns.clone(), changes),
+                None => Op::SetTable(netns.clone(), table.clone()),
+            });
         }
         if let Some(port) = want.resolver
             && there.resolver != want.resolver

@@ -179,7 +179,7 @@ fn rank(op: &Op) -> u8 {
         Op::RemoveNetns(_) => 5,
         Op::AddNetns(..) => 6,
         Op::SetSysctl(_, key, _) if sysctl::link_of(key).is_none() => 7,
-        Op::SetTable(..) | Op::SetResolver(..) | Op::SetOpenings(..) => 8,
+        Op::SetTable(..) | Op::ChangePorts(..) | Op::SetResolver(..) | Op::SetOpenings(..) => 8,
         Op::SetMtu(..) => 9,
         Op::AddLink(_, LinkKind::Bridge | LinkKind::Vlan(..) | LinkKind::Veth | LinkKind::Other(_)) => 10,
         Op::AddLink(_, LinkKind::Vxlan(_) | LinkKind::Macvlan(..) | LinkKind::Ipvlan(..)) => 11,

@@ -181,6 +181,7 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
             Ok(routes::remove(&mut namespace.rtnl, index, *to, route)?)
         }
         Op::SetTable(netns, table) => Ok(nft::write(session.namespace(netns)?, netns, Some(table))?),
+        Op::ChangePorts(netns, changes) => Ok(nft::change(session.namespace(netns)?, netns, changes)?),
         Op::RemoveTable(netns) => Ok(nft::write(session.namespace(netns)?, netns, None)?),
         Op::SetResolver(netns, port) => Ok(resolver::write(session.namespace(netns)?, Some(*port))?),
         Op::RemoveResolver(netns) => Ok(resolver::write(session.namespace(netns)?, None)?),

@@ -16,7 +16,11 @@ use nix::{
 use super::{namespace::Namespace, netfilter};
 use crate::{
     kernel::{KernelError, nft::decode, nft::encode},
-    plan::{ownership::TABLE, ruleset::Table, state::Netns},
+    plan::{
+        ownership::TABLE,
+        ruleset::{PortChange, Table},
+        state::Netns,
+    },
 };
 
 /// It takes some 2 ms; on a busy host with a large foreign ruleset some 100.
@@ -45,6 +49,16 @@ pub(super) fn read(namespace: &Namespace, netns: &Netns) -> Result<Option<Table>
 pub(super) fn write(namespace: &Namespace, netns: &Netns, table: Option<&Table>) -> Result<(), KernelError> {
     let text = encode::transaction(table).map_err(failure)?;
     let outcome = call(namespace, netns, &["-f", "-"], &text)?;
+    if outcome.status.success() { Ok(()) } else { Err(failure(outcome.complaint())) }
+}
+
+/// Change ports in our table, all or none.
+pub(super) fn change(
+    namespace: &Namespace,
+    netns: &Netns,
+    changes: &[PortChange],
+) -> Result<(), KernelError> {
+    let outcome = call(namespace, netns, &["-f", "-"], &encode::changes(changes))?;
     if outcome.status.success() { Ok(()) } else { Err(failure(outcome.complaint())) }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn request(op: &Op, index: u32) -> Option<Request> {
         | Op::RemoveRoute(..)
         | Op::SetSysctl(..)
         | Op::SetTable(..)
+        | Op::ChangePorts(..)
         | Op::RemoveTable(_)
         | Op::SetResolver(..)
         | Op::RemoveResolver(_)

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::{named, stacked};
 use crate::plan::{
     op::{LinkRef, Op},
+    ruleset::PortChange,
     state::{Link, LinkKind, Netns, NetnsState, Port, Route, State},
 };
 
@@ -84,6 +85,7 @@ impl World {
                 self.netns(netns)?.table = Some(table);
                 Ok(())
             }
+            Op::ChangePorts(netns, changes) => self.change_ports(netns, changes),
             Op::RemoveTable(netns) => {
                 if let Ok(there) = self.netns(netns) {
                     there.table = None;
@@ -128,6 +130,29 @@ impl World {
         }
     }
 
+    /// All or none, as nft has it.
+    fn change_ports(&mut self, netns: &Netns, changes: &[PortChange]) -> Outcome {
+        let absent = |what: String| Err(refuse(ErrorKind::NotFound, what));
+        let Some(table) = &mut self.netns(netns)?.table else {
+            return absent(format!("there is no table of ours in {netns}"));
+        };
+        let mut ports = table.ports.clone();
+        for change in changes {
+            let Some(map) = ports.get_mut(&change.map) else {
+                return absent(format!("there is no map {:?}", change.map));
+            };
+            for key in &change.gone {
+                if map.remove(key).is_none() {
+                    return absent(format!("there is no port {key:?}"));
+                }
+            }
+            map.extend(change.come.clone());
+        }
+        ports.retain(|_, ports| !ports.is_empty());
+        table.ports = ports;
+        Ok(())
+    }
+
     fn set_sysctl(&mut self, netns: &Netns, key: &str, value: &str) -> Outcome {
         if !SYSCTLS.iter().any(|start| key.starts_with(start)) {
             return Err(refuse(ErrorKind::NotFound, format!("this kernel has no {key}")));
@@ -166,13 +191,7 @@ impl World {
                 link.port = None;
                 link.stations.clear();
             }
-            Op::SetUp(_, up) => {
-                link.up = *up;
-                if !up {
-                    link.routes.clear();
-                    link.addresses.retain(|net| net.addr().is_ipv4());
-                }
-            }
+            Op::SetUp(_, up) => set_up(link, *up),
             Op::AddAddress(_, net) => {
                 link.addresses.insert(*net);
             }
@@ -216,6 +235,7 @@ impl World {
             | Op::SetRoute(..)
             | Op::SetSysctl(..)
             | Op::SetTable(..)
+            | Op::ChangePorts(..)
             | Op::RemoveTable(_)
             | Op::SetResolver(..)
             | Op::RemoveResolver(_)
@@ -254,5 +274,14 @@ impl World {
         }
         self.link(at)?.routes.insert(to, route);
         Ok(())
+    }
+}
+
+/// A link that goes down loses its routes and its IPv6 addresses.
+fn set_up(link: &mut Link, up: bool) {
+    link.up = up;
+    if !up {
+        link.routes.clear();
+        link.addresses.retain(|net| net.addr().is_ipv4());
     }
 }

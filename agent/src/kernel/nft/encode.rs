@@ -9,7 +9,7 @@ use crate::{
     model::IfName,
     plan::{
         ownership::TABLE,
-        ruleset::{Action, Chain, Family, LinkMatch, Match, PortKey, PortMap, Table},
+        ruleset::{Action, Chain, Family, LinkMatch, Match, PortChange, PortKey, PortMap, Table},
     },
 };
 
@@ -33,6 +33,22 @@ pub(in crate::kernel) fn transaction(table: Option<&Table>) -> Result<String, St
     Ok(text)
 }
 
+/// The transaction that changes ports in our table.
+pub(in crate::kernel) fn changes(changes: &[PortChange]) -> String {
+    let mut text = String::new();
+    for change in changes {
+        let name = map_name(change.map);
+        let gone: Vec<String> = change.gone.iter().map(self::key).collect();
+        let come: Vec<String> = change.come.iter().map(|(key, to)| element(key, *to)).collect();
+        for (verb, elements) in [("delete", gone), ("add", come)] {
+            if !elements.is_empty() {
+                text += &format!("{verb} element inet {TABLE} {name} {{\n{} }}\n", elements.join(",\n"));
+            }
+        }
+    }
+    text
+}
+
 /// The maps that have something, or that a rule refers to.
 fn maps(table: &Table) -> BTreeSet<PortMap> {
     let rules = table.chains.iter().flat_map(|chain| &chain.rules);
@@ -54,9 +70,13 @@ fn port_map(table: &Table, map: PortMap, name: &str) -> String {
 }
 
 fn element(key: &PortKey, to: (IpAddr, u16)) -> String {
+    format!("{} : {} . {}", self::key(key), to.0, to.1)
+}
+
+fn key(key: &PortKey) -> String {
     let address = key.address.map(|address| format!("{address} . ")).unwrap_or_default();
     // By number: names need /etc/protocols, which small systems do not have.
-    format!("{address}{} . {} : {} . {}", number(key.protocol), key.port, to.0, to.1)
+    format!("{address}{} . {}", number(key.protocol), key.port)
 }
 
 fn base_chain(chain: &Chain) -> Result<String, String> {

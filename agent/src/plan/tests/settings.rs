@@ -2,11 +2,11 @@
 
 use super::stage::*;
 use crate::{
-    model::{NetworkId, SandboxId},
+    model::{NetworkId, Protocol, SandboxId},
     plan::{
         op::Op,
         ownership::{Mark, Unit},
-        ruleset::Table,
+        ruleset::{Family, PortKey, PortMap, Table},
         state::{Netns, NetnsState, State},
         *,
     },
@@ -71,5 +71,29 @@ fn where_the_resolver_is_follows_what_is_wanted_and_goes_with_its_sandbox() {
         assert_eq!(plan(BOX, &with(sandbox(2), None), &seen), [Op::RemoveResolver(sandbox(2))]);
         assert_eq!(plan(BOX, &State::default(), &seen), [Op::RemoveResolver(sandbox(2))]);
         assert_eq!(plan(unit(), &State::default(), &seen), [], "it is not the network's");
+    }
+}
+
+#[test]
+fn a_table_of_which_a_few_ports_are_other_is_not_replaced() {
+    let map = PortMap { family: Family::V4, addressed: false };
+    let ports = |ports: std::ops::Range<u16>| {
+        let to = |port: u16| ("10.0.0.2".parse().unwrap(), port);
+        let key = |port: u16| PortKey { address: None, protocol: Protocol::Tcp, port };
+        Table { ports: [(map, ports.map(|port| (key(port), to(port))).collect())].into(), chains: Vec::new() }
+    };
+    let state = |table: Table| with(sandbox(2), None, Some(table));
+    let steps = plan(BOX, &state(ports(11..101)), &state(ports(10..100)));
+    let [Op::ChangePorts(_, changes)] = &steps[..] else { panic!("{steps:?}") };
+    let [change] = &changes[..] else { panic!("{changes:?}") };
+    let numbers = |keys: Vec<&PortKey>| keys.into_iter().map(|key| key.port).collect::<Vec<_>>();
+    assert_eq!(
+        (numbers(change.gone.iter().collect()), numbers(change.come.keys().collect())),
+        (vec![10], vec![100])
+    );
+    // More than half of it, or a map that comes: a new table.
+    for other in [ports(60..150), Table::default()] {
+        let steps = plan(BOX, &state(ports(10..100)), &state(other.clone()));
+        assert!(matches!(steps[..], [Op::SetTable(..)]), "{other:?}: {steps:?}");
     }
 }

@@ -199,6 +199,7 @@ pub(super) fn link_of(op: &Op) -> Option<&LinkRef> {
         | Op::AddVeth(..)
         | Op::SetSysctl(..)
         | Op::SetTable(..)
+        | Op::ChangePorts(..)
         | Op::RemoveTable(_)
         | Op::SetResolver(..)
         | Op::RemoveResolver(_)
