@@ -1,5 +1,6 @@
 //! Every mode of a network: what a sandbox in it has, whom it reaches, and what is left when it goes.
 
+mod all;
 mod bridge;
 mod mixed;
 mod parent;
@@ -35,6 +36,7 @@ fn main() -> Result<()> {
                 "a vlan parent is made if missing and removed after, or the kernel option is named",
                 parent::vlan,
             ),
+            ("an agent that starts beside all modes changes nothing", all::untouched),
         ],
     );
     tests.push(Test::new("the network bridge is as its flags say", one().agents(false), bridge::flags));
