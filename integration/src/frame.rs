@@ -1,6 +1,6 @@
 //! The frame of the integration tests: a file's tests, each on a lab of its own, and the kernel's state if one fails.
 //!
-//! ```ignore
+//! ```text
 //! fn main() -> anyhow::Result<()> {
 //!     frame::run([Test::new("two hosts ping each other", Lab::builder().hosts(2), two_hosts_ping)])
 //! }
