@@ -161,6 +161,7 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
         gossip: gossip.clone(),
         notices: notices.clone(),
         node: node.clone(),
+        kernel: Arc::clone(&kernel),
         netns_dir: config.netns_dir.clone(),
         lease_ttl: config.lease_ttl,
     };

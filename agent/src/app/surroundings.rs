@@ -1,5 +1,5 @@
 //! What is wrong around this host, said once when it begins and once when it ends, and kept for `node ls`: names that are
-//! used twice, ports that a firewall closes between hosts that live.
+//! used twice, ports that a firewall closes between hosts that live, drivers that this kernel lacks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,8 +15,12 @@ use super::tunnel::{self, Tunnels, Way};
 use crate::{
     gossip::{Gossip, State},
     intent::Intent,
+    kernel::LinuxKernel,
     model::{Node, NodeId},
-    reconcile::world::{Revisions, World},
+    reconcile::{
+        chain,
+        world::{Revisions, World},
+    },
     service::{Notices, Trouble},
 };
 
@@ -34,6 +38,7 @@ pub(super) struct Watch {
     pub(super) notices: Notices,
     /// This node, as it registers.
     pub(super) node: Node,
+    pub(super) kernel: Arc<LinuxKernel>,
     pub(super) netns_dir: PathBuf,
     pub(super) lease_ttl: Duration,
 }
@@ -41,6 +46,11 @@ pub(super) struct Watch {
 impl Watch {
     /// Look around again and again, until stopped.
     pub(super) async fn run(self, stop: CancellationToken) {
+        // What is tried leaves nothing, whenever it is cut short.
+        let mut lacks = tokio::select! {
+            () = stop.cancelled() => return,
+            lacks = self.drivers() => lacks,
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             () = self.world.reached(Revisions::default()) => {}
@@ -48,6 +58,13 @@ impl Watch {
         let mut tunnels = Tunnels::default();
         let mut unheard = BTreeMap::new();
         loop {
+            // A module may come later; one that is there stays, or is told of when it is needed.
+            if lacks {
+                lacks = tokio::select! {
+                    () = stop.cancelled() => return,
+                    lacks = self.drivers() => lacks,
+                };
+            }
             self.names();
             self.unheard(&mut unheard);
             let ways = self.world.read(|intent| tunnel::ways(intent, self.world.me));
@@ -62,6 +79,25 @@ impl Watch {
                 () = tokio::time::sleep(EVERY) => {}
             }
         }
+    }
+
+    /// What this kernel lacks; whether it lacks something.
+    async fn drivers(&self) -> bool {
+        let lacking = match self.kernel.lacking().await {
+            Ok(lacking) => lacking,
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "cannot see what this kernel has");
+                return false;
+            }
+        };
+        let texts: Vec<String> = lacking.iter().map(ToString::to_string).collect();
+        let text = (!texts.is_empty()).then(|| (self.world.me, format!("on this host {}", texts.join("; "))));
+        let news = self.notices.replace(Trouble::Kernel, text.into_iter().collect());
+        news.fresh.values().for_each(|text| tracing::warn!("{text}"));
+        if !news.over.is_empty() {
+            tracing::info!("this kernel has all that networks are made of");
+        }
+        !texts.is_empty()
     }
 
     /// Nodes that share a name. All hosts show it; those that are concerned log it.
