@@ -41,7 +41,7 @@ use crate::{
 const FULL_LOOK: Duration = Duration::from_secs(60);
 /// How long the start waits for the first look before it says that it is ready all the same.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
-/// How long the nodes to join wait for the store to say whether this node's id is another's.
+/// How long gossip waits for the store to say whether this node's id is another's.
 const TENURE: Duration = Duration::from_secs(2);
 /// Pause after the watch of the kernel has ended.
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
@@ -82,9 +82,10 @@ pub(super) async fn run(config: Config) -> Result<()> {
     let files = config.run_dir.join("sandboxes");
     std::fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
     let mut tasks = Tasks::new();
-    let gossip = start_gossip(&mut tasks, socket, &node);
+    let (held, tenure) = watch::channel(Tenure::default());
+    let gossip = start_gossip(&mut tasks, socket, &node, tenure);
     let claim = claim_on(&node, &config)?;
-    let parts = Parts { config, kernel, stores, gossip, node, claim };
+    let parts = Parts { config, kernel, stores, gossip, node, claim: (held, claim) };
     let world = start_tasks(&mut tasks, parts, api);
     announce(&mut tasks, world, name.to_string(), vtep);
     let ended = tasks.until_stopped().await;
@@ -107,8 +108,8 @@ struct Parts {
     stores: Stores,
     gossip: Gossip,
     node: Node,
-    /// Its hold on its id.
-    claim: Claim,
+    /// Its hold on its id, and where it is told how that stands.
+    claim: (watch::Sender<Tenure>, Claim),
 }
 
 /// This node's claim on its id.
@@ -131,7 +132,12 @@ async fn bind_gossip(vtep: std::net::IpAddr, udp: u16) -> Result<UdpSocket> {
     }
 }
 
-fn start_gossip(tasks: &mut Tasks, socket: UdpSocket, node: &Node) -> Gossip {
+fn start_gossip(
+    tasks: &mut Tasks,
+    socket: UdpSocket,
+    node: &Node,
+    mut tenure: watch::Receiver<Tenure>,
+) -> Gossip {
     let config = GossipConfig {
         node: node.id,
         name: node.name.clone(),
@@ -142,20 +148,28 @@ fn start_gossip(tasks: &mut Tasks, socket: UdpSocket, node: &Node) -> Gossip {
         seed: rand::random(),
     };
     let (gossip, pump) = gossip::new(socket, config, tasks.stop.clone());
-    tasks.run("gossip", pump);
+    let stop = tasks.stop.clone();
+    tasks.run("gossip", async move {
+        // Nobody is to hear of a second node with the id of another. A store that is away says nothing of that.
+        let known =
+            tokio::time::timeout(TENURE, tenure.wait_for(|now| *now != Tenure::Pending)).await.is_ok();
+        if !known || undisputed(&mut tenure, &stop).await {
+            pump.await;
+        }
+    });
     gossip
 }
 
 fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World> {
     let Parts { config, kernel, stores, gossip, node, claim } = parts;
     let world = Arc::new(World::new(node.id));
-    let (held, tenure) = watch::channel(Tenure::default());
+    let tenure = claim.0.subscribe();
     let status = follow_both(tasks, &world, &stores, &tenure);
-    keep_registered(tasks, &world, &stores, (&gossip, &node), (held, claim));
+    keep_registered(tasks, &world, &stores, (&gossip, &node), claim);
     let notices = Notices::default();
     let whose = (node.id, stores.global.clone(), config.state_dir.as_path().into());
-    tasks.run("node id watch", watch_tenure(whose, tenure.clone(), notices.clone(), tasks.stop.clone()));
-    tasks.run("join", join(gossip.clone(), config.join.clone(), tenure, tasks.stop.clone()));
+    tasks.run("node id watch", watch_tenure(whose, tenure, notices.clone(), tasks.stop.clone()));
+    tasks.run("join", join(gossip.clone(), config.join.clone(), tasks.stop.clone()));
     let surroundings = surroundings::Watch {
         world: Arc::clone(&world),
         gossip: gossip.clone(),
@@ -409,19 +423,10 @@ async fn watch_kernel(
 }
 
 /// Gossip with those that `--join` names, resolving their names again until somebody answers.
-async fn join(
-    gossip: Gossip,
-    targets: Vec<HostPort>,
-    mut tenure: watch::Receiver<Tenure>,
-    stop: tokio_util::sync::CancellationToken,
-) {
-    // Nobody is to hear of a second node with the id of another. A store that is away says nothing of that.
-    let undisputed = tokio::time::timeout(TENURE, undisputed(&mut tenure, &stop));
-    drop(undisputed.await);
+async fn join(gossip: Gossip, targets: Vec<HostPort>, stop: tokio_util::sync::CancellationToken) {
     let mut pause = Duration::from_secs(1);
     loop {
-        let taken = matches!(*tenure.borrow(), Tenure::Taken(_));
-        let alone = !taken && gossip.members().borrow().len() <= 1;
+        let alone = gossip.members().borrow().len() <= 1;
         let mut found = Vec::new();
         for target in targets.iter().filter(|_| alone) {
             match lookup_host((target.host.as_str(), target.port)).await {
