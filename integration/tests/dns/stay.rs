@@ -104,6 +104,13 @@ pub(crate) fn etcd_away(lab: &Lab) -> Result<()> {
     h2.create_sandbox("client", &["wide"])?;
     let address = h1.address("wide", "web")?;
     says(h2, "client", ("web", Kind::A), &[&address])?;
+    // The copy is written a moment after what it is of.
+    wait_for("the copy of the names", Duration::from_secs(10), || {
+        let copy = std::fs::read(h2.path("/run/state/names")).unwrap_or_default();
+        let there =
+            ["web", "client"].iter().all(|name| copy.windows(name.len()).any(|part| part == name.as_bytes()));
+        Ok(if there { Poll::Ready(()) } else { Poll::Pending(format!("{} bytes", copy.len())) })
+    })?;
     lab.etcd()?.kill()?;
     let result = (|| -> Result<()> {
         for _question in 0..3 {
