@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::tunnel::{self, Tunnels, Way};
 use crate::{
-    gossip::{Gossip, State},
+    gossip::Gossip,
     intent::Intent,
     kernel::LinuxKernel,
     model::{Node, NodeId},
@@ -122,9 +122,9 @@ impl Watch {
         let down: BTreeSet<NodeId> = self.world.read(|intent| {
             let alive =
                 intent.nodes().keys().filter(|node| **node != self.world.me && intent.is_alive(**node));
-            let state = |node: &NodeId| members.get(node).map(|member| member.state);
-            // One that has left is about to give its lease back.
-            alive.filter(|node| matches!(state(node), None | Some(State::Down))).copied().collect()
+            // One that has left and keeps its lease is there again, and is not heard.
+            let heard = |node: &NodeId| members.get(node).is_some_and(|member| member.state.is_active());
+            alive.filter(|node| !heard(node)).copied().collect()
         });
         since.retain(|node, _| down.contains(node));
         for node in &down {
@@ -198,9 +198,8 @@ fn namesakes(intent: &Intent, me: NodeId) -> BTreeMap<NodeId, String> {
             };
             let all: Vec<String> = nodes.iter().take(NAMED).map(told).collect();
             let text = format!(
-                "{} nodes have the name {name}: {}; give all but one another with --node-name, or take out one that is \
-                 gone with ovctl node rm ID",
-                nodes.len(),
+                "more than one node has this name, {name}: {}; give all but one another with --node-name, or take out one \
+                 that is gone with ovctl node rm ID",
                 all.join(" and ")
             );
             nodes.into_iter().map(|node| (node.id, text.clone())).collect::<Vec<_>>()
@@ -246,7 +245,8 @@ mod tests {
         assert_eq!(told.keys().copied().collect::<Vec<_>>(), [one.id, two.id]);
         let text = &told[&one.id];
         assert!(
-            text.contains("2 nodes have the name web") && text.contains("192.0.2.1, this one and"),
+            text.contains("more than one node has this name, web: ")
+                && text.contains("192.0.2.1, this one and"),
             "{text}"
         );
         assert!(text.contains("192.0.2.2, its agent does not run"), "{text}");
