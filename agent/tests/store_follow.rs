@@ -7,12 +7,15 @@ mod store_support;
 use std::{collections::BTreeMap, time::Duration};
 
 use nix::sys::signal::Signal;
-use ovagent::store::{Change, Commit, KeyEvent, KeyRange, Store, StoreStatus, hold};
+use ovagent::store::{
+    Change, Claim, Commit, KeyEvent, KeyRange, Store, StoreStatus, Tenure, hold, hold_claim,
+};
 use store_support::{
     Following, PATIENCE, Process, Subject, alive, child, endpoint, etcd_store, eventually,
     proxy::{Mode, Proxy},
     vni,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 macro_rules! contract {
@@ -38,6 +41,7 @@ contract!([memory disk][
     what_was_compacted_while_away_comes_as_a_snapshot
     a_lease_that_expires_is_seen_as_a_deletion
     a_held_key_comes_back_and_goes_with_its_holder
+    a_key_that_somebody_else_holds_is_left_alone_until_his_lease_ends
     a_follower_that_does_not_read_holds_up_nobody_and_misses_nothing
     following_stops_when_told
 ]);
@@ -49,6 +53,7 @@ contract!([served etcd][
     what_was_compacted_while_away_comes_as_a_snapshot
     a_lease_that_expires_is_seen_as_a_deletion
     a_held_key_comes_back_and_goes_with_its_holder
+    a_key_that_somebody_else_holds_is_left_alone_until_his_lease_ends
     a_follower_that_does_not_read_holds_up_nobody_and_misses_nothing
     following_stops_when_told
     a_killed_store_that_comes_back_is_followed_on
@@ -280,6 +285,36 @@ async fn another_store_in_its_place_is_taken_over_as_a_snapshot(subject: Subject
     assert_eq!((snapshot.revision, snapshot.entries.len()), (revision, 1), "its own revisions, its own keys");
     write(other.store.clone(), 1, 0..1).await;
     gather(&mut following, 2, &mut BTreeMap::new()).await;
+}
+
+async fn a_key_that_somebody_else_holds_is_left_alone_until_his_lease_ends(subject: Subject) {
+    let (store, stop) = (&subject.store, CancellationToken::new());
+    let theirs = store.grant(60).await.unwrap();
+    let revision = store.commit(Commit::new().put_leased(alive(1), "theirs", theirs)).await.unwrap();
+    let (tell, mut tenure) = watch::channel(Tenure::default());
+    let ours = Box::new(|value: &[u8]| value.starts_with(b"ours"));
+    let ttl = Duration::from_secs(2);
+    let claim = Claim { key: alive(1), value: "ours, new".into(), ttl, ours };
+    let holder = tokio::spawn(hold_claim(store.clone(), claim, tell, stop.clone()));
+    let taken = tenure.wait_for(|now| *now == Tenure::Taken("theirs".into()));
+    drop(tokio::time::timeout(PATIENCE, taken).await.expect("it is told whose it is").unwrap());
+    // Several rounds later it is as it was.
+    tokio::time::sleep(ttl * 2).await;
+    assert_eq!(store.get(&alive(1)).await.unwrap().1.unwrap().mod_revision, revision);
+    store.revoke(theirs).await.unwrap();
+    let held = tokio::time::timeout(PATIENCE, tenure.wait_for(|now| *now == Tenure::Held)).await;
+    drop(held.expect("it is taken when it is free").unwrap());
+    // What an earlier holder of the same kind left is no obstacle, though its lease lives.
+    let old = store.grant(60).await.unwrap();
+    store.commit(Commit::new().put_leased(alive(1), "ours, old", old)).await.unwrap();
+    eventually("the key is taken over", async || {
+        let entry = store.get(&alive(1)).await.ok()?.1?;
+        (entry.value == "ours, new" && entry.lease != old).then_some(())
+    })
+    .await;
+    stop.cancel();
+    holder.await.unwrap();
+    assert_eq!(store.get(&alive(1)).await.unwrap().1, None);
 }
 
 async fn a_held_key_survives_an_outage_longer_than_its_lease(mut subject: Subject) {

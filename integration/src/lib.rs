@@ -14,6 +14,7 @@ pub mod lab;
 pub mod ping;
 pub mod probe;
 pub mod program;
+pub mod slow;
 pub mod talk;
 pub mod vm;
 pub mod wait;

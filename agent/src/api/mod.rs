@@ -244,7 +244,12 @@ impl<K: Kernel> Agent for Api<K> {
     async fn version(&self, _request: Request<v1::VersionRequest>) -> Reply<v1::VersionResponse> {
         let state = match &*self.store.borrow() {
             StoreStatus::Starting => "not read yet".to_owned(),
-            StoreStatus::Connected => "connected".to_owned(),
+            StoreStatus::Connected => match self.service.global.slowness() {
+                None => "connected".to_owned(),
+                Some(took) => {
+                    format!("connected, but slow: {:.1} s or more for an answer", took.as_secs_f64())
+                }
+            },
             StoreStatus::Away { error, .. } => format!("away: {error}"),
         };
         Ok(Response::new(v1::VersionResponse {

@@ -8,9 +8,9 @@ use crate::{intent::LookupError, service::ServiceError};
 pub(super) fn of(error: &ServiceError) -> Status {
     let code = match error {
         ServiceError::Invalid(_)
-        | ServiceError::Lookup(LookupError::Ambiguous { .. } | LookupError::TwoScopes { .. }) => {
-            Code::InvalidArgument
-        }
+        | ServiceError::Lookup(
+            LookupError::Ambiguous { .. } | LookupError::Shared { .. } | LookupError::TwoScopes { .. },
+        ) => Code::InvalidArgument,
         ServiceError::Lookup(LookupError::Unknown { .. }) => Code::NotFound,
         ServiceError::Exists(_) => Code::AlreadyExists,
         ServiceError::InUse(_) | ServiceError::Kernel(_) => Code::FailedPrecondition,

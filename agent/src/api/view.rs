@@ -186,6 +186,7 @@ pub(super) fn node<K: Kernel>(service: &Service<K>, state: NodeState) -> v1::Nod
         is_self: state.is_self,
         lease: state.lease,
         endpoints: u32::try_from(state.endpoints).unwrap_or(u32::MAX),
+        warnings: state.warnings,
         counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count.to_string())).collect(),
     }
 }

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{NAMES_FILE, NETNS_DIR_NOTE, identity, lock, stores};
+use super::{
+    NAMES_FILE, NETNS_DIR_NOTE,
+    claim::{self, Host},
+    identity, lock, stores,
+};
 use crate::{
     config::{Config, StoreConfig},
     convert::Record,
     kernel::{Kernel, LinuxKernel},
-    model::{AddressOwner, Endpoint, NodeId, Sandbox},
+    model::{AddressOwner, Endpoint, Node, NodeId, Sandbox},
     plan::{
         op::Op,
         ownership::Unit,
@@ -132,6 +136,10 @@ async fn forget(config: &Config) {
     let Ok(id) = identity::node_id(&config.state_dir) else { return };
     let done = async {
         let store = stores::etcd(config)?;
+        if let Some(text) = incumbent(config, &store, id).await? {
+            tracing::warn!("its records in the cluster's store stay: {text}");
+            return Ok(());
+        }
         forget_node(&store, id).await
     };
     let error = match tokio::time::timeout(STORE, done).await {
@@ -140,6 +148,23 @@ async fn forget(config: &Config) {
         Err(_elapsed) => format!("no answer in {} s", STORE.as_secs()),
     };
     tracing::warn!(%error, node = %id, "the cluster still has this node's records: remove them with `ovctl node rm {id}` on another host");
+}
+
+/// Another host that lives under this one's id, in words.
+async fn incumbent(config: &Config, store: &Store, id: NodeId) -> Result<Option<String>> {
+    let Some(entry) = store.get(&Key::Alive(id)).await?.1 else { return Ok(None) };
+    // The agent does not run: nothing here is to be advertised, but whose address it is.
+    let kernel = LinuxKernel::new(&config.netns_dir);
+    let facts = kernel.facts().await.context("cannot look at this host's links")?;
+    let vtep = identity::advertised(config.advertise, &facts).ok();
+    let host = Host::new(vtep)?;
+    if entry.lease == 0 || host.is_ours(&entry.value) {
+        return Ok(None);
+    }
+    let record = store.get(&Key::Node(id)).await?.1;
+    let name = record.and_then(|record| Node::from_bytes(&record.value).ok()).map(|node| node.name);
+    let whose = claim::whose(name.as_ref(), &entry.value);
+    Ok(Some(format!("{whose} lives under the same node id {id}")))
 }
 
 async fn forget_node(store: &Store, id: NodeId) -> Result<()> {

@@ -31,7 +31,11 @@ pub(super) fn node_id(state_dir: &Path) -> Result<NodeId> {
                 file.sync_all()?;
                 fs::rename(&part, &path)
             };
-            write().with_context(|| format!("cannot write {}", path.display()))?;
+            if let Err(error) = write() {
+                // It may not even be there.
+                drop(fs::remove_file(&part));
+                return Err(error).with_context(|| format!("cannot write {}", path.display()));
+            }
             Ok(id)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),

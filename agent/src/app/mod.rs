@@ -3,6 +3,7 @@
 //! `start` builds the parts, `tasks` runs them; an early end of any of them ends the agent. Stopping touches nothing in
 //! the kernel.
 
+mod claim;
 mod cleanup;
 mod identity;
 mod liveness;
@@ -11,7 +12,9 @@ mod register;
 mod server;
 mod start;
 mod stores;
+mod surroundings;
 mod tasks;
+mod tunnel;
 
 use anyhow::{Context, Result, bail};
 

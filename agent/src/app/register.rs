@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -13,39 +14,55 @@ use crate::{
         chain,
         world::{Revisions, World},
     },
-    store::{Commit, Key, Store},
+    store::{Commit, Key, Store, Tenure},
 };
 
 /// How often to look without a reason.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Register this node, again whenever somebody removes or changes its record, until stopped.
-pub(super) async fn register(world: Arc<World>, global: Store, node: Node, stop: CancellationToken) {
+/// Register this node, again whenever somebody removes or changes its record, until stopped; not while another host
+/// has its id.
+pub(super) async fn register(
+    world: Arc<World>,
+    global: Store,
+    node: Node,
+    mut tenure: watch::Receiver<Tenure>,
+    stop: CancellationToken,
+) {
     tokio::select! {
         () = stop.cancelled() => return,
         () = world.reached(Revisions::default()) => {}
     }
     let mut changes = world.changes();
+    let mut told = false;
     loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // The holder ends only when all is stopped.
+            held = async { tenure.wait_for(|now| *now == Tenure::Held).await.is_ok() } => if !held {
+                stop.cancelled().await;
+                return;
+            }
+        }
         let known = world.read(|intent| intent.nodes().get(&node.id).cloned());
         let created = known.as_ref().map_or(node.created, |known| known.created);
         let wanted = Node { created, ..node.clone() };
         if known.as_ref() != Some(&wanted) {
-            let namesake = world.read(|intent| {
-                let mut others = intent.nodes().values().filter(|other| other.id != node.id);
-                others.find(|other| other.name == node.name).map(|other| (other.id, other.vtep))
-            });
-            if let Some((id, vtep)) = namesake {
-                tracing::warn!(name = %node.name, other = %id, %vtep, "another node has this name: give one of the two another with --node-name");
-            }
             match global.commit(Commit::new().put(Key::Node(node.id), wanted.to_bytes())).await {
                 Ok(revision) => {
+                    told = false;
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = world.reached(Revisions { global: revision, local: 0 }) => {}
                     }
                 }
-                Err(error) => tracing::warn!(error = chain(&error), "cannot register this node"),
+                Err(error) if told => {
+                    tracing::debug!(error = chain(&error), "still cannot register this node")
+                }
+                Err(error) => {
+                    told = true;
+                    tracing::warn!(error = chain(&error), "cannot register this node: it is tried again");
+                }
             }
         }
         loop {

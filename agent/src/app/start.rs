@@ -10,15 +10,18 @@ use tokio::{
 use tokio_stream::wrappers::UnixListenerStream;
 
 use super::{
-    NAMES_FILE, NETNS_DIR_NOTE, identity,
+    NAMES_FILE, NETNS_DIR_NOTE,
+    claim::{Host, undisputed, watch_tenure},
+    identity,
     liveness::{self, Dead, GossipPeers},
     lock, register, server,
     stores::{self, Stores},
+    surroundings,
     tasks::Tasks,
 };
 use crate::{
     api::{About, Api},
-    config::{BridgeConfig, BridgeLink, Config, HostPort},
+    config::{BridgeConfig, BridgeLink, Config, HostPort, StoreConfig},
     dns::{self, Dns, HostConf},
     gossip::{self, Gossip, GossipConfig},
     intent::Source,
@@ -30,14 +33,16 @@ use crate::{
         feed::feed,
         world::{Revisions, World},
     },
-    service::{self, DefaultBridge, Service},
-    store::{Key, KeyRange, StoreStatus, follow, hold},
+    service::{self, DefaultBridge, Notices, Service},
+    store::{Claim, Key, KeyRange, StoreStatus, Tenure, follow, hold_claim},
 };
 
 /// Time between two full looks at everything.
 const FULL_LOOK: Duration = Duration::from_secs(60);
 /// How long the start waits for the first look before it says that it is ready all the same.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// How long gossip waits for the store to say whether this node's id is another's.
+const TENURE: Duration = Duration::from_secs(2);
 /// Pause after the watch of the kernel has ended.
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
 /// First pause before the network `bridge` is tried again.
@@ -77,8 +82,10 @@ pub(super) async fn run(config: Config) -> Result<()> {
     let files = config.run_dir.join("sandboxes");
     std::fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
     let mut tasks = Tasks::new();
-    let gossip = start_gossip(&mut tasks, socket, &node);
-    let parts = Parts { config, kernel, stores, gossip, node };
+    let (held, tenure) = watch::channel(Tenure::default());
+    let gossip = start_gossip(&mut tasks, socket, &node, tenure);
+    let claim = claim_on(&node, &config)?;
+    let parts = Parts { config, kernel, stores, gossip, node, claim: (held, claim) };
     let world = start_tasks(&mut tasks, parts, api);
     announce(&mut tasks, world, name.to_string(), vtep);
     let ended = tasks.until_stopped().await;
@@ -101,6 +108,18 @@ struct Parts {
     stores: Stores,
     gossip: Gossip,
     node: Node,
+    /// Its hold on its id, and where it is told how that stands.
+    claim: (watch::Sender<Tenure>, Claim),
+}
+
+/// This node's claim on its id.
+fn claim_on(node: &Node, config: &Config) -> Result<Claim> {
+    let host = Host::new(Some(node.vtep))?;
+    let value = host.to_string().into();
+    // A store of this host's own has nobody else's words under this node's id.
+    let alone = !matches!(config.store, StoreConfig::Etcd(_));
+    let ours = Box::new(move |value: &[u8]| alone || host.is_ours(value));
+    Ok(Claim { key: Key::Alive(node.id), value, ttl: config.lease_ttl, ours })
 }
 
 async fn bind_gossip(vtep: std::net::IpAddr, udp: u16) -> Result<UdpSocket> {
@@ -113,7 +132,12 @@ async fn bind_gossip(vtep: std::net::IpAddr, udp: u16) -> Result<UdpSocket> {
     }
 }
 
-fn start_gossip(tasks: &mut Tasks, socket: UdpSocket, node: &Node) -> Gossip {
+fn start_gossip(
+    tasks: &mut Tasks,
+    socket: UdpSocket,
+    node: &Node,
+    mut tenure: watch::Receiver<Tenure>,
+) -> Gossip {
     let config = GossipConfig {
         node: node.id,
         name: node.name.clone(),
@@ -124,16 +148,38 @@ fn start_gossip(tasks: &mut Tasks, socket: UdpSocket, node: &Node) -> Gossip {
         seed: rand::random(),
     };
     let (gossip, pump) = gossip::new(socket, config, tasks.stop.clone());
-    tasks.run("gossip", pump);
+    let stop = tasks.stop.clone();
+    tasks.run("gossip", async move {
+        // Nobody is to hear of a second node with the id of another. A store that is away says nothing of that.
+        let known =
+            tokio::time::timeout(TENURE, tenure.wait_for(|now| *now != Tenure::Pending)).await.is_ok();
+        if !known || undisputed(&mut tenure, &stop).await {
+            pump.await;
+        }
+    });
     gossip
 }
 
 fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World> {
-    let Parts { config, kernel, stores, gossip, node } = parts;
+    let Parts { config, kernel, stores, gossip, node, claim } = parts;
     let world = Arc::new(World::new(node.id));
-    let status = follow_both(tasks, &world, &stores);
-    keep_registered(tasks, &world, &stores, (&gossip, &node), config.lease_ttl);
+    let tenure = claim.0.subscribe();
+    let status = follow_both(tasks, &world, &stores, &tenure);
+    keep_registered(tasks, &world, &stores, (&gossip, &node), claim);
+    let notices = Notices::default();
+    let whose = (node.id, stores.global.clone(), config.state_dir.as_path().into());
+    tasks.run("node id watch", watch_tenure(whose, tenure, notices.clone(), tasks.stop.clone()));
     tasks.run("join", join(gossip.clone(), config.join.clone(), tasks.stop.clone()));
+    let surroundings = surroundings::Watch {
+        world: Arc::clone(&world),
+        gossip: gossip.clone(),
+        notices: notices.clone(),
+        node: node.clone(),
+        kernel: Arc::clone(&kernel),
+        netns_dir: config.netns_dir.clone(),
+        lease_ttl: config.lease_ttl,
+    };
+    tasks.run("surroundings", surroundings.run(tasks.stop.clone()));
     let dead = Dead::default();
     tasks.run(
         "liveness watch",
@@ -169,7 +215,7 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
     };
     let both = (stores.global.clone(), stores.local.clone());
     let service = Service::new(Arc::clone(&world), both, (kernel, gossip), ask, settings);
-    let service = Arc::new(service.resolving(resolvers, host_conf));
+    let service = Arc::new(service.resolving(resolvers, host_conf).telling(notices));
     tasks.run("sandbox files", keep_files(Arc::clone(&service), tasks.stop.clone()));
     tasks.run("network bridge", prepare_bridge(Arc::clone(&service), tasks.stop.clone()));
     let janitor = Arc::clone(&service);
@@ -276,7 +322,12 @@ fn about(config: &Config, node: &Node) -> About {
 }
 
 /// Follow the cluster's keys and this node's own. The status of the cluster's store comes back.
-fn follow_both(tasks: &mut Tasks, world: &Arc<World>, stores: &Stores) -> watch::Receiver<StoreStatus> {
+fn follow_both(
+    tasks: &mut Tasks,
+    world: &Arc<World>,
+    stores: &Stores,
+    tenure: &watch::Receiver<Tenure>,
+) -> watch::Receiver<StoreStatus> {
     let (status, seen) = watch::channel(StoreStatus::Starting);
     let (local_status, _) = watch::channel(StoreStatus::Starting);
     let both = [
@@ -286,7 +337,13 @@ fn follow_both(tasks: &mut Tasks, world: &Arc<World>, stores: &Stores) -> watch:
     for (source, store, range, status, name) in both {
         let (out, changes) = mpsc::channel(QUEUE);
         tasks.run(name, follow(store.clone(), range, out, status, tasks.stop.clone()));
-        tasks.run("feed", feed(Arc::clone(world), source, changes));
+        let (world, mut tenure, stop) = (Arc::clone(world), tenure.clone(), tasks.stop.clone());
+        tasks.run("feed", async move {
+            // What the cluster's store says of this node is another host's as long as that one has its id.
+            if source == Source::Local || undisputed(&mut tenure, &stop).await {
+                feed(world, source, changes).await;
+            }
+        });
     }
     tasks.run("store watch", tell_store(seen.clone(), tasks.stop.clone()));
     seen
@@ -325,11 +382,12 @@ fn keep_registered(
     world: &Arc<World>,
     stores: &Stores,
     (gossip, node): (&Gossip, &Node),
-    ttl: Duration,
+    (held, claim): (watch::Sender<Tenure>, Claim),
 ) {
     let stop = || tasks.stop.clone();
-    let alive = hold(stores.global.clone(), Key::Alive(node.id), node.id.to_string().into(), ttl, stop());
-    let record = register::register(Arc::clone(world), stores.global.clone(), node.clone(), stop());
+    let tenure = held.subscribe();
+    let alive = hold_claim(stores.global.clone(), claim, held, stop());
+    let record = register::register(Arc::clone(world), stores.global.clone(), node.clone(), tenure, stop());
     let seeds = register::seed(Arc::clone(world), gossip.clone(), stop());
     tasks.run("lease", alive);
     tasks.run("registration", record);

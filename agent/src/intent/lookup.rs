@@ -3,6 +3,9 @@
 use super::{Intent, NetworkView, Source};
 use crate::model::{Endpoint, Network, Node, NodeId, Sandbox};
 
+/// Ids that an error names at most.
+const SHOWN: usize = 5;
+
 /// What was typed fits nothing, or too much.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
@@ -15,6 +18,18 @@ pub enum LookupError {
         text: String,
         /// The nearest name there is.
         hint: Option<String>,
+    },
+    /// Several things have this name.
+    #[error("{count} {noun}s are named {text}: give the id of one, {ids}")]
+    Shared {
+        /// "network", "endpoint" …
+        noun: &'static str,
+        /// As typed.
+        text: String,
+        /// How many.
+        count: usize,
+        /// The starts of the first ids.
+        ids: String,
     },
     /// The start of several identifiers.
     #[error("{text} is the start of the ids of {count} {noun}s: give more digits, or the name")]
@@ -71,6 +86,13 @@ impl Intent {
         find("node", text, self.nodes.values(), |node| (node.name.to_string(), node.id.to_string()))
     }
 
+    /// What people call a node: its name; where others have the same, its address beside it; its id if there is no record.
+    pub fn called(&self, id: NodeId) -> String {
+        let Some(node) = self.nodes.get(&id) else { return id.to_string() };
+        let shared = self.nodes.values().any(|other| other.id != id && other.name == node.name);
+        if shared { format!("{} ({})", node.name, node.vtep) } else { node.name.to_string() }
+    }
+
     /// A sandbox of this node by name, id or a unique start of its id.
     ///
     /// # Errors
@@ -103,7 +125,7 @@ fn find<T>(
     all: impl Iterator<Item = T>,
     names: impl Fn(&T) -> (String, String),
 ) -> Result<T, LookupError> {
-    let (mut named, mut prefixed, mut near) = (Vec::new(), Vec::new(), None);
+    let (mut named, mut prefixed, mut near) = (Vec::<T>::new(), Vec::new(), None);
     for item in all {
         let (name, id) = names(&item);
         if name == text || id == text {
@@ -113,6 +135,12 @@ fn find<T>(
         } else if near.is_none() && is_near(&name, text) {
             near = Some(name);
         }
+    }
+    if named.len() > 1 {
+        let ids: Vec<String> =
+            named.iter().take(SHOWN).map(|item| names(item).1.chars().take(12).collect()).collect();
+        let (text, count) = (text.to_owned(), named.len());
+        return Err(LookupError::Shared { noun, text, count, ids: ids.join(" or ") });
     }
     let mut found = if named.is_empty() { prefixed } else { named };
     match (found.len(), found.pop()) {

@@ -146,11 +146,7 @@ impl<K: Kernel> Service<K> {
             let name = &endpoint.sandbox;
             return Err(ServiceError::Kernel(format!("sandbox {name} cannot resolve names: {error}")));
         }
-        let name = |node: &NodeId| {
-            let known = self.world.read(|intent| intent.nodes().get(node).map(|node| node.name.to_string()));
-            known.unwrap_or_else(|| node.to_string())
-        };
-        Ok(missing.iter().map(name).collect())
+        Ok(self.world.read(|intent| missing.iter().map(|node| intent.called(*node)).collect()))
     }
 
     /// What came of the host's own part, which networks with a link in the host need: settings and rules.

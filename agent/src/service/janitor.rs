@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Service, ServiceError};
 use crate::{
+    convert::Record,
     intent::Intent,
     kernel::{Kernel, processes},
     model::{Endpoint, EndpointId, NodeId, Sandbox, SandboxId},
@@ -39,14 +40,17 @@ impl<K: Kernel> Service<K> {
         }
         let (mut failed, mut strays) = (Failed::default(), BTreeSet::new());
         loop {
-            // A removal that is cut short goes on after the next start: the sandbox's record is the last to go.
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.remove_orphans(&mut failed) => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                seen = self.remove_strays(&strays) => strays = seen,
+            // While another host has this one's id, it may have what seems to be left over here.
+            if self.notices.conflict().is_none() {
+                // A removal that is cut short goes on after the next start: the sandbox's record is the last to go.
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.remove_orphans(&mut failed) => {}
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    seen = self.remove_strays(&strays) => strays = seen,
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -81,10 +85,10 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    /// Whether nobody is left to remove a sandbox: the process it was adopted from is no more, or an agent before this
-    /// one died while it made it.
+    /// Whether nobody is left to remove a sandbox: the process it was adopted from is no more, or nobody makes it any
+    /// more.
     fn is_orphan(&self, sandbox: &Sandbox) -> bool {
-        has_lost_its_process(sandbox) || sandbox.unfinished && sandbox.created < self.started
+        has_lost_its_process(sandbox) || sandbox.unfinished && !self.making.has(sandbox.id)
     }
 
     /// Sandboxes that were removed, and stayed for others that are gone by now without having said so.
@@ -106,7 +110,17 @@ impl<K: Kernel> Service<K> {
         let _turn = self.turns.take(&sandbox.name).await?;
         // Another one may have its name by now.
         let same = |known: &Sandbox| known.id == sandbox.id && (known.left || self.is_orphan(known));
-        if self.world.read(|intent| intent.sandboxes().get(&sandbox.name).is_some_and(same)) {
+        if !self.world.read(|intent| intent.sandboxes().get(&sandbox.name).is_some_and(same)) {
+            return Ok(());
+        }
+        // It may have been finished a moment ago, which is not known here yet.
+        let record = match sandbox.unfinished {
+            true => self.local.get(&Key::Sandbox(sandbox.name.clone())).await?.1,
+            false => None,
+        };
+        let finished =
+            record.is_some_and(|record| Sandbox::from_bytes(&record.value).is_ok_and(|it| !it.unfinished));
+        if !finished || has_lost_its_process(sandbox) {
             self.dismantle(sandbox).await?;
         }
         Ok(())
@@ -172,7 +186,7 @@ impl Failed {
         if known.is_none() {
             tracing::warn!(
                 sandbox = %sandbox.name, %error,
-                "its process has gone, but the sandbox cannot be removed yet: it is tried again"
+                "a sandbox that nobody has any more cannot be removed yet: it is tried again"
             );
         }
         let pause = known.unwrap_or(EVERY);

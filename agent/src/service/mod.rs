@@ -12,10 +12,12 @@ mod draft;
 mod error;
 mod files;
 mod janitor;
+mod making;
 mod network_check;
 mod network_spec;
 mod networks;
 mod nodes;
+mod notices;
 mod ports;
 mod sandboxes;
 mod share;
@@ -39,6 +41,7 @@ pub use files::remove_sandbox_files;
 pub use network_spec::NetworkSpec;
 pub use networks::NetworkUsage;
 pub use nodes::NodeState;
+pub use notices::{News, Notices, Trouble};
 pub use ports::PortSpec;
 pub use sandboxes::{Adopt, CreatedSandbox, SandboxSpec};
 
@@ -97,8 +100,8 @@ pub struct Service<K> {
     pub(crate) gossip: Gossip,
     pub(crate) loop_requests: mpsc::Sender<reconcile::Request>,
     pub(crate) settings: Settings,
-    /// When this agent started: what is unfinished from before that stays so.
-    started: Timestamp,
+    /// The sandboxes that are being made.
+    making: making::Making,
     /// What attaches under way on this host have chosen, so that they do not choose the same.
     choosing: choosing::Choosing,
     /// The resolvers of sandboxes.
@@ -108,6 +111,8 @@ pub struct Service<K> {
     /// The network `bridge` has been made, or that was tried.
     prepared: watch::Sender<bool>,
     turns: turns::Turns,
+    /// What is wrong with the surroundings.
+    notices: Notices,
 }
 
 impl<K: Kernel> Service<K> {
@@ -128,13 +133,20 @@ impl<K: Kernel> Service<K> {
             gossip,
             loop_requests,
             settings,
-            started: now(),
+            making: making::Making::default(),
             choosing: choosing::Choosing::default(),
             dns: Dns::none(),
             host_conf: Arc::new(HostConf::new(Path::new("/etc/resolv.conf"))),
             prepared,
             turns: turns::Turns::default(),
+            notices: Notices::default(),
         }
+    }
+
+    /// With what its watchers say of the surroundings.
+    #[must_use]
+    pub fn telling(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// With resolvers in the sandboxes.
@@ -144,11 +156,14 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Wait a moment for the stores to be read after a start, then refuse politely: nothing can be said of what is not
-    /// known.
+    /// known, and nothing done in the name of another host.
     ///
     /// # Errors
-    /// [`ServiceError::StoreAway`].
+    /// [`ServiceError::StoreAway`]; [`ServiceError::InUse`] while another host has this one's id.
     pub(crate) async fn ready(&self) -> Result<(), ServiceError> {
+        if let Some(conflict) = self.notices.conflict() {
+            return Err(ServiceError::InUse(conflict));
+        }
         let read = self.world.reached(Revisions::default());
         if tokio::time::timeout(READ_DEADLINE, read).await.is_ok() {
             // Nobody has to know that the network `bridge` comes a moment after the stores.

@@ -23,6 +23,8 @@ pub struct NodeState {
     pub endpoints: usize,
     /// It is this one.
     pub is_self: bool,
+    /// What is wrong with it, or with the way to it, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl<K: Kernel> Service<K> {
@@ -58,6 +60,7 @@ impl<K: Kernel> Service<K> {
                 lease: intent.is_alive(id),
                 endpoints,
                 is_self: id == self.world.me,
+                warnings: self.notices.of(id),
             })
         })
     }

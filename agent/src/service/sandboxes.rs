@@ -83,6 +83,7 @@ impl<K: Kernel> Service<K> {
                 (sandbox, Some(turn))
             }
         };
+        let _made = self.making.begin(sandbox.id);
         let commit = Commit::new()
             .absent(Key::Sandbox(sandbox.name.clone()))
             .put(Key::Sandbox(sandbox.name.clone()), sandbox.to_bytes());
@@ -107,7 +108,7 @@ impl<K: Kernel> Service<K> {
             }
             Err(error) => {
                 if let Err(undo) = self.dismantle(&sandbox).await {
-                    tracing::warn!(sandbox = %sandbox.name, error = %undo, "cannot take back a sandbox");
+                    tracing::warn!(sandbox = %sandbox.name, error = %undo, "cannot take back a sandbox: it is tried again");
                 }
                 Err(error)
             }

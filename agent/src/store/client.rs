@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -31,11 +31,13 @@ pub struct Store {
 pub(super) struct Shared {
     pub(super) endpoints: Vec<Endpoint>,
     /// All of them, for errors.
-    names: String,
+    pub(super) names: String,
     /// The one to ask first.
     pub(super) preferred: AtomicUsize,
     /// The latest revision that any answer carried.
     pub(super) latest: AtomicI64,
+    /// How long the last slow answer took, in milliseconds; 0: it is not slow.
+    pub(super) slow: AtomicU64,
 }
 
 /// Which history a revision belongs to: a store that was restored, or is another one, shows here.
@@ -87,7 +89,7 @@ impl Store {
 
     fn of(endpoints: Vec<Endpoint>, names: String) -> Self {
         let (preferred, latest) = (AtomicUsize::new(0), AtomicI64::new(0));
-        Self { shared: Arc::new(Shared { endpoints, names, preferred, latest }) }
+        Self { shared: Arc::new(Shared { endpoints, names, preferred, latest, slow: AtomicU64::new(0) }) }
     }
 
     /// Everything in `range`, at one revision.

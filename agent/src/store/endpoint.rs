@@ -181,10 +181,17 @@ impl Fault {
         }
     }
 
-    /// The failure in our terms for the caller, of a request that changes nothing.
-    pub(super) fn into_error(self, operation: &'static str, endpoints: String) -> StoreError {
+    /// The failure in our terms for the caller, of a request that changes nothing and was `waited` for.
+    pub(super) fn into_error(
+        self,
+        operation: &'static str,
+        endpoints: String,
+        waited: Duration,
+    ) -> StoreError {
         match self {
-            Self::NotSent(source) | Self::Lost(source) => StoreError::Away { operation, endpoints, source },
+            Self::NotSent(source) | Self::Lost(source) => {
+                StoreError::Away { operation, endpoints, waited, source }
+            }
             Self::No(No::Auth(source)) => StoreError::Auth { operation, endpoints, source },
             Self::No(No::LeaseGone) => StoreError::LeaseGone { operation, endpoints },
             Self::No(No::Compacted) => StoreError::Compacted { operation, endpoints },

@@ -1,6 +1,6 @@
 //! What can go wrong between us and the store, sorted by what the caller can do about it.
 
-use std::{error::Error, path::PathBuf};
+use std::{error::Error, path::PathBuf, time::Duration};
 
 /// Why, in the words of whoever refused.
 pub type Cause = Box<dyn Error + Send + Sync>;
@@ -10,24 +10,31 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 pub enum StoreError {
     /// Nobody answered, or not in time. Nothing was changed.
     #[error(
-        "the store at {endpoints} does not answer when asked to {operation}; check that it runs, and that this host reaches it"
+        "the store at {endpoints} does not answer when asked to {operation}{}; check that it runs, and that this host \
+         reaches it",
+        after(*waited)
     )]
     Away {
         /// What was asked, as a verb: "list keys".
         operation: &'static str,
         /// Where.
         endpoints: String,
+        /// How long it was waited for, all tries together; zero where nothing was.
+        waited: Duration,
         /// What the last endpoint tried had to say.
         #[source]
         source: Cause,
     },
     /// The connection was lost after a change was sent, and the store could not be asked again in time.
     #[error(
-        "the connection to the store at {endpoints} was lost before it confirmed the change; look before trying again"
+        "the connection to the store at {endpoints} was lost before it confirmed the change{}; look before trying again",
+        after(*waited)
     )]
     Unknown {
         /// Where.
         endpoints: String,
+        /// How long it was waited for, all tries together; zero where nothing was.
+        waited: Duration,
         /// How the connection was lost.
         #[source]
         source: Cause,
@@ -133,6 +140,11 @@ impl StoreError {
             | Self::TlsFile { .. } => Retry::Never,
         }
     }
+}
+
+/// How long somebody waited, in brackets; nothing if he did not.
+fn after(waited: Duration) -> String {
+    if waited.is_zero() { String::new() } else { format!(" (waited {:.1} s)", waited.as_secs_f64()) }
 }
 
 /// An error with all its causes, in one line for a status or a log.

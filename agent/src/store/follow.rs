@@ -131,7 +131,7 @@ impl Follower {
         loop {
             let message = stream.message().await.map_err(|error| self.failed(error))?;
             let Some(answer) = message else {
-                return Err(self.broken("the store closed the stream".into()).into());
+                return Err(self.broken("the store closed the stream".into(), Duration::ZERO).into());
             };
             self.take(answer, &mut pieces).await?;
         }
@@ -177,9 +177,11 @@ impl Follower {
             })
             .await?;
         let first = match timeout(REQUEST_TIMEOUT, stream.message()).await {
-            Err(elapsed) => return Err(self.broken(elapsed.into()).into()),
+            Err(elapsed) => return Err(self.broken(elapsed.into(), REQUEST_TIMEOUT).into()),
             Ok(Err(error)) => return Err(self.failed(error).into()),
-            Ok(Ok(None)) => return Err(self.broken("the store closed the stream".into()).into()),
+            Ok(Ok(None)) => {
+                return Err(self.broken("the store closed the stream".into(), Duration::ZERO).into());
+            }
             Ok(Ok(Some(answer))) => answer,
         };
         refused(&first).map_or(Ok(()), |reason| Err(self.cancelled(&first, reason)))?;
@@ -248,16 +250,16 @@ impl Follower {
         End::Failed(if denied {
             StoreError::Auth { operation: OPERATION, endpoints, source }
         } else {
-            StoreError::Away { operation: OPERATION, endpoints, source }
+            StoreError::Away { operation: OPERATION, endpoints, waited: Duration::ZERO, source }
         })
     }
 
     fn failed(&self, error: etcd_client::Error) -> StoreError {
-        Fault::from(error).into_error(OPERATION, self.store.names())
+        Fault::from(error).into_error(OPERATION, self.store.names(), Duration::ZERO)
     }
 
-    fn broken(&self, source: super::Cause) -> StoreError {
-        StoreError::Away { operation: OPERATION, endpoints: self.store.names(), source }
+    fn broken(&self, source: super::Cause, waited: Duration) -> StoreError {
+        StoreError::Away { operation: OPERATION, endpoints: self.store.names(), waited, source }
     }
 
     /// Tells that the store is away; the moment it went is kept.

@@ -27,6 +27,6 @@ pub use endpoint::{EtcdConfig, TlsPaths};
 pub use entry::{Change, Entry, KeyEvent, Listing};
 pub use error::{Cause, Retry, StoreError};
 pub use follow::{StoreStatus, follow};
-pub use hold::hold;
+pub use hold::{Claim, Ours, Tenure, hold, hold_claim};
 pub use keys::Key;
 pub use range::KeyRange;

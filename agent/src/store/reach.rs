@@ -16,6 +16,11 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 const ROUNDS: u32 = 3;
 /// No further round begins after this.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A store that takes longer for an answer is slow: the log says so, once.
+const SLOW: Duration = Duration::from_secs(1);
+/// A store that was slow is no longer when it answers within this.
+const QUICK: Duration = Duration::from_millis(250);
+
 /// How often, and how long, a request goes on.
 pub(super) struct Rounds {
     left: u32,
@@ -26,6 +31,11 @@ pub(super) struct Rounds {
 impl Rounds {
     pub(super) fn begin() -> Self {
         Self { left: ROUNDS, since: Instant::now(), backoff: Backoff::new(rand::random()) }
+    }
+
+    /// How long it has been so far.
+    pub(super) fn waited(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Waits for the next round; `false` if it is time to give up.
@@ -66,7 +76,7 @@ impl Store {
                 };
             }
             if matches!(fault, Fault::No(_)) || !rounds.another().await {
-                return Err(fault.into_error(operation, self.names()));
+                return Err(fault.into_error(operation, self.names(), rounds.waited()));
             }
         }
     }
@@ -82,14 +92,19 @@ impl Store {
         for offset in 0..count {
             let at = (first + offset) % count;
             let Some(endpoint) = self.shared.endpoints.get(at) else { continue };
+            let began = Instant::now();
             last = match timeout(REQUEST_TIMEOUT, endpoint.client()).await {
                 Err(elapsed) => Fault::NotSent(elapsed.into()),
                 Ok(Err(error)) => Fault::from(error).before_sending(),
                 Ok(Ok(client)) => match timeout(REQUEST_TIMEOUT, call(client)).await {
-                    Err(elapsed) => Fault::Lost(elapsed.into()),
+                    Err(elapsed) => {
+                        self.note_pace(began.elapsed());
+                        Fault::Lost(elapsed.into())
+                    }
                     Ok(Err(error)) => error.into(),
                     Ok(Ok(answer)) => {
                         self.shared.preferred.store(at, Ordering::Relaxed);
+                        self.note_pace(began.elapsed());
                         return Ok(answer);
                     }
                 },
@@ -105,5 +120,30 @@ impl Store {
             }
         }
         Err(last)
+    }
+
+    /// How long the last slow answer took, or was waited for, while the store is slow.
+    pub fn slowness(&self) -> Option<Duration> {
+        match self.shared.slow.load(Ordering::Relaxed) {
+            0 => None,
+            millis => Some(Duration::from_millis(millis)),
+        }
+    }
+
+    /// Takes note of how long an answer took, or was waited for, and says once each when the store becomes slow and when it no longer is.
+    fn note_pace(&self, took: Duration) {
+        let slow = &self.shared.slow;
+        let names = &self.shared.names;
+        if took >= SLOW {
+            let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            if slow.swap(millis, Ordering::Relaxed) == 0 {
+                tracing::warn!(
+                    "the store at {names} is slow, it takes {:.1} s or more for an answer: changes take that much longer, or fail",
+                    took.as_secs_f64()
+                );
+            }
+        } else if took <= QUICK && slow.swap(0, Ordering::Relaxed) != 0 {
+            tracing::info!("the store at {names} answers quickly again");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A change whose answer is lost is looked up before it is sent again. `outcome` decides what the look shows.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use etcd_client::TxnResponse;
 
@@ -38,7 +38,7 @@ impl Store {
                 Ok(response) => return self.answer(&commit, &response, lost.is_some(), base).await,
                 Err(Fault::NotSent(cause)) => {
                     if !rounds.another().await {
-                        return Err(self.given_up(cause, lost).into());
+                        return Err(self.given_up(cause, lost, rounds.waited()).into());
                     }
                 }
                 Err(Fault::Lost(cause)) => {
@@ -46,21 +46,27 @@ impl Store {
                         return Ok(revision);
                     }
                     if !rounds.another().await {
-                        return Err(StoreError::Unknown { endpoints: self.names(), source: cause }.into());
+                        return Err(self.unknown(cause, rounds.waited()).into());
                     }
                     lost = Some(cause);
                 }
-                Err(fault @ Fault::No(_)) => return Err(fault.into_error(OPERATION, self.names()).into()),
+                Err(fault @ Fault::No(_)) => {
+                    return Err(fault.into_error(OPERATION, self.names(), rounds.waited()).into());
+                }
             }
         }
     }
 
     /// Nobody takes the change any more: it was not made, unless an earlier try was lost on the way.
-    fn given_up(&self, cause: Cause, lost: Option<Cause>) -> StoreError {
+    fn given_up(&self, cause: Cause, lost: Option<Cause>, waited: Duration) -> StoreError {
         match lost {
-            None => Fault::NotSent(cause).into_error(OPERATION, self.names()),
-            Some(source) => StoreError::Unknown { endpoints: self.names(), source },
+            None => Fault::NotSent(cause).into_error(OPERATION, self.names(), waited),
+            Some(source) => self.unknown(source, waited),
         }
+    }
+
+    fn unknown(&self, source: Cause, waited: Duration) -> StoreError {
+        StoreError::Unknown { endpoints: self.names(), waited, source }
     }
 
     /// What an answered transaction means. One that is refused after an earlier try was lost may be refused because

@@ -50,6 +50,8 @@ const COLUMNS: &[Column] = &[
     Column::extra("Gossip", "GOSSIP"),
     Column::extra("Lease", "LEASE"),
     Column::extra("CreatedAt", "CREATED AT"),
+    // Printed below the table, on stderr.
+    Column::extra("Warnings", "WARNINGS"),
 ];
 
 const FILTERS: &[&str] = &["name", "state"];
@@ -76,7 +78,9 @@ impl List {
         });
         views.sort_by(|left, right| (&left.name, &left.id).cmp(&(&right.name, &right.id)));
         let mut listing = Listing::new(COLUMNS, "ID");
+        let mut warnings = Vec::new();
         for view in views {
+            warnings.extend(view.warnings.iter().map(|text| format!("warning: {text}")));
             listing.push([
                 shown_id(&view.id, self.how.no_trunc).into(),
                 view.name.into(),
@@ -88,9 +92,14 @@ impl List {
                 view.gossip.into(),
                 view.lease.into(),
                 view.created.into(),
+                view.warnings.into(),
             ]);
         }
         listing.print(&mut cx.out, &self.how)?;
+        if self.how.is_table() {
+            cx.out.flush()?;
+            warnings.iter().for_each(|text| say(text));
+        }
         Ok(Exit::DONE)
     }
 }
@@ -171,6 +180,7 @@ struct View {
     #[serde(rename = "VXLANPort")]
     vxlan_port: u32,
     endpoints: u32,
+    warnings: Vec<String>,
     counters: BTreeMap<String, String>,
 }
 
@@ -190,6 +200,7 @@ impl View {
             underlay_mtu: node.underlay_mtu,
             vxlan_port: node.vxlan_port,
             endpoints: detail.endpoints,
+            warnings: detail.warnings,
             counters: detail.counters,
         }
     }

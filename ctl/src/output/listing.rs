@@ -20,6 +20,13 @@ pub(crate) struct Presentation {
     pub(crate) no_trunc: bool,
 }
 
+impl Presentation {
+    /// Whether people read it: the ordinary table.
+    pub(crate) const fn is_table(&self) -> bool {
+        !self.quiet && matches!(self.format, None | Some(ListFormat::Table(None)))
+    }
+}
+
 /// A field of a list's rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {

@@ -83,3 +83,21 @@ fn nodes_are_listed_with_a_star_at_this_one() {
     let told = fake.ask("node rm --force host2", &[]);
     assert_eq!((told.out.as_str(), told.err.as_str()), ("host2\n", "removed with host2: 1 endpoints\n"));
 }
+
+#[test]
+fn what_is_wrong_with_a_node_stands_below_the_table_and_in_every_other_form() {
+    let mut world = world();
+    let text = "node host2 lives, but gossip does not reach it";
+    world.nodes[0].warnings.push(text.into());
+    let fake = Fake::start(world);
+    let told = fake.ask("node ls", &[]);
+    assert_eq!(told.err, format!("warning: {text}\n"));
+    assert!(told.status == Some(0) && !told.out.contains("gossip"), "standard output is the table alone");
+    assert_eq!(fake.ask("node ls -q", &[]).err, "", "identifiers only");
+    let json = fake.ask("node ls --filter name=host2 --format json", &[]);
+    assert_eq!(json.err, "");
+    let row: Value = serde_json::from_str(&json.done()).unwrap();
+    assert_eq!(row["Warnings"], json!([text]));
+    let shown: Value = serde_json::from_str(&fake.ask("node inspect host2", &[]).done()).unwrap();
+    assert_eq!(shown[0]["Warnings"], json!([text]));
+}

@@ -43,6 +43,35 @@ impl Host {
     /// # Errors
     /// It cannot be started.
     pub fn start_agent_with(&self, more: &[&str]) -> Result<()> {
+        self.start_agent_as(more, &[])
+    }
+
+    /// Start the agent with the lab's arguments and these variables in its environment.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_agent_under(&self, environment: &[(&str, &str)]) -> Result<()> {
+        self.start_agent_as(&[], environment)
+    }
+
+    /// Start the agent with the lab's arguments, but for the address that it advertises.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_agent_at(&self, address: &str) -> Result<()> {
+        let mut args = self.args.clone();
+        let place = args.iter().position(|arg| arg == "--advertise").and_then(|at| args.get_mut(at + 1));
+        place.context("the lab's agents are told what to advertise")?.replace_range(.., address);
+        self.spawn_agent(&args, &[])
+    }
+
+    fn start_agent_as(&self, more: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+        let all: Vec<String> =
+            self.args.iter().cloned().chain(more.iter().map(ToString::to_string)).collect();
+        self.spawn_agent(&all, environment)
+    }
+
+    fn spawn_agent(&self, args: &[String], environment: &[(&str, &str)]) -> Result<()> {
         let mut agent = self.lock_agent();
         if let Some(child) = agent.as_mut()
             && child.try_wait().context("look at the agent")?.is_none()
@@ -51,7 +80,8 @@ impl Host {
         }
         let log =
             File::options().create(true).append(true).open(self.log()).context("open the agent's log")?;
-        let mut command = self.agent_program()?.args(&self.args).args(more).into_command();
+        let program = environment.iter().fold(self.agent_program()?, |it, (key, value)| it.env(key, value));
+        let mut command = program.args(args).into_command();
         command.stdout(log.try_clone().context("the agent's log")?).stderr(log);
         *agent = Some(command.spawn().with_context(|| format!("start ovagent on {}", self.name))?);
         Ok(())

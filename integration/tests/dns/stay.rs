@@ -106,8 +106,9 @@ pub(crate) fn etcd_away(lab: &Lab) -> Result<()> {
     says(h2, "client", ("web", Kind::A), &[&address])?;
     // On a busy disk the copy is some time behind.
     let copy = h2.path(&h2.state_dir().join("names").display().to_string());
-    wait_until("the name to be in the copy", Duration::from_secs(30), || {
-        Ok(fs::read(&copy).is_ok_and(|bytes| bytes.windows(3).any(|part| part == b"web")))
+    wait_until("the names to be in the copy", Duration::from_secs(30), || {
+        let bytes = fs::read(&copy).unwrap_or_default();
+        Ok(["web", "client"].iter().all(|name| bytes.windows(name.len()).any(|part| part == name.as_bytes())))
     })?;
     lab.etcd()?.kill()?;
     let result = (|| -> Result<()> {

@@ -15,6 +15,7 @@ mod birth;
 mod facts;
 mod failure;
 mod hanging;
+mod lacks;
 mod link_row;
 mod links;
 mod look;
@@ -86,6 +87,15 @@ impl LinuxKernel {
             refusal.into_error("give names to network namespaces in", netns_dir.display().to_string())
         };
         blocking("look at", move || mounts.run(|| Ok(())).map_err(failed)).await
+    }
+
+    /// What overlay networks and firewalls are made of and this kernel has not, each as [`KernelError::Missing`].
+    ///
+    /// # Errors
+    /// No namespace can be made to try it in.
+    pub async fn lacking(&self) -> Result<Vec<KernelError>, KernelError> {
+        let failed = |refusal: Refusal| refusal.into_error("look for the drivers of", "this kernel");
+        blocking("look at", move || lacks::lacking().map_err(failed)).await
     }
 
     /// Leave the netns directory as it was before the first namespace was made, if none is in it any more.

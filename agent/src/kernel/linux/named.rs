@@ -160,7 +160,7 @@ fn exclusive(path: &Path) -> io::Result<File> {
 }
 
 /// Do `work` on a throw-away thread in a new namespace, which is gone afterwards unless something holds it.
-fn in_fresh_namespace(work: impl FnOnce() -> Result<(), Refusal> + Send) -> Result<(), Refusal> {
+pub(super) fn in_fresh_namespace(work: impl FnOnce() -> Result<(), Refusal> + Send) -> Result<(), Refusal> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
             unshare(CloneFlags::CLONE_NEWNET)?;

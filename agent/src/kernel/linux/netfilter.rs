@@ -108,6 +108,21 @@ pub(super) fn has_inet_table(namespace: &Namespace, name: &str) -> Result<bool, 
     }
 }
 
+/// Whether there is nf_tables in this kernel: an answer of any kind to a question for a table of the calling thread's
+/// namespace.
+pub(super) fn answers() -> Result<(), Refusal> {
+    let mut socket = Rtnl::open_netfilter()?;
+    match socket.ask((GET_TABLE, 0), &request(INET, &[(TABLE_NAME, TABLE)]), &mut |_table| {}) {
+        Err(refusal) if refusal.is_absence() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Whether a refusal says that the kernel has no netfilter sockets, or no nf_tables behind them (nfnetlink_rcv_msg).
+pub(super) fn is_missing(refusal: &Refusal) -> bool {
+    matches!(refusal.errno, Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::EINVAL | Errno::EOPNOTSUPP)
+}
+
 /// The chain with this name in this table of a family; None: there is none.
 pub(super) fn chain(
     namespace: &Namespace,

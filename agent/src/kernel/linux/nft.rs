@@ -42,14 +42,14 @@ pub(super) fn read(namespace: &Namespace, netns: &Netns) -> Result<Option<Table>
     if outcome.status.success() {
         return decode::table(&outcome.stdout).map(Some).map_err(failure);
     }
-    if outcome.is_absence() { Ok(None) } else { Err(failure(outcome.complaint())) }
+    if outcome.is_absence() { Ok(None) } else { Err(refused(&outcome)) }
 }
 
 /// Replace our table, or remove it, in one transaction.
 pub(super) fn write(namespace: &Namespace, netns: &Netns, table: Option<&Table>) -> Result<(), KernelError> {
     let text = encode::transaction(table).map_err(failure)?;
     let outcome = call(namespace, netns, &["-f", "-"], &text)?;
-    if outcome.status.success() { Ok(()) } else { Err(failure(outcome.complaint())) }
+    if outcome.status.success() { Ok(()) } else { Err(refused(&outcome)) }
 }
 
 /// Change ports in our table, all or none.
@@ -68,7 +68,7 @@ pub(super) fn transact(namespace: &Namespace, netns: &Netns, commands: &str) -> 
     match outcome.status.success() {
         true => Ok(true),
         false if outcome.is_absence() => Ok(false),
-        false => Err(failure(outcome.complaint())),
+        false => Err(refused(&outcome)),
     }
 }
 
@@ -92,6 +92,26 @@ impl Outcome {
         }
         text.chars().take(COMPLAINT).collect()
     }
+}
+
+/// The error of a kernel without nf_tables, or without its family inet.
+pub(super) const fn missing() -> KernelError {
+    KernelError::Missing {
+        feature: "nftables",
+        option: "CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET (modprobe nf_tables)",
+    }
+}
+
+/// The error of a call that was refused.
+fn refused(outcome: &Outcome) -> KernelError {
+    // "cache initialization failed: Protocol not supported" without netfilter's sockets, "… Invalid argument" without
+    // nf_tables, "… Address family not supported by protocol" without the family.
+    let says = |part: &str| outcome.stderr.contains(part);
+    let none = says("Protocol not supported") || says("initialization failed: Invalid argument");
+    if none || says("Could not process rule: Address family not supported") {
+        return missing();
+    }
+    failure(outcome.complaint())
 }
 
 /// The error of a call.

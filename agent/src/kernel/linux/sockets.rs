@@ -58,7 +58,8 @@ pub fn resolver_sockets(
     })
 }
 
-/// A UDP socket in this namespace, bound to the unspecified address `local` (0.0.0.0 or ::) and a free port, non-blocking.
+/// A UDP socket in this namespace, bound to the address `local`, which may be the unspecified one (0.0.0.0 or ::), and a free
+/// port, non-blocking.
 ///
 /// # Errors
 /// There is no such namespace; the address cannot be bound to.

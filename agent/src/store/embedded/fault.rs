@@ -1,5 +1,7 @@
 //! Why the server says no, in etcd's own words: clients know these texts.
 
+use std::path::{Path, PathBuf};
+
 use tonic::Status;
 
 /// A refused or failed request.
@@ -37,6 +39,8 @@ pub(super) enum Fault {
     Record(#[from] prost::DecodeError),
     #[error("ovnet: the embedded store cannot reach its file: {0}")]
     Storage(Box<redb::Error>),
+    #[error("ovnet: the embedded store cannot read or write its file {}: {error}", file.display())]
+    File { file: PathBuf, error: Box<redb::Error> },
     #[error("ovnet: the embedded store is shutting down")]
     Closing,
 }
@@ -44,12 +48,22 @@ pub(super) enum Fault {
 impl Fault {
     /// The file could not be read or written.
     pub(super) fn is_io(&self) -> bool {
-        matches!(self, Self::Storage(error) if matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo))
+        let (Self::Storage(error) | Self::File { error, .. }) = self else { return false };
+        matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo)
+    }
+
+    /// The same with the name of the file, where it is about the file.
+    pub(super) fn of(self, file: &Path) -> Self {
+        if let Self::Storage(error) = self { Self::File { file: file.to_owned(), error } } else { self }
     }
 
     /// For an error about the file itself.
     pub(super) fn into_storage(self) -> redb::Error {
-        if let Self::Storage(error) = self { *error } else { redb::Error::Corrupted(self.to_string()) }
+        if let Self::Storage(error) | Self::File { error, .. } = self {
+            *error
+        } else {
+            redb::Error::Corrupted(self.to_string())
+        }
     }
 }
 
@@ -69,7 +83,7 @@ impl From<Fault> for Status {
             Fault::LeaseExists => Self::failed_precondition(text),
             Fault::LeaseTooMany => Self::resource_exhausted(text),
             Fault::Unsupported(_) => Self::unimplemented(text),
-            Fault::Record(_) | Fault::Storage(_) => Self::data_loss(text),
+            Fault::Record(_) | Fault::Storage(_) | Fault::File { .. } => Self::data_loss(text),
             Fault::Closing => Self::unavailable(text),
         }
     }

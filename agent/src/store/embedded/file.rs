@@ -52,7 +52,10 @@ impl StoreFile {
         if outcome.as_ref().is_err_and(Fault::is_io) {
             self.close();
         }
-        outcome
+        match &self.path {
+            Some(path) => outcome.map_err(|fault| fault.of(path)),
+            None => outcome,
+        }
     }
 
     fn close(&self) {
@@ -81,14 +84,47 @@ fn open(path: Option<&Path>) -> Result<Database, DatabaseError> {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE);
     match path {
-        Some(path) => builder.create(path),
+        Some(path) => {
+            if !path.exists() {
+                make(&builder, path)?;
+            }
+            builder.create(path)
+        }
         None => builder.create_with_backend(InMemoryBackend::new()),
     }
+}
+
+/// Make the file, whole or not at all: a disk that is full in the middle must not leave one that is no database.
+fn make(builder: &Builder, path: &Path) -> Result<(), DatabaseError> {
+    let part = path.with_extension("part");
+    // Of an earlier try that was killed.
+    drop(std::fs::remove_file(&part));
+    let made = builder.create(&part).and_then(|db| {
+        drop(db);
+        std::fs::rename(&part, path).map_err(|error| DatabaseError::Storage(error.into()))
+    });
+    if made.is_err() {
+        // It may not even be there.
+        drop(std::fs::remove_file(&part));
+    }
+    made
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_made_whole_although_half_of_one_was_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        // A half-made one of an earlier try is in the way of nobody.
+        std::fs::write(dir.path().join("store.part"), "half").unwrap();
+        drop(StoreFile::open(Some(&path)).unwrap());
+        let files: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(files, ["store.redb"]);
+    }
 
     #[test]
     fn a_file_that_was_closed_after_an_error_is_opened_again() {

@@ -1,0 +1,94 @@
+//! What is wrong with the surroundings now, node by node, as the watchers in `app` found it: `node ls` and `inspect` tell it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::model::NodeId;
+
+/// A kind of trouble with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trouble {
+    /// Another host has this one's node id.
+    Clone,
+    /// Another node has its name.
+    Namesake,
+    /// It lives, and gossip does not get through to it.
+    Gossip,
+    /// Nothing comes back from it through the tunnel.
+    Tunnel,
+    /// The kernel of this host lacks something.
+    Kernel,
+}
+
+/// The trouble that there is, a sentence each. Cheap to clone; all clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Notices(Arc<Mutex<BTreeMap<(Trouble, NodeId), String>>>);
+
+/// What became of a kind of trouble.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Nodes that did not have it before, each with its sentence.
+    pub fresh: BTreeMap<NodeId, String>,
+    /// Nodes that no longer have it.
+    pub over: Vec<NodeId>,
+}
+
+impl Notices {
+    /// Replace all that was said of a kind of trouble; what is new of it, and what is over. A sentence that only reads
+    /// otherwise is no news.
+    pub fn replace(&self, trouble: Trouble, now: BTreeMap<NodeId, String>) -> News {
+        let mut known = self.lock();
+        let of = |(kind, node): &(Trouble, NodeId)| (*kind == trouble).then_some(*node);
+        let before: Vec<NodeId> = known.keys().filter_map(of).collect();
+        let over = before.iter().filter(|node| !now.contains_key(node)).copied().collect();
+        known.retain(|(kind, _), _| *kind != trouble);
+        let mut fresh = BTreeMap::new();
+        for (node, text) in now {
+            if !before.contains(&node) {
+                fresh.insert(node, text.clone());
+            }
+            known.insert((trouble, node), text);
+        }
+        News { fresh, over }
+    }
+
+    /// What there is to say of a node.
+    pub fn of(&self, node: NodeId) -> Vec<String> {
+        self.lock().iter().filter(|((_, of), _)| *of == node).map(|(_, text)| text.clone()).collect()
+    }
+
+    /// Why this node takes no part: another host has its id.
+    pub fn conflict(&self) -> Option<String> {
+        self.lock().iter().find(|((kind, _), _)| *kind == Trouble::Clone).map(|(_, text)| text.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Trouble, NodeId), String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: u128) -> NodeId {
+        NodeId(uuid::Uuid::from_u128(n))
+    }
+
+    #[test]
+    fn trouble_is_news_when_it_begins_and_when_it_ends_and_not_in_between() {
+        let notices = Notices::default();
+        let one = || BTreeMap::from([(node(1), "a".to_owned())]);
+        assert_eq!(notices.replace(Trouble::Gossip, one()), News { fresh: one(), over: Vec::new() });
+        let reworded = BTreeMap::from([(node(1), "b".to_owned())]);
+        assert_eq!(notices.replace(Trouble::Gossip, reworded), News::default());
+        assert_eq!(notices.replace(Trouble::Tunnel, one()).fresh, one(), "another kind is other news");
+        assert_eq!(notices.of(node(1)), ["b", "a"]);
+        let over = notices.replace(Trouble::Gossip, BTreeMap::new());
+        assert_eq!(over, News { fresh: BTreeMap::new(), over: vec![node(1)] });
+        assert_eq!(notices.of(node(1)), ["a"]);
+        assert_eq!(notices.conflict(), None);
+    }
+}
