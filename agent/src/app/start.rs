@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use tokio::{
     net::{UdpSocket, UnixListener, lookup_host},
     sync::{mpsc, watch},
+    time::timeout,
 };
 use tokio_stream::wrappers::UnixListenerStream;
 
@@ -24,7 +25,6 @@ use crate::{
     intent::Source,
     kernel::{self, Kernel, LinuxKernel, Seen, port},
     model::Node,
-    plan::ownership::Unit,
     reconcile::{
         Reconciler, Settings, chain,
         feed::feed,
@@ -36,8 +36,10 @@ use crate::{
 
 /// Time between two full looks at everything.
 const FULL_LOOK: Duration = Duration::from_secs(60);
-/// How long the start waits for the first look before it says that it is ready all the same.
-const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// How long the start waits for the stores before it says that it is ready all the same.
+const STORES: Duration = Duration::from_secs(10);
+/// How long it then waits for the first look at everything; with the former less than the unit's TimeoutStartSec.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// Pause after the watch of the kernel has ended.
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
 /// First pause before the network `bridge` is tried again.
@@ -386,16 +388,23 @@ async fn join(gossip: Gossip, targets: Vec<HostPort>, stop: tokio_util::sync::Ca
     }
 }
 
-/// Say that the agent is ready, once the first look at everything is over or the store lets it wait too long.
+/// Say that the agent is ready: once every network and sandbox of this host has been looked at, so that what is ordered after
+/// the agent finds them, or the store lets it wait too long.
 fn announce(tasks: &mut Tasks, world: Arc<World>, name: String, vtep: std::net::IpAddr) {
     let stop = tasks.stop.clone();
     tasks.run("announcement", async move {
-        let looked = world.programmed(Unit::Host, Revisions::default());
+        let look = async {
+            if timeout(STORES, world.reached(Revisions::default())).await.is_err() {
+                return "ready, but the store is away";
+            }
+            match timeout(FIRST_LOOK, world.first_look()).await {
+                Ok(()) => "ready",
+                Err(_) => "ready, but not all networks have been looked at yet",
+            }
+        };
         let state = tokio::select! {
             () = stop.cancelled() => return,
-            looked = tokio::time::timeout(FIRST_LOOK, looked) => {
-                if looked.is_ok() { "ready" } else { "ready, but the store is away" }
-            }
+            state = look => state,
         };
         tracing::info!(node = %name, %vtep, version = env!("CARGO_PKG_VERSION"), "{state}");
         let notified =
