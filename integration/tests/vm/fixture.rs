@@ -96,7 +96,9 @@ fn put_in_order(host: &Machine) -> Result<()> {
         command -v iptables && { iptables -P INPUT ACCEPT; iptables -P FORWARD ACCEPT; iptables -F; iptables -t nat -F; }
         for name in $(ovctl sandbox ls -q); do ovctl sandbox rm -f $name; done
         for name in $(ovctl network ls -q); do ovctl network rm $name; done
-        ip link del eth0.20; ip link del dum0; systemctl start ovagent";
+        ip link del eth0.20; ip link del dum0
+        systemctl disable docker.service; rm -f /etc/systemd/system/docker.service /var/lib/found; systemctl daemon-reload
+        systemctl start ovagent";
     host.try_run(&format!("set +e\n{script}")).map(drop)
 }
 
