@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # Where rustup puts cargo, for a shell that was opened before it was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup build release demo test lint fmt doc bench deb completions man check-deploy check-deb test-vm clean
+.PHONY: help setup build release demo test lint fmt doc bench deb completions man check-deploy check-deb test-vm vagrant-up clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
@@ -61,6 +61,10 @@ completions: build ## Write ovctl's shell completions to target/completions
 man: build ## Write ovctl's man pages to target/man
 	@mkdir -p target/man
 	target/debug/ovctl man target/man
+
+vagrant-up: deb ## Bring the Vagrantfile up with a box built here, emulated, look at its overlay, and destroy it; takes minutes
+	@bash integration/setup.sh vm
+	deploy/vm/vagrant-up.sh
 
 check-deploy: ## Check the Vagrantfile (needs Debian's vagrant and vagrant-libvirt)
 	sh deploy/vagrant-validate.sh

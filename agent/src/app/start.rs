@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use tokio::{
     net::{UdpSocket, UnixListener, lookup_host},
     sync::{mpsc, watch},
+    time::timeout,
 };
 use tokio_stream::wrappers::UnixListenerStream;
 
@@ -27,7 +28,6 @@ use crate::{
     intent::Source,
     kernel::{self, Kernel, LinuxKernel, Seen, port},
     model::Node,
-    plan::ownership::Unit,
     reconcile::{
         Reconciler, Settings, chain,
         feed::feed,
@@ -39,8 +39,10 @@ use crate::{
 
 /// Time between two full looks at everything.
 const FULL_LOOK: Duration = Duration::from_secs(60);
-/// How long the start waits for the first look before it says that it is ready all the same.
-const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// How long the start waits for the stores before it says that it is ready all the same.
+const STORES: Duration = Duration::from_secs(10);
+/// How long it then waits for the first look at everything; with the former less than the unit's TimeoutStartSec.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// How long gossip waits for the store to say whether this node's id is another's.
 const TENURE: Duration = Duration::from_secs(2);
 /// Pause after the watch of the kernel has ended.
@@ -83,11 +85,11 @@ pub(super) async fn run(config: Config) -> Result<()> {
     std::fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
     let mut tasks = Tasks::new();
     let (held, tenure) = watch::channel(Tenure::default());
-    let gossip = start_gossip(&mut tasks, socket, &node, tenure);
+    let gossip = start_gossip(&mut tasks, socket, &node, tenure.clone());
     let claim = claim_on(&node, &config)?;
     let parts = Parts { config, kernel, stores, gossip, node, claim: (held, claim) };
     let world = start_tasks(&mut tasks, parts, api);
-    announce(&mut tasks, world, name.to_string(), vtep);
+    announce(&mut tasks, (world, tenure), name.to_string(), vtep);
     let ended = tasks.until_stopped().await;
     tracing::info!("stopped; what is in the kernel stays");
     ended
@@ -444,16 +446,33 @@ async fn join(gossip: Gossip, targets: Vec<HostPort>, stop: tokio_util::sync::Ca
     }
 }
 
-/// Say that the agent is ready, once the first look at everything is over or the store lets it wait too long.
-fn announce(tasks: &mut Tasks, world: Arc<World>, name: String, vtep: std::net::IpAddr) {
+/// Say that the agent is ready: once every network and sandbox of this host has been looked at, so that what is ordered after
+/// the agent finds them, or the store lets it wait too long.
+fn announce(
+    tasks: &mut Tasks,
+    (world, tenure): (Arc<World>, watch::Receiver<Tenure>),
+    name: String,
+    vtep: std::net::IpAddr,
+) {
     let stop = tasks.stop.clone();
     tasks.run("announcement", async move {
-        let looked = world.programmed(Unit::Host, Revisions::default());
+        let look = async {
+            if timeout(STORES, world.reached(Revisions::default())).await.is_err() {
+                let taken = matches!(*tenure.borrow(), Tenure::Taken(_));
+                return if taken {
+                    "ready, but another host has this node's id"
+                } else {
+                    "ready, but the store is away"
+                };
+            }
+            match timeout(FIRST_LOOK, world.first_look()).await {
+                Ok(()) => "ready",
+                Err(_) => "ready, but not all networks have been looked at yet",
+            }
+        };
         let state = tokio::select! {
             () = stop.cancelled() => return,
-            looked = tokio::time::timeout(FIRST_LOOK, looked) => {
-                if looked.is_ok() { "ready" } else { "ready, but the store is away" }
-            }
+            state = look => state,
         };
         tracing::info!(node = %name, %vtep, version = env!("CARGO_PKG_VERSION"), "{state}");
         let notified =

@@ -5,8 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{Arc, RwLock},
     time::Duration,
@@ -290,6 +288,6 @@ fn inode_of(wanted: &Wanted) -> Option<u64> {
     {
         return None;
     }
-    let inode = fs::metadata(&wanted.path).ok()?.ino();
+    let inode = kernel::inode_at(&wanted.path)?;
     (!sandbox.adopted || inode == sandbox.netns_inode).then_some(inode)
 }

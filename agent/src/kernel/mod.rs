@@ -11,7 +11,7 @@ pub(crate) mod port;
 pub(crate) mod processes;
 mod step;
 
-pub use linux::{LinuxKernel, Seen, resolver_sockets, tcp_in, udp_in, watch};
+pub use linux::{LinuxKernel, Seen, inode_at, resolver_sockets, tcp_in, udp_in, watch};
 pub use memory::MemoryKernel;
 
 use std::{future::Future, net::IpAddr, path::PathBuf};

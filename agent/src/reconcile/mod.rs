@@ -182,6 +182,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         // The past is looked at first: events that come before that only add to it.
         self.survey().await;
         self.round().await;
+        self.world.looked_at_all();
         self.search_sandboxes().await;
         let period = self.settings.full_look;
         let mut full = tokio::time::interval_at(Instant::now() + period, period);

@@ -91,10 +91,14 @@ pub(crate) fn on_all(cluster: &Cluster, work: impl Fn(&Machine) -> Result<()> + 
 /// After a failure: let the next test find what it would have found.
 fn put_in_order(host: &Machine) -> Result<()> {
     host.power_on().and_then(|()| host.wait_up()).ok();
-    let script =
-        "systemctl stop 'traffic-*'; rm -f /fill*; tc qdisc del dev eth0 root; tc qdisc del dev lo root
-        for name in $(ovctl sandbox ls --format '{{.Name}}'); do ovctl sandbox rm $name; done
-        for name in $(ovctl network ls --format '{{.Name}}'); do ovctl network rm $name; done";
+    let script = "systemctl stop 'traffic-*'; rm -f /fill* /etc/systemd/network/95-all.network; networkctl reload
+        tc qdisc del dev eth0 root; tc qdisc del dev lo root; nft delete table inet closed
+        command -v iptables && { iptables -P INPUT ACCEPT; iptables -P FORWARD ACCEPT; iptables -F; iptables -t nat -F; }
+        for name in $(ovctl sandbox ls -q); do ovctl sandbox rm -f $name; done
+        for name in $(ovctl network ls -q); do ovctl network rm $name; done
+        ip link del eth0.20; ip link del dum0
+        systemctl disable docker.service; rm -f /etc/systemd/system/docker.service /var/lib/found; systemctl daemon-reload
+        systemctl start ovagent";
     host.try_run(&format!("set +e\n{script}")).map(drop)
 }
 

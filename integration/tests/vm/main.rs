@@ -4,6 +4,7 @@
 //! no network, no sandbox and nothing in the way of others.
 
 mod fixture;
+mod lan;
 mod outages;
 mod package;
 mod readme;
@@ -33,6 +34,11 @@ const TESTS: &[(&str, Body)] = &[
     ("an agent that is killed comes back, and traffic runs on", unit::killed),
     ("networkd leaves links of ours alone, and takes nothing from them", underlay::networkd),
     ("Debian's iptables rules and ours live side by side", underlay::iptables),
+    ("an ipvlan network's addresses are reached from another host", lan::ipvlan_l2),
+    ("an ipvlan network that routes is reached by a route", lan::ipvlan_l3),
+    ("a VLAN is made for a network and removed after it", lan::vlan),
+    ("a dummy link carries sandboxes", lan::dummy),
+    ("a published port of SCTP answers another host", lan::sctp),
     ("networks follow an underlay with MTU 9000 and one with 1400", underlay::mtu),
     ("at 20 ms and 5 % loss hosts join, attach, and only the dead are dead", underlay::bad_link),
     ("a reboot brings all back before what is ordered after the agent", outages::reboot),

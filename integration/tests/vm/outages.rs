@@ -10,34 +10,47 @@ use crate::fixture::{self, Fixture, SOON};
 const CONTAINERS: &str = "cat >/etc/systemd/system/docker.service <<'END'
 [Service]
 Type=oneshot
-ExecStart=sh -c '{ ip -n web1 -br address; ip netns exec web1 ping -c 1 -W 5 10.200.0.1; } >/var/lib/found 2>&1'
+ExecStart=sh -c '{ ip -n web1 -br address; ip netns exec web1 ping -c 1 -W 5 10.200.0.12; } >/var/lib/found 2>&1'
 [Install]
 WantedBy=multi-user.target
 END
 systemctl daemon-reload
 systemctl --quiet enable docker.service";
 
+/// What a reboot must not change: networks, sandboxes, and the addresses of host1's sandbox.
+const STATE: &str = "ovctl network ls | sort; ovctl sandbox ls; ip -n web1 -o address show scope global | awk '{ print $2, $4 }' | sort
+ip netns exec web1 sh -c 'cat /sys/class/net/eth*/address'; ip -n web1 route; ip netns exec web1 cat /etc/hosts /etc/resolv.conf";
+
 pub(crate) fn reboot(fixture: &Fixture) -> Result<()> {
     let cluster = fixture.ready()?;
     fixture::network(cluster)?;
     let host = cluster.host(1)?;
+    host.run("ovctl network create -d bridge --subnet 10.201.0.0/24 own; ovctl network connect own web1")?;
+    let before = host.run(STATE)?;
     host.run(CONTAINERS)?;
     let between = Traffic::start(cluster.host(2)?, "web2", "10.200.0.13")?;
     let took = host.reboot()?;
     eprintln!("  rebooted in {:.1} s", took.as_secs_f32());
+    host.wait("what is ordered after the agent to be started", SOON, "test -s /var/lib/found")?;
     host.wait(
-        "the unit that is ordered after the agent",
+        "its end",
         SOON,
-        "test -s /var/lib/found; systemctl is-failed docker && exit 1 || true",
+        "state=$(systemctl is-active docker || true); echo $state; test $state != activating",
     )?;
     let found = host.run("cat /var/lib/found")?;
-    ensure!(found.contains("10.200.0.11/24") && found.contains(" 0% packet loss"), "it found: {found}");
+    ensure!(
+        found.contains("10.200.0.11/24") && found.contains("10.201.0.") && found.contains(" 0% packet loss"),
+        "it found: {found}"
+    );
+    let after = host.run(STATE)?;
+    ensure!(before == after, "it was:\n{before}\nand is after the boot:\n{after}");
     fixture::all_alive(cluster)?;
     fixture::everyone_reaches_everyone(cluster)?;
     fixture::none_lost(between.stop()?, "web2 to web3 meanwhile")?;
     ensure!(host.run("ovctl diff")?.is_empty(), "host1 is not as it should be");
     host.run("systemctl --quiet disable docker.service; rm /etc/systemd/system/docker.service /var/lib/found; systemctl daemon-reload")?;
     after_boot(host)?;
+    host.run("ovctl network disconnect own web1; ovctl network rm own")?;
     fixture::no_network(cluster)
 }
 

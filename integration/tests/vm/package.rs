@@ -18,7 +18,7 @@ command -v nft >/dev/null && nft list ruleset
 find / -xdev -not -path '/proc/*' -not -path '*.deb' \\( -iname '*ovnet*' -o -iname '*ovagent*' -o -iname '*ovctl*' \\)
 ls -d /etc/netns /run/netns /run/ovnet 2>/dev/null
 getent group ovnet
-systemctl list-unit-files --no-legend | grep ov
+systemctl list-unit-files --no-legend | grep '^ov'
 grep -rl ovnet /etc --exclude='*-'
 true";
 

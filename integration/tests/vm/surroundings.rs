@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use ovnet_integration::vm::Machine;
+use ovnet_integration::vm::{Machine, Traffic};
 
 use crate::fixture::{self, Fixture, SOON};
 
@@ -45,7 +45,7 @@ pub(crate) fn full_disk(fixture: &Fixture) -> Result<()> {
     let cluster = fixture.ready()?;
     let host = cluster.host(1)?;
     // Root's reserve is none: mke2fs was told so.
-    host.run("fallocate -l $(df --output=avail -B1 / | tail -n 1) /fill; dd if=/dev/zero of=/fill2 bs=4k 2>/dev/null || true")?;
+    host.run("fallocate -l $(($(df --output=avail -BM / | tail -n 1 | tr -dc 0-9) - 32))M /fill; dd if=/dev/zero of=/fill2 bs=4k 2>/dev/null || true")?;
     let said = refused(host, "for i in $(seq 40); do ovctl sandbox create full$i; done");
     // A change fails, what is there goes on, and the agent too.
     let alive = host.try_run("ovctl version && ovctl network ls");
@@ -74,7 +74,9 @@ pub(crate) fn clock(fixture: &Fixture) -> Result<()> {
 pub(crate) fn slow_store(fixture: &Fixture) -> Result<()> {
     let cluster = fixture.ready()?;
     let host = cluster.host(1)?;
+    fixture::network(cluster)?;
     let since = now(host)?;
+    let between = Traffic::start(host, "web1", "10.200.0.12")?;
     // Every answer of every etcd comes 2 s late, and nothing else does.
     for member in &cluster.machines {
         member.run(
@@ -86,15 +88,25 @@ pub(crate) fn slow_store(fixture: &Fixture) -> Result<()> {
              tc filter add dev lo parent 1: protocol ip u32 match ip sport 2379 0xffff flowid 1:3",
         )?;
     }
-    let made = host.try_run("ovctl network create -d overlay slow; ovctl version")?;
-    eprintln!("  {made}\n  took {:?}", made.took);
+    let made = host.try_run("ovctl network create -d overlay slow");
+    let version = host.try_run("ovctl version");
+    between.wait_answers(25)?;
     let log = log_since(host, &since)?;
-    eprintln!("  {log}");
     for member in &cluster.machines {
         member.run("tc qdisc del dev eth0 root; tc qdisc del dev lo root")?;
     }
+    eprintln!("  {log}");
+    // It is done, or refused with the reason; nobody waits for ever, and the agent itself answers.
+    let (made, version) = (made?, version?);
+    eprintln!("  {made}, after {:?}", made.took);
+    ensure!(made.status.success() || made.stderr.contains("store"), "it does not say why: {made}");
+    ensure!(made.took < SOON, "it took {:?}", made.took);
+    version.ok()?;
     host.wait("the store to answer", SOON, "ovctl network rm slow || ! ovctl network inspect slow")?;
-    fixture::all_alive(cluster)
+    fixture::all_alive(cluster)?;
+    fixture::none_lost(between.stop()?, "web1 to web2 meanwhile")?;
+    ensure!(host.run("ovctl diff")?.is_empty(), "host1 is not as it should be");
+    fixture::no_network(cluster)
 }
 
 pub(crate) fn namesake(fixture: &Fixture) -> Result<()> {
@@ -126,7 +138,7 @@ pub(crate) fn clone(fixture: &Fixture) -> Result<()> {
     let said = host.wait(
         what,
         Duration::from_secs(30),
-        &format!("journalctl -u ovagent --since @{since} -p warning -o cat | grep node-id"),
+        &format!("journalctl -u ovagent --since @{since} -p warning -o cat | grep -E 'node.id'"),
     );
     for host in [original, host] {
         eprintln!("  {}: {}\n{}", host.name, log_since(host, &since)?, host.run("ovctl node ls")?);
@@ -146,20 +158,25 @@ pub(crate) fn firewalls(fixture: &Fixture) -> Result<()> {
             "nft 'table inet closed {{ chain input {{ type filter hook input priority 0; udp dport {port} drop; }}; }}'"
         )
     };
-    // Gossip: joined hosts say who did not confirm.
-    closed.run(&table(7946))?;
     host.run("ovctl network create -d overlay --subnet 10.200.0.0/24 net")?;
-    closed.run("ovctl sandbox create --network net b")?;
-    let done = host.try_run("ovctl sandbox create --network net a")?;
-    eprintln!("  7946 closed: {done}");
+    host.run("ovctl sandbox create --network net:ip=10.200.0.11 web1")?;
+    closed.run("ovctl sandbox create --network net:ip=10.200.0.12 web2")?;
+    let reached = "ip netns exec web1 ping -c 2 -W 5 10.200.0.12";
+    host.run(reached)?;
+    // Gossip: the host is told to be down. It lives for the store, so its endpoints stay in reach.
+    closed.run(&table(7946))?;
     host.wait("host2 to be down", SOON, "ovctl node ls; ovctl node ls | grep host2 | grep -w down")?;
+    host.run(reached)?;
     closed.run("nft delete table inet closed")?;
     fixture::all_alive(cluster)?;
-    // VXLAN.
+    // VXLAN: nothing comes back, and all hosts are alive.
     closed.run(&table(4789))?;
-    let done = host.try_run("ovctl sandbox create --network net c; ip netns exec c ping -c 2 -W 2 $(ovctl sandbox ls --format '{{.Name}}' >/dev/null; echo 10.200.0.2)")?;
-    eprintln!("  4789 closed: {done}");
+    let done = host.try_run(reached)?;
+    ensure!(!done.status.success(), "the firewall lets VXLAN through: {done}");
+    fixture::all_alive(cluster)?;
     eprintln!("  {}", log_since(host, &since)?);
-    closed.run("nft delete table inet closed; ovctl sandbox rm b")?;
-    host.run("ovctl sandbox rm a; ovctl sandbox rm c; ovctl network rm net").map(drop)
+    closed.run("nft delete table inet closed")?;
+    host.run(reached)?;
+    closed.run("ovctl sandbox rm web2")?;
+    host.run("ovctl sandbox rm web1; ovctl network rm net").map(drop)
 }

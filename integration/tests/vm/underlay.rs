@@ -41,8 +41,6 @@ iptables -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
 iptables -A INPUT -p icmp -j ACCEPT
 iptables -A INPUT -p tcp -m multiport --dports 22,2379,2380 -j ACCEPT
 iptables -A INPUT -p udp -m multiport --dports 4789,7946 -j ACCEPT
-iptables -A FORWARD -i ovh-+ -j ACCEPT
-iptables -A FORWARD -o ovh-+ -j ACCEPT
 iptables -t nat -A POSTROUTING -s 198.51.100.0/24 -j MASQUERADE
 iptables -P INPUT DROP
 iptables -P FORWARD DROP";
@@ -50,19 +48,32 @@ iptables -P FORWARD DROP";
 pub(crate) fn iptables(fixture: &Fixture) -> Result<()> {
     let cluster = fixture.ready()?;
     on_all(cluster, |host| host.run(FIREWALL).map(drop))?;
-    let rules = "iptables -S; iptables -t nat -S";
+    let theirs = "{ iptables -S; iptables -t nat -S; } | grep -v -- '--comment ovnet'";
+    let ours = "iptables -S FORWARD | grep -c -- '--comment ovnet' || true";
     let host = cluster.host(1)?;
-    let before = host.run(rules)?;
+    let before = host.run(theirs)?;
     fixture::network(cluster)?;
-    host.run(&format!("ip netns exec web1 ping -c 1 -W 5 {OUTSIDE}"))?;
+    ensure!(
+        host.run(ours)? == "2",
+        "FORWARD has not the two rules of ours: {}",
+        host.run("iptables -S FORWARD")?
+    );
+    // What is forwarded passes by those alone.
+    let out = format!("ip netns exec web1 ping -c 1 -W 5 {OUTSIDE}");
+    host.run(&out)?;
     fixture::all_alive(cluster)?;
     // A reload of theirs by Debian's own means leaves ours, and ours leaves theirs.
     host.run("iptables-save >/run/rules && iptables-restore </run/rules && rm /run/rules")?;
-    ensure!(host.run(rules)? == before, "the rules of others changed");
+    ensure!(host.run(theirs)? == before, "the rules of others changed");
     ensure!(host.run("ovctl diff")?.is_empty(), "host1 is not as it should be");
+    // One without ours takes them away, and they come back.
+    host.run("iptables-save | grep -v -- '--comment ovnet' | iptables-restore")?;
+    host.wait("our rules to be back", SOON, &format!("iptables -S FORWARD; test $({ours}) = 2"))?;
+    host.run(&out)?;
     fixture::everyone_reaches_everyone(cluster)?;
     fixture::no_network(cluster)?;
-    ensure!(host.run(rules)? == before, "the rules of others changed");
+    ensure!(host.run(theirs)? == before, "the rules of others changed");
+    host.wait("our rules to be gone", SOON, &format!("iptables -S FORWARD; test $({ours}) = 0"))?;
     on_all(cluster, |host| {
         host.run("iptables -P INPUT ACCEPT; iptables -P FORWARD ACCEPT; iptables -F; iptables -t nat -F")
             .map(drop)

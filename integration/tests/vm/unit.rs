@@ -25,6 +25,7 @@ pub(crate) fn ready_and_fenced(fixture: &Fixture) -> Result<()> {
         .split_whitespace()
         .find_map(|word| word.parse().ok())
         .with_context(|| format!("no exposure: {analysis}"))?;
+    eprintln!("  its exposure is {exposure}");
     ensure!(exposure <= EXPOSURE, "its exposure is {exposure}");
     let status =
         host.run("grep -E '^(Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):' /proc/$(pidof ovagent)/status")?;
@@ -32,7 +33,34 @@ pub(crate) fn ready_and_fenced(fixture: &Fixture) -> Result<()> {
     ensure!(status.matches(&wanted).count() == 3, "capabilities other than {wanted}: {status}");
     ensure!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
     inside_the_fence(host)?;
+    out_of_the_fence(host)?;
     quiet(host)
+}
+
+/// What the agent makes from inside is the host's to see, and goes.
+fn out_of_the_fence(host: &Machine) -> Result<()> {
+    host.run(
+        "ovctl network create -d overlay --subnet 10.200.0.0/24 net; ovctl sandbox create --network net web1",
+    )?;
+    let named = host.run("ip netns list")?;
+    ensure!(named.contains("web1") && named.contains("ov-"), "names: {named}");
+    for file in
+        ["/run/ovnet/sandboxes/web1/hosts", "/run/ovnet/sandboxes/web1/resolv.conf", "/etc/netns/web1/hosts"]
+    {
+        host.run(&format!("test -s {file}"))?;
+    }
+    // ip netns exec mounts what is below /etc/netns over the host's.
+    let resolver = host.run("ip netns exec web1 cat /etc/resolv.conf")?;
+    ensure!(resolver.contains("127.0.0.11"), "no resolver of ours: {resolver}");
+    let (address, names) =
+        (host.run("ovctl exec web1 -- getent ahostsv4 web1")?, host.run("ovctl exec web1 -- hostname")?);
+    ensure!(address.contains("10.200.0.") && names == "web1", "{address}, {names}");
+    host.run("ovctl sandbox rm web1; ovctl network rm net")?;
+    host.wait(
+        "all of it to be gone",
+        SOON,
+        "ip netns; ls /etc/netns /run/ovnet/sandboxes; test -z \"$(ip netns)$(ls /etc/netns /run/ovnet/sandboxes | grep web1)\"",
+    )
 }
 
 /// What the agent's mount namespace shows.
@@ -40,9 +68,7 @@ fn inside_the_fence(host: &Machine) -> Result<()> {
     let inside = |script: &str| {
         host.try_run(&format!("nsenter --mount --target $(pidof ovagent) -- sh -c '{script}'"))
     };
-    for path in
-        ["/etc", "/etc/ovnet", "/usr", "/run", "/run/netns", "/var/log", "/proc/sys/kernel", "/sys", "/home"]
-    {
+    for path in ["/etc", "/etc/ovnet", "/usr", "/run", "/var/log", "/proc/sys/kernel", "/sys", "/home"] {
         let done = inside(&format!("test -w {path}"))?;
         ensure!(!done.status.success(), "the agent can write to {path}");
     }
@@ -61,7 +87,8 @@ pub(crate) fn quiet(host: &Machine) -> Result<()> {
     let loud =
         host.run(&format!("journalctl -q -b -p warning {since} -u ovagent -o short-precise --no-pager"))?;
     ensure!(loud.is_empty(), "its journal has warnings: {loud}");
-    let loud = host.run("journalctl -q -b -p warning _PID=1 --no-pager | grep -i ov || true")?;
+    let loud = host
+        .run("journalctl -q -b -p warning _PID=1 -o cat --no-pager | grep -iE 'ovagent|ovnet|ov-' || true")?;
     ensure!(loud.is_empty(), "systemd's journal has warnings about it: {loud}");
     let fields = host.run("journalctl -q -b _SYSTEMD_UNIT=ovagent.service -o json --no-pager | tail -n 1")?;
     for field in ["\"TARGET\":\"ovagent", "\"SYSLOG_IDENTIFIER\":\"ovagent\"", "\"PRIORITY\""] {
@@ -98,12 +125,17 @@ pub(crate) fn killed(fixture: &Fixture) -> Result<()> {
     let (host, other) = (cluster.host(1)?, cluster.host(2)?);
     let there = Traffic::start(other, "web2", "10.200.0.11")?;
     let back = Traffic::start(host, "web1", "10.200.0.12")?;
-    let before = host.run("pidof ovagent")?;
-    host.run("systemctl kill --kill-whom=main --signal=SIGKILL ovagent")?;
-    host.wait("the agent to be ready again", SOON, &format!(
-        "test $(systemctl is-active ovagent) = active && test \"$(pidof ovagent)\" != {before} && ovctl diff"
-    ))?;
-    ensure!(host.run("systemctl show -P NRestarts ovagent")? == "1", "restarts");
+    let restarts = || -> Result<u32> { Ok(host.run("systemctl show -P NRestarts ovagent")?.parse()?) };
+    let first = restarts()?;
+    for kills in 1..=3 {
+        let before = host.run("pidof ovagent")?;
+        host.run("systemctl kill --kill-whom=main --signal=SIGKILL ovagent")?;
+        let ready = format!(
+            "systemctl is-active ovagent; pidof ovagent; test \"$(pidof ovagent)\" != {before}; out=$(ovctl diff); echo \"$out\"; test -z \"$out\""
+        );
+        host.wait("the agent to be ready again", SOON, &ready)?;
+        ensure!(restarts()? == first + kills, "restarts");
+    }
     there.wait_answers(10)?;
     for (traffic, what) in [(there, "web2 to web1"), (back, "web1 to web2")] {
         fixture::none_lost(traffic.stop()?, what)?;

@@ -52,6 +52,7 @@ use crate::{
 };
 
 pub use self::{
+    namespace::inode_at,
     sockets::{resolver_sockets, tcp_in, udp_in},
     watch::{Seen, watch},
 };

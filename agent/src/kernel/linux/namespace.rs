@@ -6,7 +6,10 @@
 use std::{
     collections::HashMap,
     fs::File,
-    os::fd::{AsRawFd, RawFd},
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
     thread,
 };
@@ -49,6 +52,13 @@ pub(super) fn open_file(path: &Path) -> Result<Option<File>, Refusal> {
             if refusal.is_absence() || refusal.errno == Errno::ENOTDIR { Ok(None) } else { Err(refusal) }
         }
     }
+}
+
+/// The inode, on nsfs, of the namespace at this path. None: there is none, or it cannot be seen; a plain file, which is there for a
+/// moment before a namespace is mounted on it, is none either.
+pub fn inode_at(path: &Path) -> Option<u64> {
+    let file = open_file(path).ok()??;
+    Some(file.metadata().ok()?.ino())
 }
 
 impl Namespace {
@@ -112,4 +122,22 @@ pub(super) fn inside<T: Send>(file: &File, work: impl FnOnce() -> T + Send) -> R
             .join()
             .unwrap_or_else(|_panic| Err(Refusal::new(Errno::EIO, "the thread in the namespace died")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_plain_file_is_no_namespace() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("web");
+        assert_eq!(inode_at(&file), None);
+        fs::write(&file, "").unwrap();
+        assert_eq!(inode_at(&file), None);
+        let own = Path::new("/proc/self/ns/net");
+        assert_eq!(inode_at(own), Some(fs::metadata(own).unwrap().ino()));
+    }
 }

@@ -51,6 +51,36 @@ async fn links_of_endpoints_that_are_gone_are_found_in_the_sandboxes_at_the_next
 }
 
 #[tokio::test]
+async fn the_first_look_is_over_when_the_last_network_is_there() {
+    let kernel = Bench::new().await.kernel;
+    let networks = [bridge(1), macvlan(2, ETH9)];
+    let mut facts = sandboxes();
+    for (network, name) in networks.iter().zip(["a", "b"]) {
+        facts.extend([known(network), there(&endpoint(network, 2, name))]);
+    }
+    let mut bench = Bench::unseeing(kernel, facts, true);
+    let world = Arc::clone(&bench.world);
+    let mut first = std::pin::pin!(world.first_look());
+    // The host comes first in a round, and is not all.
+    bench.reconciler.full(Unit::Host).await;
+    let now = Duration::ZERO;
+    assert!(tokio::time::timeout(now, first.as_mut()).await.is_err(), "it was over too soon");
+    let (_ask, requests) = tokio::sync::mpsc::channel(1);
+    let (_hint, hints) = tokio::sync::mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let kernel = Arc::clone(&bench.kernel);
+    let task = tokio::spawn(bench.reconciler.run(requests, hints, stop.clone()));
+    first.await;
+    let state = kernel.state();
+    for name in ["a", "b"] {
+        let links = &state.netns[&Netns::Named(name.parse().unwrap())].links;
+        assert_eq!(links.len(), 1, "{name}: {links:?}");
+    }
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_link_is_removed_from_a_sandbox_after_a_failure_too() {
     let network = macvlan(2, ETH9);
     let mut bench = furnished(std::slice::from_ref(&network)).await;

@@ -81,6 +81,14 @@ impl Bench {
 
     /// A new agent on a host, with what this node's own store says.
     pub(super) async fn on(kernel: Arc<MemoryKernel>, facts: Vec<Fact>, ip_forward: bool) -> Self {
+        let mut bench = Self::unseeing(kernel, facts, ip_forward);
+        bench.reconciler.survey().await;
+        bench.reconciler.round().await;
+        bench
+    }
+
+    /// The same before it has looked at anything.
+    pub(super) fn unseeing(kernel: Arc<MemoryKernel>, facts: Vec<Fact>, ip_forward: bool) -> Self {
         let (world, told) = (Arc::new(World::new(ME)), Told::default());
         let local = Store::embedded(&Embedded::open(None).unwrap());
         world.feed_snapshot(Source::Global, 1, Vec::new(), &BTreeSet::new());
@@ -91,10 +99,8 @@ impl Bench {
             full_look: Duration::from_secs(3600),
             ip_forward,
         };
-        let mut reconciler =
+        let reconciler =
             Reconciler::new(Arc::clone(&kernel), told.clone(), Arc::clone(&world), local.clone(), settings);
-        reconciler.survey().await;
-        reconciler.round().await;
         Self { kernel, world, told, reconciler, at: 1 }
     }
 

@@ -61,6 +61,8 @@ pub struct World {
     /// Where the resolvers of sandboxes listen.
     resolvers: Mutex<Resolvers>,
     rounds: watch::Sender<u64>,
+    /// Everything has been looked at once since the start.
+    all_looked_at: watch::Sender<bool>,
     changes: broadcast::Sender<Changed>,
 }
 
@@ -77,6 +79,7 @@ impl World {
             mtus: Mutex::default(),
             resolvers: Mutex::default(),
             rounds: watch::Sender::new(0),
+            all_looked_at: watch::Sender::new(false),
             changes: broadcast::Sender::new(1024),
         }
     }
@@ -182,6 +185,18 @@ impl World {
     pub(super) fn record(&self, unit: Unit, outcome: Outcome) {
         lock(&self.outcomes).insert(unit, outcome);
         self.rounds.send_modify(|round| *round = round.wrapping_add(1));
+    }
+
+    /// Say that everything has been looked at since the start.
+    pub(super) fn looked_at_all(&self) {
+        self.all_looked_at.send_replace(true);
+    }
+
+    /// Wait until everything that there was at the start has been looked at once, and been brought about if it could be.
+    pub async fn first_look(&self) {
+        let mut looked = self.all_looked_at.subscribe();
+        // The sender lives as long as self: this cannot fail.
+        drop(looked.wait_for(|looked| *looked).await);
     }
 
     /// What came of the last look at a unit.
