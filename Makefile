@@ -66,7 +66,8 @@ vagrant-up: deb ## Bring the Vagrantfile up with a box built here, emulated, loo
 	@bash integration/setup.sh vm
 	deploy/vm/vagrant-up.sh
 
-check-deploy: ## Check the Vagrantfile (needs Debian's vagrant and vagrant-libvirt)
+check-deploy: ## Check the Vagrantfile by `vagrant validate`
+	@bash integration/setup.sh deploy
 	sh deploy/vagrant-validate.sh
 
 clean: ## Remove what was built

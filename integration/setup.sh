@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # See to what the build and the tests need: Debian packages by apt-get, if any is missing, and a Rust that is new enough.
-# Prints what it does; does nothing, silently, when all is there. With `vm`: also what virtual machines need.
+# Prints what it does; does nothing, silently, when all is there. With `vm`: also what virtual machines need, with `deploy`:
+# what the Vagrantfile is checked by.
 set -euo pipefail
 
 readonly NEEDED_RUST=1.88
@@ -38,6 +39,12 @@ debootstrap        | debootstrap                                 | makes their D
 e2fsprogs          | mke2fs                                      | makes their file system
 dpkg-dev           | dpkg-scanpackages                           | makes their package repository
 openssh-client     | ssh                                         | the way in
+'
+
+# For `make check-deploy`.
+readonly DEPLOY_PACKAGES='
+vagrant            | vagrant                                     | reads the Vagrantfile
+vagrant-libvirt    | /usr/share/doc/vagrant-libvirt              | knows the options of its provider
 '
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -93,6 +100,7 @@ check_rust() {
 case ${1-} in
 '') install_missing "$PACKAGES" ;;
 vm) install_missing "$PACKAGES$VM_PACKAGES" ;;
-*) fail "unknown argument $1; usage: $0 [vm]" ;;
+deploy) install_missing "$PACKAGES$DEPLOY_PACKAGES" ;;
+*) fail "unknown argument $1; usage: $0 [vm|deploy]" ;;
 esac
 check_rust
