@@ -19,7 +19,7 @@ impl<'a> Traffic<'a> {
     /// It cannot be started, or nothing answers.
     pub fn start(machine: &'a Machine, sandbox: &str, to: &str) -> Result<Self> {
         let unit = format!("traffic-{sandbox}-{}", to.replace(['.', ':'], "-"));
-        let command = format!("exec ip netns exec {sandbox} ping -i 0.2 -O {to} >/run/{unit}.log");
+        let command = format!("exec ip netns exec {sandbox} ping -D -i 0.2 -O {to} >/run/{unit}.log");
         machine.run(&format!(
             "systemd-run --quiet --collect --unit={unit} --property=KillSignal=SIGINT sh -c '{command}'"
         ))?;
@@ -53,6 +53,12 @@ impl<'a> Traffic<'a> {
             machine.run(&format!("systemctl stop {unit}; {answered} | wc -l; {answered} | tail -n 1"))?;
         let numbers: Option<Vec<u32>> = text.split_whitespace().map(|word| word.parse().ok()).collect();
         match numbers.as_deref() {
+            Some([received, sent]) if received < sent => {
+                // When it was, for whoever looks for what happened then.
+                let when = machine.run(&format!("grep -B 1 -A 1 'no answer' /run/{unit}.log"))?;
+                eprintln!("  packets lost, by {unit}:\n{when}");
+                Ok(Loss { sent: *sent, received: *received })
+            }
             Some([received, sent]) => Ok(Loss { sent: *sent, received: *received }),
             _ => bail!("no answer to a ping on {}: {text}", machine.name),
         }

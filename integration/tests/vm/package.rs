@@ -109,7 +109,8 @@ pub(crate) fn purged(fixture: &Fixture) -> Result<()> {
     }
     let keys = cluster
         .host(1)?
-        .run("ETCDCTL_API=3 etcdctl get --prefix --keys-only /ovnet/v1/nodes/ /ovnet/v1/endpoints/")?;
+        .run("for kind in nodes endpoints alive; do ETCDCTL_API=3 etcdctl get --prefix --keys-only /ovnet/v1/$kind/; done")?;
     ensure!(keys.is_empty(), "purge leaves in etcd: {keys}");
-    Ok(())
+    // The network is the cluster's, and there is nobody any more to remove it.
+    cluster.host(1)?.run("ETCDCTL_API=3 etcdctl del --prefix /ovnet/").map(drop)
 }
