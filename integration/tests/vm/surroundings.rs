@@ -7,6 +7,9 @@ use ovnet_integration::vm::{Machine, Traffic};
 
 use crate::fixture::{self, Fixture, SOON};
 
+/// A way that works is tried again after half a minute, and one answer that is missing is no trouble yet.
+const TOLD: Duration = Duration::from_secs(180);
+
 /// What the agent has logged since this moment of [`now`].
 fn log_since(host: &Machine, since: &str) -> Result<String> {
     host.run(&format!("journalctl -q -u ovagent --since @{since} -o json --no-pager | python3 -c '
@@ -138,15 +141,25 @@ pub(crate) fn clone(fixture: &Fixture) -> Result<()> {
     let said = host.wait(
         what,
         Duration::from_secs(30),
-        &format!("journalctl -u ovagent --since @{since} -p warning -o cat | grep -E 'node.id'"),
+        &format!("journalctl -u ovagent --since @{since} -p err -o cat | grep 'has the node id'"),
     );
-    for host in [original, host] {
-        eprintln!("  {}: {}\n{}", host.name, log_since(host, &since)?, host.run("ovctl node ls")?);
-    }
+    // It takes no part, and the one that was there first is none the wiser.
+    let refused = host.try_run("ovctl network create -d overlay copied");
+    let known = original.run("ovctl node ls");
+    eprintln!("  {}: {}", host.name, log_since(host, &since)?);
     host.run("systemctl stop ovagent; cp /root/node-id /var/lib/ovnet/node-id; systemctl start ovagent")?;
-    original.run("systemctl restart ovagent")?;
     fixture::all_alive(cluster)?;
-    said
+    said?;
+    let (refused, known) = (refused?, known?);
+    ensure!(!refused.status.success() && refused.stderr.contains("/var/lib/ovnet/node-id"), "{refused}");
+    ensure!(known.contains("host1"), "host1 has lost its record: {known}");
+    Ok(())
+}
+
+/// Wait until a host says of host2 which port is closed.
+fn told(host: &Machine, port: &str) -> Result<()> {
+    let look = format!("ovctl node ls 2>&1; ovctl node ls 2>&1 | grep host2 | grep '{port}'");
+    host.wait(&format!("words about {port}"), TOLD, &look)
 }
 
 pub(crate) fn firewalls(fixture: &Fixture) -> Result<()> {
@@ -166,6 +179,7 @@ pub(crate) fn firewalls(fixture: &Fixture) -> Result<()> {
     // Gossip: the host is told to be down. It lives for the store, so its endpoints stay in reach.
     closed.run(&table(7946))?;
     host.wait("host2 to be down", SOON, "ovctl node ls; ovctl node ls | grep host2 | grep -w down")?;
+    told(host, "UDP port 7946")?;
     host.run(reached)?;
     closed.run("nft delete table inet closed")?;
     fixture::all_alive(cluster)?;
@@ -174,6 +188,7 @@ pub(crate) fn firewalls(fixture: &Fixture) -> Result<()> {
     let done = host.try_run(reached)?;
     ensure!(!done.status.success(), "the firewall lets VXLAN through: {done}");
     fixture::all_alive(cluster)?;
+    told(host, "UDP port 4789")?;
     eprintln!("  {}", log_since(host, &since)?);
     closed.run("nft delete table inet closed")?;
     host.run(reached)?;
