@@ -63,7 +63,7 @@ man: build ## Write ovctl's man pages to target/man
 	target/debug/ovctl man target/man
 
 vagrant-up: deb ## Bring the Vagrantfile up with a box built here, emulated, look at its overlay, and destroy it; takes minutes
-	@bash integration/setup.sh vm
+	@bash integration/setup.sh vagrant
 	deploy/vm/vagrant-up.sh
 
 check-deploy: ## Check the Vagrantfile by `vagrant validate`

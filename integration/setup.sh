@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # See to what the build and the tests need: Debian packages by apt-get, if any is missing, and a Rust that is new enough.
-# Prints what it does; does nothing, silently, when all is there. With `vm`: also what virtual machines need, with `deploy`:
-# what the Vagrantfile is checked by.
+# Prints what it does; does nothing, silently, when all is there. With `vm`: also what virtual machines need, with `deploy`
+# what the Vagrantfile is checked by, with `vagrant` what it needs to be brought up.
 set -euo pipefail
 
 readonly NEEDED_RUST=1.88
@@ -45,6 +45,12 @@ openssh-client     | ssh                                         | the way in
 readonly DEPLOY_PACKAGES='
 vagrant            | vagrant                                     | reads the Vagrantfile
 vagrant-libvirt    | /usr/share/doc/vagrant-libvirt              | knows the options of its provider
+'
+
+# For `make vagrant-up`, besides those for virtual machines and for `make check-deploy`.
+readonly LIBVIRT_PACKAGES='
+libvirt-daemon-system | libvirtd                                 | runs the machines of Vagrant
+libvirt-clients    | virsh                                       | tells when it is there
 '
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -101,6 +107,7 @@ case ${1-} in
 '') install_missing "$PACKAGES" ;;
 vm) install_missing "$PACKAGES$VM_PACKAGES" ;;
 deploy) install_missing "$PACKAGES$DEPLOY_PACKAGES" ;;
-*) fail "unknown argument $1; usage: $0 [vm|deploy]" ;;
+vagrant) install_missing "$PACKAGES$VM_PACKAGES$DEPLOY_PACKAGES$LIBVIRT_PACKAGES" ;;
+*) fail "unknown argument $1; usage: $0 [vm|deploy|vagrant]" ;;
 esac
 check_rust
