@@ -23,7 +23,10 @@ use crate::{
 /// After the start gossip may simply not have met the others yet.
 const SETTLE: Duration = Duration::from_secs(20);
 /// Time between two checks.
-const EVERY: Duration = Duration::from_secs(2);
+const EVERY: Duration = Duration::from_secs(1);
+/// How many checks in a row a host must be silent. A datagram may be lost, and an agent that is starting has the port for a moment
+/// before it gossips: neither refuses nor answers.
+const SILENT: u32 = 3;
 /// Most hosts that are asked at a time.
 const AT_ONCE: usize = 64;
 /// How long a host has to refuse a datagram.
@@ -63,6 +66,7 @@ impl Peers for GossipPeers {
 /// Keep `dead` up to date until stopped, and have the networks of a node that changed looked at.
 pub(super) async fn watch(dead: Dead, world: Arc<World>, gossip: Gossip, stop: CancellationToken) {
     let start = Instant::now();
+    let mut silence = Silence::default();
     loop {
         // Nothing is lost when the pause is cut short.
         tokio::select! {
@@ -76,8 +80,7 @@ pub(super) async fn watch(dead: Dead, world: Arc<World>, gossip: Gossip, stop: C
             .into_iter()
             .map(async |(node, address)| (node, host_answers(address).await));
         let answers = futures_util::stream::iter(probes).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
-        let now: BTreeSet<NodeId> =
-            answers.into_iter().filter(|(_, answers)| !answers).map(|(node, _)| node).collect();
+        let now = silence.note(answers);
         let before = {
             let mut dead = dead.0.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *dead, now.clone())
@@ -86,6 +89,21 @@ pub(super) async fn watch(dead: Dead, world: Arc<World>, gossip: Gossip, stop: C
             tracing::info!(%node, dead = now.contains(node), "node");
             world.look_at_node(*node);
         }
+    }
+}
+
+/// Suspects that have been silent, by how many checks in a row.
+#[derive(Debug, Default)]
+struct Silence(BTreeMap<NodeId, u32>);
+
+impl Silence {
+    /// With a check's suspects and whether they answered; those that are dead.
+    fn note(&mut self, answers: Vec<(NodeId, bool)>) -> BTreeSet<NodeId> {
+        let before = std::mem::take(&mut self.0);
+        let silent = answers.into_iter().filter(|(_, answers)| !answers).map(|(node, _)| node);
+        self.0 =
+            silent.map(|node| (node, before.get(&node).copied().unwrap_or(0).saturating_add(1))).collect();
+        self.0.iter().filter(|(_, checks)| **checks >= SILENT).map(|(node, _)| *node).collect()
     }
 }
 
@@ -119,6 +137,23 @@ async fn host_answers(address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_answer_in_three_checks_is_life() {
+        let node = NodeId(uuid::Uuid::from_u128(1));
+        let mut silence = Silence::default();
+        let mut check = |answers: &[bool]| {
+            answers
+                .iter()
+                .map(|answers| silence.note(vec![(node, *answers)]).contains(&node))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(check(&[false, false, true, false, false]), [false; 5]);
+        assert_eq!(check(&[false, false, true]), [true, true, false]);
+        assert_eq!(check(&[false, false]), [false, false]);
+        assert!(silence.note(Vec::new()).is_empty(), "it is no suspect any more");
+        assert!(silence.note(vec![(node, false)]).is_empty(), "what was before does not count");
+    }
 
     #[tokio::test]
     async fn a_host_whose_port_is_closed_is_alive() {
