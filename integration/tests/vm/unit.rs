@@ -84,8 +84,10 @@ fn inside_the_fence(host: &Machine) -> Result<()> {
 /// Nothing at warning or above, from the unit or about it, since it was started; with its fields.
 pub(crate) fn quiet(host: &Machine) -> Result<()> {
     let since = "--since \"$(systemctl show -P ExecMainStartTimestamp ovagent)\"";
-    let loud =
-        host.run(&format!("journalctl -q -b -p warning {since} -u ovagent -o short-precise --no-pager"))?;
+    // An emulated etcd on a busy machine is slow indeed, and the agent says so.
+    let loud = host.run(&format!(
+        "journalctl -q -b -p warning {since} -u ovagent -o short-precise --no-pager | grep -v 'is slow, it takes' || true"
+    ))?;
     ensure!(loud.is_empty(), "its journal has warnings: {loud}");
     let loud = host
         .run("journalctl -q -b -p warning _PID=1 -o cat --no-pager | grep -iE 'ovagent|ovnet|ov-' || true")?;

@@ -174,12 +174,17 @@ fn replace(dir: &Path, (file, text): (&str, &str), foreign: bool) -> io::Result<
     let path = dir.join(file);
     match fs::read_to_string(&path) {
         Ok(there) if there == text => return Ok(true),
-        Ok(there) if foreign && !there.starts_with(MARK) => return Ok(false),
+        Ok(there) if foreign && !may_be_ours(&there) => return Ok(false),
         Err(error) if foreign && error.kind() != io::ErrorKind::NotFound => return Ok(false),
         Ok(_) | Err(_) => {}
     }
     fs::write(path, text)?;
     Ok(true)
+}
+
+/// Whether a file has our mark, or nothing: a host that lost its power leaves files empty that were written shortly before.
+fn may_be_ours(text: &str) -> bool {
+    text.is_empty() || text.starts_with(MARK)
 }
 
 /// Remove a sandbox's files: all of them in `dir`, and ours below `netns_etc_dir`. A failure is told in the log alone.
@@ -199,7 +204,7 @@ async fn remove_ours(dir: &Path, hostname: &str) -> io::Result<()> {
     for file in ["hosts", "resolv.conf", "hostname"] {
         let path = dir.join(file);
         let Ok(there) = tokio::fs::read_to_string(&path).await else { continue };
-        if there.starts_with(MARK) || file == "hostname" && there == hostname {
+        if may_be_ours(&there) || file == "hostname" && there == hostname {
             absent(tokio::fs::remove_file(&path).await)?;
         }
     }
@@ -234,6 +239,9 @@ mod tests {
         std::fs::write(dir.join("resolv.conf"), "nameserver 192.0.2.1\n").unwrap();
         assert!(!replace(&dir, ("resolv.conf", &ours("c")), true).unwrap());
         assert!(replace(&dir, ("hostname", "web\n"), true).unwrap());
+        std::fs::write(dir.join("hosts"), "").unwrap();
+        assert!(replace(&dir, ("hosts", &ours("d")), true).unwrap(), "what a loss of power left empty");
+        std::fs::write(dir.join("hosts"), "").unwrap();
         remove_ours(&dir, "web\n").await.unwrap();
         let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|it| it.unwrap().file_name()).collect();
         assert_eq!(left, ["resolv.conf"], "it is somebody else's");
