@@ -23,16 +23,18 @@ use crate::{
 /// Table and chain of iptables for what is routed through.
 pub(super) const FORWARD: (&str, &str) = ("filter", "FORWARD");
 
+/// How often a look starts again when rules come and go meanwhile.
+pub(super) const ATTEMPTS: usize = 5;
 /// Length of a netlink header.
 const MESSAGE_HEADER: usize = 16;
 /// Length of struct nfgenmsg.
-pub(super) const HEADER: usize = 4;
+const HEADER: usize = 4;
 /// NFNL_SUBSYS_NFTABLES, the upper half of a message's type.
 pub(super) const SUBSYSTEM: u16 = 10;
 /// Messages of that subsystem. Those of tables are 0 to 2, of chains 3 to 5, of rules 6 to 8, then of sets and others.
-pub(super) const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
+const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
 const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
-pub(super) const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
+const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
 /// The end of a transaction.
 const NEW_GENERATION: u16 = 15;
 /// Attribute of tables …
@@ -101,20 +103,51 @@ pub(super) enum Passes {
 
 /// Whether there is a table with this name in the family `inet`.
 pub(super) fn has_inet_table(namespace: &Namespace, name: &str) -> Result<bool, Refusal> {
-    let mut socket = namespace.run(Rtnl::open_netfilter)??;
-    match socket.ask((GET_TABLE, 0), &request(INET, &[(TABLE_NAME, name)]), &mut |_table| {}) {
-        Err(refusal) if refusal.is_absence() => Ok(false),
-        outcome => outcome.map(|()| true),
-    }
+    has_table(&mut namespace.run(Rtnl::open_netfilter)??, INET, name)
 }
 
 /// Whether there is nf_tables in this kernel: an answer of any kind to a question for a table of the calling thread's
 /// namespace.
 pub(super) fn answers() -> Result<(), Refusal> {
-    let mut socket = Rtnl::open_netfilter()?;
-    match socket.ask((GET_TABLE, 0), &request(INET, &[(TABLE_NAME, TABLE)]), &mut |_table| {}) {
-        Err(refusal) if refusal.is_absence() => Ok(()),
-        outcome => outcome,
+    has_table(&mut Rtnl::open_netfilter()?, INET, TABLE).map(drop)
+}
+
+/// Whether there is a table with this name in a family, in the socket's namespace.
+pub(super) fn has_table(socket: &mut Rtnl, family: u8, name: &str) -> Result<bool, Refusal> {
+    match socket.ask((GET_TABLE, 0), &request(family, &[(TABLE_NAME, name)]), &mut |_table| {}) {
+        Err(refusal) if refusal.is_absence() => Ok(false),
+        outcome => outcome.map(|()| true),
+    }
+}
+
+/// Hand out the rules of a chain, in order.
+pub(super) fn rules(
+    socket: &mut Rtnl,
+    family: u8,
+    (table, chain): (&str, &str),
+    each: &mut dyn FnMut(Attributes<'_>),
+) -> Result<(), Refusal> {
+    let within = request(family, &[(RULE_TABLE, table), (RULE_CHAIN, chain)]);
+    socket.ask((GET_RULE, NLM_F_DUMP), &within, &mut |body| {
+        // Older kernels pass over the filter.
+        let attributes = Attributes::after(body, HEADER);
+        let is = |kind, name| attributes.find(kind).and_then(text) == Some(name);
+        if u8_at(body, 0) == Some(family) && is(RULE_TABLE, table) && is(RULE_CHAIN, chain) {
+            each(attributes);
+        }
+    })
+}
+
+/// What a look sees, which starts again when rules come and go meanwhile. A kernel without nf_tables has none.
+pub(super) fn settled<T>(look: impl Fn() -> Result<Option<T>, Refusal>) -> Result<Option<T>, Refusal> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match look() {
+            Err(refusal) if attempts < ATTEMPTS && refusal.errno == Errno::EINTR => {}
+            Err(Refusal { errno: Errno::EINVAL | Errno::EPROTONOSUPPORT, .. }) => return Ok(None),
+            outcome => return outcome,
+        }
     }
 }
 
@@ -138,14 +171,8 @@ pub(super) fn chain(
     }
     let drops = seen.ok_or_else(|| Refusal::new(Errno::EIO, "the kernel gave no answer"))?;
     let mut rules = Vec::new();
-    let within = request(number(family), &[(RULE_TABLE, table), (RULE_CHAIN, name)]);
-    socket.ask((GET_RULE, NLM_F_DUMP), &within, &mut |body| {
-        // Older kernels pass over the filter.
-        let attributes = Attributes::after(body, HEADER);
-        let is = |kind, name| attributes.find(kind).and_then(text) == Some(name);
-        if u8_at(body, 0) == Some(number(family)) && is(RULE_TABLE, table) && is(RULE_CHAIN, name) {
-            rules.extend(rule(attributes));
-        }
+    self::rules(&mut socket, number(family), (table, name), &mut |attributes| {
+        rules.extend(rule(attributes))
     })?;
     Ok(Some(ForeignChain { drops, rules }))
 }

@@ -6,13 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nix::errno::Errno;
-
 use super::{
     namespace::Namespace,
-    netfilter::{self, FORWARD, ForeignChain, ForeignRule, Passes},
+    netfilter::{self, ATTEMPTS, FORWARD, ForeignChain, ForeignRule, Passes},
     nft,
-    refusal::Refusal,
 };
 use crate::{
     kernel::{KernelError, nft::encode},
@@ -26,8 +23,6 @@ use crate::{
 
 /// The comment on our rules.
 const COMMENT: &str = TABLE;
-/// How often rules are looked at again when they come and go meanwhile.
-const ATTEMPTS: usize = 5;
 /// In what is seen, stands for a rule of ours that is not as it should be: never wanted, so that it makes a difference.
 const ASTRAY: LinkMatch = LinkMatch::StartsNotWith(IfName::literal(TABLE));
 
@@ -70,21 +65,8 @@ pub(super) fn set(
 }
 
 fn chain(namespace: &Namespace, netns: &Netns, family: Family) -> Result<Option<ForeignChain>, KernelError> {
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        match netfilter::chain(namespace, family, FORWARD) {
-            Err(refusal) if attempts < ATTEMPTS && refusal.errno == Errno::EINTR => {}
-            // A kernel without nf_tables has none of its chains.
-            Err(Refusal { errno: Errno::EINVAL | Errno::EPROTONOSUPPORT, .. }) => return Ok(None),
-            outcome => {
-                let failed = |refusal: Refusal| {
-                    refusal.into_error("look at the FORWARD chain of iptables in", netns.to_string())
-                };
-                return outcome.map_err(failed);
-            }
-        }
-    }
+    netfilter::settled(|| netfilter::chain(namespace, family, FORWARD))
+        .map_err(|refusal| refusal.into_error("look at the FORWARD chain of iptables in", netns.to_string()))
 }
 
 fn is_ours(rule: &ForeignRule) -> bool {

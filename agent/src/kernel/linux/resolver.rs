@@ -6,16 +6,16 @@
 //! and costs its traffic some 8 %. Nothing else that the sandbox sends meets these rules, and port 53 itself stays
 //! free for a program there that serves names.
 
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use nix::errno::Errno;
 
 use super::{
     attributes::{Attributes, put, put_number},
     namespace::Namespace,
     netfilter::{
-        CHAIN_NAME, CHAIN_TABLE, CMP_DATA, CMP_EQ, CMP_OP, DATA_VALUE, EXPRESSION_DATA, EXPRESSION_NAME,
-        Expression, GET_RULE, GET_TABLE, HEADER, IMMEDIATE_DATA, META_KEY, NETDEV, RULE_CHAIN,
-        RULE_EXPRESSIONS, RULE_TABLE, SUBSYSTEM, TABLE_NAME, request,
+        self, CHAIN_NAME, CHAIN_TABLE, CMP_DATA, CMP_EQ, CMP_OP, DATA_VALUE, EXPRESSION_DATA,
+        EXPRESSION_NAME, Expression, IMMEDIATE_DATA, META_KEY, NETDEV, RULE_CHAIN, RULE_EXPRESSIONS,
+        RULE_TABLE, SUBSYSTEM, TABLE_NAME, request,
     },
     refusal::Refusal,
     socket::Rtnl,
@@ -28,8 +28,6 @@ const CHAIN: &str = "resolver";
 const ADDRESS: [u8; 4] = [127, 0, 0, 11];
 /// The port of DNS (RFC 1035).
 const DNS: u16 = 53;
-/// How often rules are looked at again when they come and go meanwhile.
-const ATTEMPTS: usize = 5;
 
 /// Messages of the nftables part of nfnetlink, besides those in [`super::netfilter`] …
 const NEW_TABLE: u16 = SUBSYSTEM << 8;
@@ -82,29 +80,17 @@ const DESTINATION_PORT: u32 = 2;
 
 /// The port that the rules lead to; 0: there are some, but not as we write them; None: there are none.
 pub(super) fn read(namespace: &Namespace) -> Result<Option<u16>, Refusal> {
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        match look(namespace) {
-            Err(refusal) if attempts < ATTEMPTS && refusal.errno == Errno::EINTR => {}
-            // A kernel without nf_tables has none.
-            Err(Refusal { errno: Errno::EINVAL | Errno::EPROTONOSUPPORT, .. }) => return Ok(None),
-            outcome => return outcome,
-        }
-    }
+    netfilter::settled(|| look(namespace))
 }
 
 fn look(namespace: &Namespace) -> Result<Option<u16>, Refusal> {
     let mut socket = namespace.run(Rtnl::open_netfilter)??;
-    match socket.ask((GET_TABLE, 0), &request(NETDEV, &[(TABLE_NAME, TABLE)]), &mut |_table| {}) {
-        Err(refusal) if refusal.is_absence() => return Ok(None),
-        outcome => outcome?,
+    if !netfilter::has_table(&mut socket, NETDEV, TABLE)? {
+        return Ok(None);
     }
     let mut rules = Vec::new();
-    let within = request(NETDEV, &[(RULE_TABLE, TABLE), (RULE_CHAIN, CHAIN)]);
-    let dumped = socket.ask((GET_RULE, NLM_F_DUMP), &within, &mut |body| {
-        let expressions = Attributes::after(body, HEADER).find(RULE_EXPRESSIONS);
-        rules.push(expressions.unwrap_or_default().to_vec());
+    let dumped = netfilter::rules(&mut socket, NETDEV, (TABLE, CHAIN), &mut |attributes| {
+        rules.push(attributes.find(RULE_EXPRESSIONS).unwrap_or_default().to_vec());
     });
     match dumped {
         // The chain is gone.

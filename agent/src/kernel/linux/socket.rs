@@ -6,8 +6,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::mem;
-
 use netlink_packet_core::{
     Emitable, NLM_F_ACK, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST,
     NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
@@ -171,10 +169,7 @@ impl Rtnl {
         self.send(&bytes)?;
         // Refusals come first: of a message, or, with the first message's number, of the whole.
         loop {
-            let mut inbox = mem::take(&mut self.inbox);
-            let read = self.read(&mut inbox);
-            self.inbox = inbox;
-            read?;
+            self.read()?;
             for answer in answers(&self.inbox).filter(|answer| answer.kind == NLMSG_ERROR) {
                 match refused(&answer) {
                     Some(refusal) => return Err(refusal),
@@ -243,10 +238,7 @@ impl Rtnl {
         let Some((first, last)) = batch.sequences else { return Ok(()) };
         let mut done = false;
         while !done {
-            let mut inbox = mem::take(&mut self.inbox);
-            let read = self.read(&mut inbox);
-            self.inbox = inbox;
-            read?;
+            self.read()?;
             for answer in answers(&self.inbox) {
                 let place = answer.sequence.wrapping_sub(first);
                 let place = usize::try_from(place).ok().and_then(|place| batch.places.get(place));
@@ -297,10 +289,7 @@ impl Rtnl {
         each: &mut dyn FnMut(&Answer<'_>) -> Result<bool, Refusal>,
     ) -> Result<(), Refusal> {
         loop {
-            let mut inbox = mem::take(&mut self.inbox);
-            let read = self.read(&mut inbox);
-            self.inbox = inbox;
-            read?;
+            self.read()?;
             for answer in answers(&self.inbox).filter(|answer| answer.sequence == sequence) {
                 if each(&answer)? {
                     return Ok(());
@@ -309,10 +298,11 @@ impl Rtnl {
         }
     }
 
-    fn read(&self, inbox: &mut Vec<u8>) -> Result<(), Refusal> {
-        inbox.clear();
-        let length = self.socket.recv(inbox, nix::libc::MSG_TRUNC)?;
-        if length > inbox.len() {
+    /// The next datagram, into the inbox.
+    fn read(&mut self) -> Result<(), Refusal> {
+        self.inbox.clear();
+        let length = self.socket.recv(&mut self.inbox, nix::libc::MSG_TRUNC)?;
+        if length > self.inbox.len() {
             return Err(Refusal::new(Errno::EMSGSIZE, format!("the kernel's answer has {length} bytes")));
         }
         Ok(())
