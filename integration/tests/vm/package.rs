@@ -16,7 +16,7 @@ ip -br link | cut -d ' ' -f 1; ip -br address; ip route; ip -6 route | grep -v e
 sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv4.conf.all.rp_filter
 command -v nft >/dev/null && nft list ruleset
 find / -xdev -not -path '/proc/*' -not -path '*.deb' \\( -iname '*ovnet*' -o -iname '*ovagent*' -o -iname '*ovctl*' \\)
-ls -d /etc/netns /run/netns /run/ovnet 2>/dev/null
+find /etc/netns /run/netns /run/ovnet -type f -printf '%p, %s bytes\\n' -o -printf '%p\\n' 2>/dev/null
 getent group ovnet
 systemctl list-unit-files --no-legend | grep '^ov'
 grep -rl ovnet /etc --exclude='*-'
