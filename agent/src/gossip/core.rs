@@ -29,6 +29,9 @@ const SURVEY: Duration = Duration::from_millis(10);
 const SURVEY_SUSPECTS: Duration = Duration::from_millis(250);
 /// How long we keep still after the others have declared us down too often.
 const REVIVE: Duration = Duration::from_secs(30);
+/// Rejoins that follow each other as closely as this are one: a node that was started with its clock behind takes many
+/// steps to pass its former self.
+const REJOINS: Duration = Duration::from_secs(10);
 /// When there is nothing to do.
 const LATER: Duration = Duration::from_secs(3600);
 
@@ -46,6 +49,8 @@ pub(super) struct Core {
     sized_for: usize,
     /// When to take part again after we gave up.
     revive: Option<Instant>,
+    /// When the others had last given this node up.
+    rejoined: Option<Instant>,
     out: Vec<(SocketAddr, Bytes)>,
     counters: Arc<Counters>,
     rng: SmallRng,
@@ -77,6 +82,7 @@ impl Core {
             survey: Survey { changed: false, suspects: false, last: now },
             sized_for: 1,
             revive: None,
+            rejoined: None,
             out: Vec::new(),
             counters,
             rng,
@@ -235,7 +241,12 @@ impl Core {
                 self.seeds.hurry(now);
             }
             OwnedNotification::Rejoin(own) => {
-                tracing::info!(?own, "the others had given this node up; it is back");
+                let before = self.rejoined.replace(now);
+                if before.is_some_and(|before| now.saturating_duration_since(before) < REJOINS) {
+                    tracing::debug!(?own, "the others had given this node up again");
+                } else {
+                    tracing::info!(?own, "the others had given this node up; it is back");
+                }
                 if self.swim.num_members() == 0 {
                     self.seeds.hurry(now);
                 }
