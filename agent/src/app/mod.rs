@@ -3,11 +3,15 @@
 //! `start` builds the parts, `tasks` runs them; an early end of any of them ends the agent. Stopping touches nothing in
 //! the kernel.
 
+mod announce;
+mod bridge;
 mod claim;
 mod cleanup;
+mod follow;
 mod identity;
 mod liveness;
 mod lock;
+mod members;
 mod register;
 mod server;
 mod start;
@@ -25,6 +29,9 @@ const NETNS_DIR_NOTE: &str = "made-netns-dir";
 
 /// The resolvers' copy of what they know, in the state directory.
 const NAMES_FILE: &str = "names";
+
+/// Changes that wait to be taken in; a full queue holds the store back.
+const QUEUE: usize = 64;
 
 /// Bit of CAP_NET_ADMIN and of CAP_SYS_ADMIN (capability.h).
 const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];

@@ -1,4 +1,4 @@
-//! This node's own record, kept as it should be; and the others' addresses, told to the gossip.
+//! This node's own record, kept as it should be.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     convert::Record,
-    gossip::Gossip,
     intent::Touched,
     model::Node,
     reconcile::{
@@ -71,34 +70,6 @@ pub(super) async fn register(
                 // A change that is missed here is found by the next look.
                 change = changes.recv() => match change {
                     Ok(change) if change.touched != Touched::Node(node.id) => {}
-                    Ok(_) | Err(_) => break,
-                },
-                () = tokio::time::sleep(EVERY) => break,
-            }
-        }
-    }
-}
-
-/// Tell the gossip where the registered nodes are that it does not know as up, until stopped.
-pub(super) async fn seed(world: Arc<World>, gossip: Gossip, stop: CancellationToken) {
-    let mut changes = world.changes();
-    loop {
-        let members = gossip.members().borrow().clone();
-        let unknown = world.read(|intent| {
-            let others = intent.nodes().values().filter(|node| node.id != world.me);
-            let missing =
-                others.filter(|node| !members.get(&node.id).is_some_and(|member| member.state.is_active()));
-            missing.map(|node| node.gossip).collect::<Vec<_>>()
-        });
-        if !unknown.is_empty() {
-            gossip.seed(unknown);
-        }
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                // A change that is missed here is found by the next look.
-                change = changes.recv() => match change {
-                    Ok(change) if !matches!(change.touched, Touched::Node(_) | Touched::Alive(_)) => {}
                     Ok(_) | Err(_) => break,
                 },
                 () = tokio::time::sleep(EVERY) => break,

@@ -2,57 +2,45 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::{
-    net::{UdpSocket, UnixListener, lookup_host},
+    net::UnixListener,
     sync::{mpsc, watch},
-    time::timeout,
 };
 use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    NAMES_FILE, NETNS_DIR_NOTE,
-    claim::{Host, undisputed, watch_tenure},
-    identity,
+    NAMES_FILE, NETNS_DIR_NOTE, QUEUE, announce, bridge,
+    claim::{Host, watch_tenure},
+    follow, identity,
     liveness::{self, Dead, GossipPeers},
-    lock, register, server,
+    lock, members, register, server,
     stores::{self, Stores},
     surroundings,
     tasks::Tasks,
 };
 use crate::{
     api::{About, Api},
-    config::{BridgeConfig, BridgeLink, Config, HostPort, StoreConfig},
+    config::{Config, StoreConfig},
     dns::{self, Dns, HostConf},
-    gossip::{self, Gossip, GossipConfig},
-    intent::Source,
-    kernel::{self, Kernel, LinuxKernel, Seen, port},
+    gossip::Gossip,
+    kernel::{self, Kernel, LinuxKernel, Seen},
     model::Node,
     reconcile::{
         Reconciler, Settings, chain,
-        feed::feed,
         world::{Revisions, World},
     },
-    service::{self, DefaultBridge, Notices, Service},
-    store::{Claim, Key, KeyRange, StoreStatus, Tenure, follow, hold_claim},
+    service::{self, Notices, Service},
+    store::{Claim, Key, Tenure, hold_claim},
 };
 
 /// Time between two full looks at everything.
 const FULL_LOOK: Duration = Duration::from_secs(60);
-/// How long the start waits for the stores before it says that it is ready all the same.
-const STORES: Duration = Duration::from_secs(10);
-/// How long it then waits for the first look at everything; with the former less than the unit's TimeoutStartSec.
-const FIRST_LOOK: Duration = Duration::from_secs(60);
-/// How long gossip waits for the store to say whether this node's id is another's.
-const TENURE: Duration = Duration::from_secs(2);
 /// Pause after the watch of the kernel has ended.
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
-/// First pause before the network `bridge` is tried again.
-const BRIDGE_AGAIN: Duration = Duration::from_secs(2);
 /// Whom this host asks for names.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Changes that wait to be taken in; a full queue holds the store back.
-const QUEUE: usize = 64;
 
 /// Start, say so, and run until stopped.
 pub(super) async fn run(config: Config) -> Result<()> {
@@ -79,17 +67,17 @@ pub(super) async fn run(config: Config) -> Result<()> {
     kernel.check_naming().await?;
     note_netns_dir(&config)?;
     let stores = stores::open(&config).await?;
-    let socket = bind_gossip(vtep, config.gossip_port).await?;
+    let socket = members::bind(vtep, config.gossip_port).await?;
     let api = server::listen(&config.run_dir, config.api_group.as_deref()).await?;
     let files = config.run_dir.join("sandboxes");
     std::fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
     let mut tasks = Tasks::new();
     let (held, tenure) = watch::channel(Tenure::default());
-    let gossip = start_gossip(&mut tasks, socket, &node, tenure.clone());
+    let gossip = members::start(&mut tasks, socket, &node, tenure.clone());
     let claim = claim_on(&node, &config)?;
     let parts = Parts { config, kernel, stores, gossip, node, claim: (held, claim) };
     let world = start_tasks(&mut tasks, parts, api);
-    announce(&mut tasks, (world, tenure), name.to_string(), vtep);
+    announce::ready(&mut tasks, (world, tenure), name.to_string(), vtep);
     let ended = tasks.until_stopped().await;
     tracing::info!("stopped; what is in the kernel stays");
     ended
@@ -124,54 +112,16 @@ fn claim_on(node: &Node, config: &Config) -> Result<Claim> {
     Ok(Claim { key: Key::Alive(node.id), value, ttl: config.lease_ttl, ours })
 }
 
-async fn bind_gossip(vtep: std::net::IpAddr, udp: u16) -> Result<UdpSocket> {
-    match UdpSocket::bind((vtep, udp)).await {
-        Ok(socket) => Ok(socket),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("cannot gossip: {}", port::in_use("udp", udp, "--gossip-port"))
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot gossip on {vtep} UDP port {udp}")),
-    }
-}
-
-fn start_gossip(
-    tasks: &mut Tasks,
-    socket: UdpSocket,
-    node: &Node,
-    mut tenure: watch::Receiver<Tenure>,
-) -> Gossip {
-    let config = GossipConfig {
-        node: node.id,
-        name: node.name.clone(),
-        advertise: node.gossip,
-        vtep: node.vtep,
-        version: node.version.clone(),
-        generation: service::now().0,
-        seed: rand::random(),
-    };
-    let (gossip, pump) = gossip::new(socket, config, tasks.stop.clone());
-    let stop = tasks.stop.clone();
-    tasks.run("gossip", async move {
-        // Nobody is to hear of a second node with the id of another. A store that is away says nothing of that.
-        let known =
-            tokio::time::timeout(TENURE, tenure.wait_for(|now| *now != Tenure::Pending)).await.is_ok();
-        if !known || undisputed(&mut tenure, &stop).await {
-            pump.await;
-        }
-    });
-    gossip
-}
-
 fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World> {
     let Parts { config, kernel, stores, gossip, node, claim } = parts;
     let world = Arc::new(World::new(node.id));
     let tenure = claim.0.subscribe();
-    let status = follow_both(tasks, &world, &stores, &tenure);
+    let status = follow::follow_both(tasks, &world, &stores, &tenure);
     keep_registered(tasks, &world, &stores, (&gossip, &node), claim);
     let notices = Notices::default();
     let whose = (node.id, stores.global.clone(), config.state_dir.as_path().into());
     tasks.run("node id watch", watch_tenure(whose, tenure, notices.clone(), tasks.stop.clone()));
-    tasks.run("join", join(gossip.clone(), config.join.clone(), tasks.stop.clone()));
+    tasks.run("join", members::join(gossip.clone(), config.join.clone(), tasks.stop.clone()));
     let surroundings = surroundings::Watch {
         world: Arc::clone(&world),
         gossip: gossip.clone(),
@@ -213,13 +163,13 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
         netns_etc_dir: config.netns_etc_dir.clone(),
         dns: config.dns.clone(),
         host_gateways: config.host_gateways.clone(),
-        default_bridge: Some(default_bridge(&config.bridge)),
+        default_bridge: Some(bridge::default_bridge(&config.bridge)),
     };
     let both = (stores.global.clone(), stores.local.clone());
     let service = Service::new(Arc::clone(&world), both, (kernel, gossip), ask, settings);
     let service = Arc::new(service.resolving(resolvers, host_conf).telling(notices));
     tasks.run("sandbox files", keep_files(Arc::clone(&service), tasks.stop.clone()));
-    tasks.run("network bridge", prepare_bridge(Arc::clone(&service), tasks.stop.clone()));
+    tasks.run("network bridge", bridge::prepare_bridge(Arc::clone(&service), tasks.stop.clone()));
     let janitor = Arc::clone(&service);
     let stop = tasks.stop.clone();
     tasks.run("janitor", async move { janitor.tidy_sandboxes(stop).await });
@@ -252,7 +202,7 @@ fn start_resolvers(
 }
 
 /// Keep the files of sandboxes, once all is known.
-async fn keep_files(service: Arc<Service<LinuxKernel>>, stop: tokio_util::sync::CancellationToken) {
+async fn keep_files(service: Arc<Service<LinuxKernel>>, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => return,
         () = service.world.reached(Revisions::default()) => {}
@@ -261,54 +211,6 @@ async fn keep_files(service: Arc<Service<LinuxKernel>>, stop: tokio_util::sync::
         tracing::warn!(%error, "endpoints of sandboxes that are gone stay for now");
     }
     service.keep_files(stop).await;
-}
-
-/// The network `bridge`, as it is configured.
-fn default_bridge(config: &BridgeConfig) -> DefaultBridge {
-    let (wanted, link) = match config.link {
-        BridgeLink::Own => (true, None),
-        BridgeLink::Named(name) => (true, Some(name)),
-        BridgeLink::None => (false, None),
-    };
-    DefaultBridge {
-        wanted,
-        link,
-        addresses: config.addresses.clone(),
-        ranges: config.ranges.clone(),
-        gateways: config.gateways.clone(),
-        mtu: config.mtu,
-        icc: config.icc,
-        masquerade: config.masquerade,
-    }
-}
-
-/// Make the network `bridge` as it is configured, again until what it needs is there.
-async fn prepare_bridge(service: Arc<Service<LinuxKernel>>, stop: tokio_util::sync::CancellationToken) {
-    // Unknown is not empty: what is free is known once both stores have been read.
-    tokio::select! {
-        () = stop.cancelled() => return,
-        () = service.world.reached(Revisions::default()) => {}
-    }
-    let mut pause = BRIDGE_AGAIN;
-    let mut told = String::new();
-    // What was begun is one transaction: it is whole or not at all when it is cut short.
-    loop {
-        let done = tokio::select! {
-            () = stop.cancelled() => return,
-            done = service.prepare_bridge() => done,
-        };
-        let Err(error) = done else { break };
-        let text = error.to_string();
-        if text != told {
-            tracing::warn!(error = %text, "the network bridge is not as configured: it is tried again");
-            told = text;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(60)),
-        }
-    }
-    stop.cancelled().await;
 }
 
 fn about(config: &Config, node: &Node) -> About {
@@ -323,62 +225,6 @@ fn about(config: &Config, node: &Node) -> About {
     }
 }
 
-/// Follow the cluster's keys and this node's own. The status of the cluster's store comes back.
-fn follow_both(
-    tasks: &mut Tasks,
-    world: &Arc<World>,
-    stores: &Stores,
-    tenure: &watch::Receiver<Tenure>,
-) -> watch::Receiver<StoreStatus> {
-    let (status, seen) = watch::channel(StoreStatus::Starting);
-    let (local_status, _) = watch::channel(StoreStatus::Starting);
-    let both = [
-        (Source::Global, &stores.global, KeyRange::followed(), status, "follower of the store"),
-        (Source::Local, &stores.local, KeyRange::local(), local_status, "follower of the local store"),
-    ];
-    for (source, store, range, status, name) in both {
-        let (out, changes) = mpsc::channel(QUEUE);
-        tasks.run(name, follow(store.clone(), range, out, status, tasks.stop.clone()));
-        let (world, mut tenure, stop) = (Arc::clone(world), tenure.clone(), tasks.stop.clone());
-        tasks.run("feed", async move {
-            // What the cluster's store says of this node is another host's as long as that one has its id.
-            if source == Source::Local || undisputed(&mut tenure, &stop).await {
-                feed(world, source, changes).await;
-            }
-        });
-    }
-    tasks.run("store watch", tell_store(seen.clone(), tasks.stop.clone()));
-    seen
-}
-
-/// Say in the log when the store goes and comes, once each: while it is away, every try fails in words of its own.
-async fn tell_store(mut status: watch::Receiver<StoreStatus>, stop: tokio_util::sync::CancellationToken) {
-    let mut away = false;
-    loop {
-        // The newest value stays in the channel when this is cut short.
-        let changed = tokio::select! {
-            () = stop.cancelled() => return,
-            changed = status.changed() => changed,
-        };
-        if changed.is_err() {
-            stop.cancelled().await;
-            return;
-        }
-        match &*status.borrow_and_update() {
-            StoreStatus::Starting => {}
-            StoreStatus::Connected => {
-                away = false;
-                tracing::info!("the store is there");
-            }
-            StoreStatus::Away { error, .. } if away => tracing::debug!(%error, "the store is still away"),
-            StoreStatus::Away { error, .. } => {
-                away = true;
-                tracing::warn!(%error, "the store is away: networks go on as they are, changes must wait");
-            }
-        }
-    }
-}
-
 fn keep_registered(
     tasks: &mut Tasks,
     world: &Arc<World>,
@@ -390,7 +236,7 @@ fn keep_registered(
     let tenure = held.subscribe();
     let alive = hold_claim(stores.global.clone(), claim, held, stop());
     let record = register::register(Arc::clone(world), stores.global.clone(), node.clone(), tenure, stop());
-    let seeds = register::seed(Arc::clone(world), gossip.clone(), stop());
+    let seeds = members::seed(Arc::clone(world), gossip.clone(), stop());
     tasks.run("lease", alive);
     tasks.run("registration", record);
     tasks.run("seeds", seeds);
@@ -408,11 +254,7 @@ fn serve_api(tasks: &mut Tasks, api: Api<LinuxKernel>, listener: UnixListener) {
 }
 
 /// Pass on what the kernel says of links and namespaces, again after a failure: the full looks go on without it.
-async fn watch_kernel(
-    netns_dir: std::path::PathBuf,
-    hints: mpsc::Sender<Seen>,
-    stop: tokio_util::sync::CancellationToken,
-) {
+async fn watch_kernel(netns_dir: std::path::PathBuf, hints: mpsc::Sender<Seen>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         if let Err(error) = kernel::watch(netns_dir.clone(), hints.clone(), stop.clone()).await {
             tracing::warn!(error = chain(&error), "cannot watch the host's links");
@@ -422,66 +264,4 @@ async fn watch_kernel(
             () = tokio::time::sleep(WATCH_AGAIN) => {}
         }
     }
-}
-
-/// Gossip with those that `--join` names, resolving their names again until somebody answers.
-async fn join(gossip: Gossip, targets: Vec<HostPort>, stop: tokio_util::sync::CancellationToken) {
-    let mut pause = Duration::from_secs(1);
-    loop {
-        let alone = gossip.members().borrow().len() <= 1;
-        let mut found = Vec::new();
-        for target in targets.iter().filter(|_| alone) {
-            match lookup_host((target.host.as_str(), target.port)).await {
-                Ok(addresses) => found.extend(addresses),
-                Err(error) => tracing::warn!(%target, %error, "cannot resolve the name of a node to join"),
-            }
-        }
-        if !found.is_empty() {
-            gossip.seed(found);
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
-        }
-    }
-}
-
-/// Say that the agent is ready: once every network and sandbox of this host has been looked at, so that what is ordered after
-/// the agent finds them, or the store lets it wait too long.
-fn announce(
-    tasks: &mut Tasks,
-    (world, tenure): (Arc<World>, watch::Receiver<Tenure>),
-    name: String,
-    vtep: std::net::IpAddr,
-) {
-    let stop = tasks.stop.clone();
-    tasks.run("announcement", async move {
-        let look = async {
-            if timeout(STORES, world.reached(Revisions::default())).await.is_err() {
-                let taken = matches!(*tenure.borrow(), Tenure::Taken(_));
-                return if taken {
-                    "ready, but another host has this node's id"
-                } else {
-                    "ready, but the store is away"
-                };
-            }
-            match timeout(FIRST_LOOK, world.first_look()).await {
-                Ok(()) => "ready",
-                Err(_) => "ready, but not all networks have been looked at yet",
-            }
-        };
-        let state = tokio::select! {
-            () = stop.cancelled() => return,
-            state = look => state,
-        };
-        tracing::info!(node = %name, %vtep, version = env!("CARGO_PKG_VERSION"), "{state}");
-        let notified =
-            sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(state)]);
-        if let Err(error) = notified {
-            tracing::warn!(%error, "cannot tell systemd that the agent is ready");
-        }
-        stop.cancelled().await;
-        // The manager may be gone by now.
-        drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
-    });
 }

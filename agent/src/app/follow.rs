@@ -1,0 +1,69 @@
+//! What the stores say, fed into the agent's picture of the world.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{QUEUE, claim::undisputed, stores::Stores, tasks::Tasks};
+use crate::{
+    intent::Source,
+    reconcile::{feed::feed, world::World},
+    store::{KeyRange, StoreStatus, Tenure, follow},
+};
+
+/// Follow the cluster's keys and this node's own. The status of the cluster's store comes back.
+pub(super) fn follow_both(
+    tasks: &mut Tasks,
+    world: &Arc<World>,
+    stores: &Stores,
+    tenure: &watch::Receiver<Tenure>,
+) -> watch::Receiver<StoreStatus> {
+    let (status, seen) = watch::channel(StoreStatus::Starting);
+    let (local_status, _) = watch::channel(StoreStatus::Starting);
+    let both = [
+        (Source::Global, &stores.global, KeyRange::followed(), status, "follower of the store"),
+        (Source::Local, &stores.local, KeyRange::local(), local_status, "follower of the local store"),
+    ];
+    for (source, store, range, status, name) in both {
+        let (out, changes) = mpsc::channel(QUEUE);
+        tasks.run(name, follow(store.clone(), range, out, status, tasks.stop.clone()));
+        let (world, mut tenure, stop) = (Arc::clone(world), tenure.clone(), tasks.stop.clone());
+        tasks.run("feed", async move {
+            // What the cluster's store says of this node is another host's as long as that one has its id.
+            if source == Source::Local || undisputed(&mut tenure, &stop).await {
+                feed(world, source, changes).await;
+            }
+        });
+    }
+    tasks.run("store watch", tell_store(seen.clone(), tasks.stop.clone()));
+    seen
+}
+
+/// Say in the log when the store goes and comes, once each: while it is away, every try fails in words of its own.
+async fn tell_store(mut status: watch::Receiver<StoreStatus>, stop: CancellationToken) {
+    let mut away = false;
+    loop {
+        // The newest value stays in the channel when this is cut short.
+        let changed = tokio::select! {
+            () = stop.cancelled() => return,
+            changed = status.changed() => changed,
+        };
+        if changed.is_err() {
+            stop.cancelled().await;
+            return;
+        }
+        match &*status.borrow_and_update() {
+            StoreStatus::Starting => {}
+            StoreStatus::Connected => {
+                away = false;
+                tracing::info!("the store is there");
+            }
+            StoreStatus::Away { error, .. } if away => tracing::debug!(%error, "the store is still away"),
+            StoreStatus::Away { error, .. } => {
+                away = true;
+                tracing::warn!(%error, "the store is away: networks go on as they are, changes must wait");
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! This node among the others: its gossip, and where it learns of them.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use tokio::{
+    net::{UdpSocket, lookup_host},
+    sync::watch,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{claim::undisputed, tasks::Tasks};
+use crate::{
+    config::HostPort,
+    gossip::{self, Gossip, GossipConfig},
+    intent::Touched,
+    kernel::port,
+    model::Node,
+    reconcile::world::World,
+    service,
+    store::Tenure,
+};
+
+/// How long gossip waits for the store to say whether this node's id is another's.
+const TENURE: Duration = Duration::from_secs(2);
+/// How often to look for nodes without a reason.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// The socket that gossip goes through.
+pub(super) async fn bind(vtep: IpAddr, udp: u16) -> Result<UdpSocket> {
+    match UdpSocket::bind((vtep, udp)).await {
+        Ok(socket) => Ok(socket),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("cannot gossip: {}", port::in_use("udp", udp, "--gossip-port"))
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot gossip on {vtep} UDP port {udp}")),
+    }
+}
+
+/// Gossip, unless the store says that another host has this node's id.
+pub(super) fn start(
+    tasks: &mut Tasks,
+    socket: UdpSocket,
+    node: &Node,
+    mut tenure: watch::Receiver<Tenure>,
+) -> Gossip {
+    let config = GossipConfig {
+        node: node.id,
+        name: node.name.clone(),
+        advertise: node.gossip,
+        vtep: node.vtep,
+        version: node.version.clone(),
+        generation: service::now().0,
+        seed: rand::random(),
+    };
+    let (gossip, pump) = gossip::new(socket, config, tasks.stop.clone());
+    let stop = tasks.stop.clone();
+    tasks.run("gossip", async move {
+        // Nobody is to hear of a second node with the id of another. A store that is away says nothing of that.
+        let known = timeout(TENURE, tenure.wait_for(|now| *now != Tenure::Pending)).await.is_ok();
+        if !known || undisputed(&mut tenure, &stop).await {
+            pump.await;
+        }
+    });
+    gossip
+}
+
+/// Gossip with those that `--join` names, resolving their names again until somebody answers.
+pub(super) async fn join(gossip: Gossip, targets: Vec<HostPort>, stop: CancellationToken) {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let alone = gossip.members().borrow().len() <= 1;
+        let mut found = Vec::new();
+        for target in targets.iter().filter(|_| alone) {
+            match lookup_host((target.host.as_str(), target.port)).await {
+                Ok(addresses) => found.extend(addresses),
+                Err(error) => tracing::warn!(%target, %error, "cannot resolve the name of a node to join"),
+            }
+        }
+        if !found.is_empty() {
+            gossip.seed(found);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
+        }
+    }
+}
+
+/// Tell the gossip where the registered nodes are that it does not know as up, until stopped.
+pub(super) async fn seed(world: Arc<World>, gossip: Gossip, stop: CancellationToken) {
+    let mut changes = world.changes();
+    loop {
+        let members = gossip.members().borrow().clone();
+        let unknown = world.read(|intent| {
+            let others = intent.nodes().values().filter(|node| node.id != world.me);
+            let missing =
+                others.filter(|node| !members.get(&node.id).is_some_and(|member| member.state.is_active()));
+            missing.map(|node| node.gossip).collect::<Vec<_>>()
+        });
+        if !unknown.is_empty() {
+            gossip.seed(unknown);
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                // A change that is missed here is found by the next look.
+                change = changes.recv() => match change {
+                    Ok(change) if !matches!(change.touched, Touched::Node(_) | Touched::Alive(_)) => {}
+                    Ok(_) | Err(_) => break,
+                },
+                () = tokio::time::sleep(EVERY) => break,
+            }
+        }
+    }
+}
