@@ -33,6 +33,16 @@ pub enum Unit {
     Sandbox(SandboxId),
 }
 
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("host"),
+            Self::Network(id) => write!(f, "network {}", id.short()),
+            Self::Sandbox(id) => write!(f, "sandbox {}", id.short()),
+        }
+    }
+}
+
 /// An ifalias of ours: `ovnet:network:<64 hex digits>:br0`. The two ends of a veth pair have the same one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {

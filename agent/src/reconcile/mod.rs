@@ -256,16 +256,22 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     fn conclude(&mut self, unit: Unit, outcome: Outcome) {
         match outcome.failures.first() {
             None => {
-                self.retries.clear(unit);
+                if self.retries.clear(unit) {
+                    tracing::info!(%unit, "as wanted again");
+                }
                 if let Unit::Network(id) = unit {
                     self.confirm(id, outcome.at);
                 }
             }
             Some((op, error)) => {
-                let again = self.retries.failed(unit, Instant::now());
+                let (again, is_news) = self.retries.failed(unit, Instant::now(), error);
                 let step = op.as_ref().map(ToString::to_string).unwrap_or_default();
                 let failed = outcome.failures.len();
-                tracing::warn!(?unit, %step, %error, failed, retry_in = ?again, "not as wanted");
+                if is_news {
+                    tracing::warn!(%unit, %step, %error, failed, retry_in = ?again, "not as wanted");
+                } else {
+                    tracing::debug!(%unit, %step, %error, failed, retry_in = ?again, "still not as wanted");
+                }
             }
         }
         self.world.record(unit, outcome);

@@ -13,19 +13,29 @@ const NEVER: Duration = Duration::from_secs(86_400);
 
 /// Units that wait for another try.
 #[derive(Debug, Default)]
-pub(super) struct Retries(BTreeMap<Unit, (Instant, Duration)>);
+pub(super) struct Retries(BTreeMap<Unit, Retry>);
+
+#[derive(Debug)]
+struct Retry {
+    at: Instant,
+    pause: Duration,
+    /// Why the last look failed.
+    error: String,
+}
 
 impl Retries {
-    /// A look failed; how long until the next.
-    pub(super) fn failed(&mut self, unit: Unit, now: Instant) -> Duration {
-        let pause = self.0.get(&unit).map_or(FIRST, |(_, pause)| (*pause * 2).min(LONGEST));
-        self.0.insert(unit, (now + pause, pause));
-        pause
+    /// A look failed; how long until the next, and whether for another reason than the last one.
+    pub(super) fn failed(&mut self, unit: Unit, now: Instant, error: &str) -> (Duration, bool) {
+        let last = self.0.get(&unit);
+        let pause = last.map_or(FIRST, |last| (last.pause * 2).min(LONGEST));
+        let is_news = last.is_none_or(|last| last.error != error);
+        self.0.insert(unit, Retry { at: now + pause, pause, error: error.to_owned() });
+        (pause, is_news)
     }
 
-    /// A look succeeded.
-    pub(super) fn clear(&mut self, unit: Unit) {
-        self.0.remove(&unit);
+    /// A look succeeded; whether the one before had failed.
+    pub(super) fn clear(&mut self, unit: Unit) -> bool {
+        self.0.remove(&unit).is_some()
     }
 
     /// Whether what the last look at it planned was not brought about.
@@ -35,14 +45,14 @@ impl Retries {
 
     /// When the next try is due; far off if none is.
     pub(super) fn next(&self) -> Instant {
-        self.0.values().map(|(at, _)| *at).min().unwrap_or_else(|| Instant::now() + NEVER)
+        self.0.values().map(|retry| retry.at).min().unwrap_or_else(|| Instant::now() + NEVER)
     }
 
     /// The units whose time has come. They stay known, so that the next failure waits longer.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Unit> {
-        let due = self.0.iter_mut().filter(|(_, (at, _))| *at <= now);
-        due.map(|(unit, (at, pause))| {
-            *at = now + (*pause * 2).min(LONGEST) + NEVER;
+        let due = self.0.iter_mut().filter(|(_, retry)| retry.at <= now);
+        due.map(|(unit, retry)| {
+            retry.at = now + (retry.pause * 2).min(LONGEST) + NEVER;
             *unit
         })
         .collect()
@@ -58,17 +68,19 @@ mod tests {
         let mut retries = Retries::default();
         let now = Instant::now();
         assert!(!retries.waits(Unit::Host));
-        assert_eq!(retries.failed(Unit::Host, now), FIRST);
+        assert_eq!(retries.failed(Unit::Host, now, "a"), (FIRST, true));
         assert!(retries.waits(Unit::Host));
         assert_eq!(retries.next(), now + FIRST);
         assert!(retries.due(now).is_empty());
         assert_eq!(retries.due(now + FIRST), [Unit::Host]);
         assert!(retries.due(now + FIRST).is_empty(), "taken once");
-        assert_eq!(retries.failed(Unit::Host, now), FIRST * 2);
+        assert_eq!(retries.failed(Unit::Host, now, "a"), (FIRST * 2, false));
+        assert_eq!(retries.failed(Unit::Host, now, "b"), (FIRST * 4, true));
         for _ in 0..20 {
-            assert!(retries.failed(Unit::Host, now) <= LONGEST);
+            assert!(retries.failed(Unit::Host, now, "b").0 <= LONGEST);
         }
-        retries.clear(Unit::Host);
-        assert_eq!(retries.failed(Unit::Host, now), FIRST);
+        assert!(retries.clear(Unit::Host));
+        assert!(!retries.clear(Unit::Host));
+        assert_eq!(retries.failed(Unit::Host, now, "b"), (FIRST, true));
     }
 }

@@ -78,7 +78,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if ops.is_empty() {
             return Vec::new();
         }
-        tracing::debug!(?unit, steps = ops.len(), "apply");
+        tracing::debug!(%unit, steps = ops.len(), "apply");
         match self.kernel.apply(ops).await {
             Ok(()) => Vec::new(),
             Err(ApplyError { failures, .. }) => {
