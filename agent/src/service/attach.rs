@@ -133,20 +133,34 @@ impl<K: Kernel> Service<K> {
                 }
             }
         };
-        let here =
-            tokio::time::timeout(LOCAL_DEADLINE, self.world.programmed(Unit::Network(endpoint.network), at));
-        let resolver = tokio::time::timeout(LOCAL_DEADLINE, self.dns.ensure(&endpoint.sandbox));
-        let (missing, here, resolver) = tokio::join!(confirm, here, resolver);
-        let outcome =
-            here.map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
-        refuse_failures(&outcome)?;
-        refuse_failures(&self.host_outcome(draft, at).await)?;
-        let late = |_elapsed| "its rules were not made in time".to_owned();
-        if let Err(error) = resolver.map_err(late).and_then(|done| done) {
-            let name = &endpoint.sandbox;
-            return Err(ServiceError::Kernel(format!("sandbox {name} cannot resolve names: {error}")));
-        }
+        let here = async {
+            let looked = self.world.programmed(Unit::Network(endpoint.network), at);
+            let outcome = tokio::time::timeout(LOCAL_DEADLINE, looked)
+                .await
+                .map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
+            refuse_failures(&outcome)?;
+            refuse_failures(&self.host_outcome(draft, at).await)
+        };
+        // What fails here is not kept waiting by what cannot come.
+        let both = async { tokio::try_join!(here, self.await_resolver(&endpoint.sandbox)) };
+        let (missing, done) = tokio::join!(confirm, both);
+        done?;
         Ok(self.world.read(|intent| missing.iter().map(|node| intent.called(*node)).collect()))
+    }
+
+    /// Wait until names resolve in a sandbox, if they are to.
+    async fn await_resolver(&self, sandbox: &Name) -> Result<(), ServiceError> {
+        let reason = match tokio::time::timeout(LOCAL_DEADLINE, self.dns.ensure(sandbox)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => {
+                let id = self.world.read(|intent| intent.sandboxes().get(sandbox).map(|known| known.id));
+                let outcome = id.and_then(|id| self.world.outcome(Unit::Sandbox(id))).unwrap_or_default();
+                let failure = outcome.failures.into_iter().next();
+                failure.map_or_else(|| "its rules were not made in time".into(), |(_, error)| error)
+            }
+        };
+        Err(ServiceError::Kernel(format!("sandbox {sandbox} cannot resolve names: {reason}")))
     }
 
     /// What came of the host's own part, which networks with a link in the host need: settings and rules.

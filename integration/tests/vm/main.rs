@@ -46,6 +46,7 @@ const TESTS: &[(&str, Body)] = &[
     ("the package goes up and down under traffic without a lost packet", package::up_and_down),
     ("what the administrator wrote survives an upgrade", package::conffile),
     ("without the kernel's module an error names it", surroundings::no_module),
+    ("without nf_tables an error names it, too", surroundings::no_nf_tables),
     ("a full disk is named, and nothing is lost by it", surroundings::full_disk),
     ("a clock that is off by an hour does not matter", surroundings::clock),
     ("a store that answers slowly is waited for", surroundings::slow_store),

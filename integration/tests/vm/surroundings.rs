@@ -12,11 +12,14 @@ const TOLD: Duration = Duration::from_secs(180);
 
 /// What the agent has logged since this moment of [`now`].
 fn log_since(host: &Machine, since: &str) -> Result<String> {
-    host.run(&format!("journalctl -q -u ovagent --since @{since} -o json --no-pager | python3 -c '
+    host.run(&format!(
+        "journalctl -q -u ovagent --since @{since} -o json --no-pager | python3 -c '
 import json, sys
 for line in sys.stdin:
     entry = json.loads(line)
-    print(entry[\"PRIORITY\"], entry[\"MESSAGE\"], {{key: entry[key] for key in entry if key.startswith(\"F_\")}})'"))
+    at = int(entry[\"__REALTIME_TIMESTAMP\"]) / 1e6 - {since}
+    print(f\"{{at:7.2f}}\", entry[\"PRIORITY\"], entry[\"MESSAGE\"])'"
+    ))
 }
 
 fn now(host: &Machine) -> Result<String> {
@@ -42,6 +45,36 @@ pub(crate) fn no_module(fixture: &Fixture) -> Result<()> {
     // With the module there, the same works, without a restart.
     host.run("ovctl sandbox create --network net web && ovctl sandbox rm web && ovctl network rm net")
         .map(drop)
+}
+
+pub(crate) fn no_nf_tables(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.ready()?;
+    let host = cluster.host(1)?;
+    let since = now(host)?;
+    // No namespace has a table while there is no network, so the module can be unloaded.
+    host.run(
+        "systemctl stop ovagent; nft flush ruleset; echo 'install nf_tables /bin/false' >/etc/modprobe.d/no-nft.conf
+         for i in 1 2 3; do rmmod $(lsmod | awk '/^(nft_|nf_tables)/ { print $1 }') 2>/dev/null || true; done
+         ! grep -q ^nf_tables /proc/modules; systemctl start ovagent; ovctl network create -d overlay net",
+    )?;
+    let warned = host.run("ovctl node ls 2>&1")?;
+    let begun = std::time::Instant::now();
+    let said = refused(host, "ovctl sandbox create --network net web")?;
+    let took = begun.elapsed();
+    let left =
+        host.run("ovctl sandbox ls -q; ovctl endpoint ls -q; ls /run/netns; ip -br link | grep ^ov || true")?;
+    host.run("rm /etc/modprobe.d/no-nft.conf")?;
+    eprintln!("  {}", log_since(host, &since)?);
+    for words in [&warned, &said] {
+        ensure!(words.contains("nftables") && words.contains("CONFIG_NF_TABLES"), "it says: {words}");
+    }
+    eprintln!("  refused after {took:?}");
+    ensure!(took < SOON, "it was refused after {took:?}");
+    ensure!(left.is_empty(), "what was refused leaves {left}");
+    // With the module there, the same works, without a restart.
+    host.run("ovctl sandbox create --network net web && test -z \"$(ovctl diff)\"")?;
+    host.wait("the warning to go", TOLD, "! ovctl node ls 2>&1 | grep CONFIG_NF_TABLES")?;
+    host.run("ovctl sandbox rm web && ovctl network rm net").map(drop)
 }
 
 pub(crate) fn full_disk(fixture: &Fixture) -> Result<()> {
