@@ -101,9 +101,13 @@ pub(super) enum Passes {
     Out(LinkMatch),
 }
 
-/// Whether there is a table with this name in the family `inet`.
+/// Whether there is a table with this name in the family `inet`; not in a kernel without nf_tables.
 pub(super) fn has_inet_table(namespace: &Namespace, name: &str) -> Result<bool, Refusal> {
-    has_table(&mut namespace.run(Rtnl::open_netfilter)??, INET, name)
+    let socket = namespace.run(Rtnl::open_netfilter)?;
+    match socket.and_then(|mut socket| has_table(&mut socket, INET, name)) {
+        Err(refusal) if is_missing(&refusal) => Ok(false),
+        outcome => outcome,
+    }
 }
 
 /// Whether there is nf_tables in this kernel: an answer of any kind to a question for a table of the calling thread's
@@ -145,7 +149,7 @@ pub(super) fn settled<T>(look: impl Fn() -> Result<Option<T>, Refusal>) -> Resul
         attempts += 1;
         match look() {
             Err(refusal) if attempts < ATTEMPTS && refusal.errno == Errno::EINTR => {}
-            Err(Refusal { errno: Errno::EINVAL | Errno::EPROTONOSUPPORT, .. }) => return Ok(None),
+            Err(refusal) if is_missing(&refusal) => return Ok(None),
             outcome => return outcome,
         }
     }

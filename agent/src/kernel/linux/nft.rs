@@ -34,12 +34,9 @@ const ABSENT: &str = "No such file or directory";
 
 /// Our table in this namespace; None: there is none.
 pub(super) fn read(namespace: &Namespace, netns: &Netns) -> Result<Option<Table>, KernelError> {
-    // Asking the kernel costs a hundredth of starting a program. A kernel without nf_tables has no table; any other refusal is
-    // left for nft to tell.
-    match netfilter::has_inet_table(namespace, TABLE) {
-        Ok(false) => return Ok(None),
-        Err(refusal) if netfilter::is_missing(&refusal) => return Ok(None),
-        Ok(true) | Err(_) => {}
+    // Asking the kernel costs a hundredth of starting a program. Any refusal is left for nft to tell.
+    if let Ok(false) = netfilter::has_inet_table(namespace, TABLE) {
+        return Ok(None);
     }
     let outcome = call(namespace, netns, &["-j", "list", "table", "inet", TABLE], "")?;
     if outcome.status.success() {
