@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{claim::undisputed, tasks::Tasks};
+use super::{claim::undisputed, register::await_reason, tasks::Tasks};
 use crate::{
     config::HostPort,
     gossip::{self, Gossip, GossipConfig},
@@ -24,8 +24,6 @@ use crate::{
 
 /// How long gossip waits for the store to say whether this node's id is another's.
 const TENURE: Duration = Duration::from_secs(2);
-/// How often to look for nodes without a reason.
-const EVERY: Duration = Duration::from_secs(5);
 
 /// The socket that gossip goes through.
 pub(super) async fn bind(vtep: IpAddr, udp: u16) -> Result<UdpSocket> {
@@ -102,16 +100,9 @@ pub(super) async fn seed(world: Arc<World>, gossip: Gossip, stop: CancellationTo
         if !unknown.is_empty() {
             gossip.seed(unknown);
         }
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                // A change that is missed here is found by the next look.
-                change = changes.recv() => match change {
-                    Ok(change) if !matches!(change.touched, Touched::Node(_) | Touched::Alive(_)) => {}
-                    Ok(_) | Err(_) => break,
-                },
-                () = tokio::time::sleep(EVERY) => break,
-            }
+        let concerns = |touched: &Touched| matches!(touched, Touched::Node(_) | Touched::Alive(_));
+        if !await_reason(&mut changes, concerns, &stop).await {
+            return;
         }
     }
 }

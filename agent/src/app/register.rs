@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     convert::Record,
-    intent::Touched,
+    intent::{Changed, Touched},
     model::Node,
     reconcile::{
         chain,
@@ -64,16 +64,27 @@ pub(super) async fn register(
                 }
             }
         }
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                // A change that is missed here is found by the next look.
-                change = changes.recv() => match change {
-                    Ok(change) if change.touched != Touched::Node(node.id) => {}
-                    Ok(_) | Err(_) => break,
-                },
-                () = tokio::time::sleep(EVERY) => break,
-            }
+        if !await_reason(&mut changes, |touched| *touched == Touched::Node(node.id), &stop).await {
+            return;
+        }
+    }
+}
+
+/// Wait for a reason to look again: a change that concerns the caller, or time. False: stopped.
+pub(super) async fn await_reason(
+    changes: &mut broadcast::Receiver<Changed>,
+    concerns: impl Fn(&Touched) -> bool,
+    stop: &CancellationToken,
+) -> bool {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return false,
+            // A change that is missed here is found by the next look.
+            change = changes.recv() => match change {
+                Ok(change) if !concerns(&change.touched) => {}
+                Ok(_) | Err(_) => return true,
+            },
+            () = tokio::time::sleep(EVERY) => return true,
         }
     }
 }
