@@ -56,6 +56,9 @@ enum Asking {
     /// Show nodes, and forget dead ones
     #[command(subcommand)]
     Node(cmd::node::Command),
+    /// Decide for the cluster as a whole
+    #[command(subcommand)]
+    Cluster(cmd::cluster::Command),
     /// Show what the agent would change in the kernel: nothing when in sync
     Diff(cmd::diff::Diff),
     /// Print what happens, as it happens
@@ -136,6 +139,7 @@ impl Asking {
             Self::Port(port) => port.run(cx).await,
             Self::Endpoint(endpoint) => endpoint.run(cx).await,
             Self::Node(node) => node.run(cx).await,
+            Self::Cluster(cluster) => cluster.run(cx).await,
             Self::Diff(diff) => diff.run(cx).await,
             Self::Events(events) => events.run(cx).await,
             Self::Store(store) => store.run(cx).await,

@@ -63,7 +63,13 @@ fn json(key: &str, value: &[u8]) -> String {
             | Key::Pool(_)
             | Key::Here(_)
             | Key::Leg(_)
-            | Key::Sysctl(_),
+            | Key::Sysctl(_)
+            | Key::Cluster
+            | Key::ClusterAccepted(_)
+            | Key::NodeRemoved(_)
+            | Key::NodeIdCopy
+            | Key::ClusterIdCopy
+            | Key::Lost,
         )
         | Err(_) => None,
     };

@@ -23,7 +23,7 @@ use crate::{
     kernel::Kernel,
     plan::ownership::Unit,
     reconcile,
-    service::{NetworkSpec, Service, ServiceError},
+    service::{Acceptance, NetworkSpec, Service, ServiceError},
     store::StoreStatus,
 };
 
@@ -224,6 +224,11 @@ impl<K: Kernel> Agent for Api<K> {
         reply(removed, |(id, endpoints)| v1::RemoveNodeResponse { id: id.to_string(), endpoints })
     }
 
+    async fn accept_empty(&self, request: Request<v1::AcceptEmptyRequest>) -> Reply<v1::AcceptEmptyResponse> {
+        let accepted = self.service.accept_empty(request.into_inner().go_ahead).await;
+        reply(accepted, |Acceptance { why, whole_cluster }| v1::AcceptEmptyResponse { why, whole_cluster })
+    }
+
     async fn diff(&self, request: Request<v1::DiffRequest>) -> Reply<v1::DiffResponse> {
         reply(self.differences(&request.into_inner().network).await, |lines| v1::DiffResponse { lines })
     }
@@ -252,12 +257,13 @@ impl<K: Kernel> Agent for Api<K> {
             },
             StoreStatus::Away { error, .. } => format!("away: {error}"),
         };
+        let held = if self.service.world.held().is_some() { "; not believed: see ovctl node ls" } else { "" };
         Ok(Response::new(v1::VersionResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api: "v1".to_owned(),
             node_id: self.service.world.me.to_string(),
             node_name: self.about.node_name.clone(),
-            store: format!("{} ({state})", self.about.store),
+            store: format!("{} ({state}{held})", self.about.store),
             kernel: self.about.kernel.clone(),
             state_dir: self.about.state_dir.display().to_string(),
             run_dir: self.about.run_dir.display().to_string(),

@@ -13,7 +13,7 @@ pub(super) fn of(error: &ServiceError) -> Status {
         ) => Code::InvalidArgument,
         ServiceError::Lookup(LookupError::Unknown { .. }) => Code::NotFound,
         ServiceError::Exists(_) => Code::AlreadyExists,
-        ServiceError::InUse(_) | ServiceError::Kernel(_) => Code::FailedPrecondition,
+        ServiceError::InUse(_) | ServiceError::Kernel(_) | ServiceError::Held(_) => Code::FailedPrecondition,
         ServiceError::Exhausted(_) => Code::ResourceExhausted,
         ServiceError::StoreAway(_) => Code::Unavailable,
         ServiceError::Busy(_) => Code::Aborted,

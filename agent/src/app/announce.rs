@@ -15,6 +15,19 @@ const STORES: Duration = Duration::from_secs(10);
 /// How long it then waits for the first look at everything; with the former less than the unit's TimeoutStartSec.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 
+/// Wait until a store is held.
+async fn held(world: &World) {
+    let mut turns = world.hold_changes();
+    loop {
+        turns.mark_unchanged();
+        if world.held().is_some() {
+            return;
+        }
+        // The sender lives as long as the world: this cannot fail.
+        drop(turns.changed().await);
+    }
+}
+
 /// Say that the agent is ready: once every network and sandbox of this host has been looked at, so that what is ordered after
 /// the agent finds them, or the store lets it wait too long.
 pub(super) fn ready(
@@ -26,7 +39,17 @@ pub(super) fn ready(
     let stop = tasks.stop.clone();
     tasks.run("announcement", async move {
         let look = async {
-            if timeout(STORES, world.reached(Revisions::default())).await.is_err() {
+            let read = async {
+                tokio::select! {
+                    () = world.reached(Revisions::default()) => true,
+                    () = held(&world) => false,
+                }
+            };
+            let read = timeout(STORES, read).await;
+            if read == Ok(false) {
+                return "ready, but a store is not believed: what is here is held (see ovctl node ls)";
+            }
+            if read.is_err() {
                 let taken = matches!(*tenure.borrow(), Tenure::Taken(_));
                 return if taken {
                     "ready, but another host has this node's id"

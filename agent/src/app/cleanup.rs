@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::{
     NAMES_FILE, NETNS_DIR_NOTE,
     claim::{self, Host},
-    identity, lock, stores,
+    identity, ids, lock, stores,
 };
 use crate::{
     config::{Config, StoreConfig},
@@ -133,7 +133,7 @@ async fn restore(kernel: &LinuxKernel, local: &Store) -> Result<usize> {
 /// Take this node's records out of the cluster's store, if it can be reached.
 async fn forget(config: &Config) {
     let StoreConfig::Etcd(_) = config.store else { return };
-    let Ok(id) = identity::node_id(&config.state_dir) else { return };
+    let Ok(id) = ids::kept_node(&config.state_dir) else { return };
     let done = async {
         let store = stores::etcd(config)?;
         if let Some(text) = incumbent(config, &store, id).await? {
@@ -215,13 +215,22 @@ fn belongs(key: &Key, value: &[u8], id: NodeId, endpoints: &[Endpoint]) -> bool 
         | Key::Here(_)
         | Key::Sandbox(_)
         | Key::Leg(_)
-        | Key::Sysctl(_) => false,
+        | Key::Sysctl(_)
+        | Key::Cluster
+        | Key::ClusterAccepted(_)
+        | Key::NodeRemoved(_)
+        | Key::NodeIdCopy
+        | Key::ClusterIdCopy
+        | Key::Lost => false,
     }
 }
 
 fn remove_files(config: &Config) {
     let files = [
-        config.state_dir.join("node-id"),
+        config.state_dir.join(ids::NODE_ID),
+        config.state_dir.join(ids::CLUSTER_ID),
+        config.run_dir.join(ids::NODE_ID),
+        config.run_dir.join(ids::CLUSTER_ID),
         config.state_dir.join(STORE_FILE),
         config.state_dir.join("lock"),
         config.state_dir.join(NETNS_DIR_NOTE),

@@ -8,15 +8,20 @@ use tokio_util::sync::CancellationToken;
 use super::{QUEUE, claim::undisputed, stores::Stores, tasks::Tasks};
 use crate::{
     intent::Source,
-    reconcile::{feed::feed, world::World},
+    reconcile::{
+        Evidence,
+        feed::{Feed, feed},
+        world::World,
+    },
     store::{KeyRange, StoreStatus, Tenure, follow},
 };
 
-/// Follow the cluster's keys and this node's own. The status of the cluster's store comes back.
+/// Follow the cluster's keys and this node's own, and hold them against what the kernel had. The status of the cluster's
+/// store comes back.
 pub(super) fn follow_both(
     tasks: &mut Tasks,
     world: &Arc<World>,
-    stores: &Stores,
+    (stores, evidence): (&Stores, &Evidence),
     tenure: &watch::Receiver<Tenure>,
 ) -> watch::Receiver<StoreStatus> {
     let (status, seen) = watch::channel(StoreStatus::Starting);
@@ -27,17 +32,39 @@ pub(super) fn follow_both(
     ];
     for (source, store, range, status, name) in both {
         let (out, changes) = mpsc::channel(QUEUE);
-        tasks.run(name, follow(store.clone(), range, out, status, tasks.stop.clone()));
+        tasks.run(name, follow(store.clone(), range.clone(), out, status, tasks.stop.clone()));
+        let from = Feed { source, store: store.clone(), range, evidence: evidence.clone() };
         let (world, mut tenure, stop) = (Arc::clone(world), tenure.clone(), tasks.stop.clone());
         tasks.run("feed", async move {
             // What the cluster's store says of this node is another host's as long as that one has its id.
             if source == Source::Local || undisputed(&mut tenure, &stop).await {
-                feed(world, source, changes).await;
+                // What is of this host only is known first: what is not is the cluster's.
+                if source == Source::Global {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = local_is_settled(&world) => {}
+                    }
+                }
+                feed(world, from, changes).await;
             }
         });
     }
     tasks.run("store watch", tell_store(seen.clone(), tasks.stop.clone()));
     seen
+}
+
+/// Wait until this host's own store has been read, or is held.
+async fn local_is_settled(world: &World) {
+    let mut turns = world.hold_changes();
+    loop {
+        turns.mark_unchanged();
+        let read = world.read(|intent| intent.revision(Source::Local).is_some());
+        if read || world.is_held(Source::Local) {
+            return;
+        }
+        // The sender lives as long as the world: this cannot fail.
+        drop(turns.changed().await);
+    }
 }
 
 /// Say in the log when the store goes and comes, once each: while it is away, every try fails in words of its own.

@@ -1,46 +1,16 @@
-//! Who this node is: an identifier made once, the host's name, the address that it advertises.
+//! Who this node is for people and for other hosts: the host's name, the address that it advertises. `ids` has its
+//! identifiers.
 
-use std::{fs, io::Write, net::IpAddr, path::Path};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
     config::Advertise,
     kernel::{FactLink, Facts},
-    model::{Name, NodeId},
+    model::Name,
     plan::ownership::LEG_PREFIX,
 };
-
-/// The identifier in the state directory, made if there is none.
-pub(super) fn node_id(state_dir: &Path) -> Result<NodeId> {
-    let path = state_dir.join("node-id");
-    match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().with_context(|| {
-            format!(
-                "{} is damaged: restore it, or run ovagent cleanup to start as a new node",
-                path.display()
-            )
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id = NodeId(uuid::Uuid::new_v4());
-            // Whole or not at all, whatever dies in the middle.
-            let part = state_dir.join("node-id.part");
-            let write = || {
-                let mut file = fs::File::create(&part)?;
-                writeln!(file, "{id}")?;
-                file.sync_all()?;
-                fs::rename(&part, &path)
-            };
-            if let Err(error) = write() {
-                // It may not even be there.
-                drop(fs::remove_file(&part));
-                return Err(error).with_context(|| format!("cannot write {}", path.display()));
-            }
-            Ok(id)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
-}
 
 /// The chosen name, or the host's.
 pub(super) fn node_name(chosen: Option<Name>) -> Result<Name> {

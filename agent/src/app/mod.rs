@@ -9,6 +9,7 @@ mod claim;
 mod cleanup;
 mod follow;
 mod identity;
+mod ids;
 mod liveness;
 mod lock;
 mod members;

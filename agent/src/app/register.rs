@@ -1,19 +1,22 @@
-//! This node's own record, kept as it should be.
+//! This node's own record, kept as it should be; and the cluster's identity, made by the first node.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     convert::Record,
     intent::{Changed, Touched},
-    model::Node,
+    model::{Node, NodeId},
     reconcile::{
         chain,
         world::{Revisions, World},
     },
-    store::{Commit, Key, Store, Tenure},
+    store::{Commit, CommitError, Key, Store, Tenure},
 };
 
 /// How often to look without a reason.
@@ -33,7 +36,7 @@ pub(super) async fn register(
         () = world.reached(Revisions::default()) => {}
     }
     let mut changes = world.changes();
-    let mut told = false;
+    let (mut told, mut first) = (false, true);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -46,10 +49,18 @@ pub(super) async fn register(
         let known = world.read(|intent| intent.nodes().get(&node.id).cloned());
         let created = known.as_ref().map_or(node.created, |known| known.created);
         let wanted = Node { created, ..node.clone() };
-        if known.as_ref() != Some(&wanted) {
-            match global.commit(Commit::new().put(Key::Node(node.id), wanted.to_bytes())).await {
+        // While the store is not believed, nothing is written into it that would look like a cluster.
+        let believed = world.held().is_none();
+        if believed && world.cluster().is_none() {
+            found(&world, &global).await;
+        }
+        let returned = believed && first && removed(&global, node.id).await;
+        if believed && (known.as_ref() != Some(&wanted) || returned) {
+            let commit =
+                Commit::new().put(Key::Node(node.id), wanted.to_bytes()).delete(Key::NodeRemoved(node.id));
+            match global.commit(commit).await {
                 Ok(revision) => {
-                    told = false;
+                    (told, first) = (false, false);
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = world.reached(Revisions { global: revision, local: 0 }) => {}
@@ -68,6 +79,25 @@ pub(super) async fn register(
             return;
         }
     }
+}
+
+/// Give the cluster an identity, if no other node does at the same time, and wait until it is known here.
+async fn found(world: &World, global: &Store) {
+    let id = uuid::Uuid::new_v4().to_string();
+    let commit = Commit::new().absent(Key::Cluster).put(Key::Cluster, id);
+    match global.commit(commit).await {
+        Ok(_) | Err(CommitError::Refused(_)) => {
+            let mut changes = world.cluster_changes();
+            // A store that is slow to say so is asked again at the next look.
+            drop(timeout(EVERY, changes.wait_for(Option::is_some)).await);
+        }
+        Err(error) => tracing::debug!(error = chain(&error), "cannot give the cluster an identity yet"),
+    }
+}
+
+/// Whether a person removed this node, which is back now.
+async fn removed(global: &Store, id: NodeId) -> bool {
+    matches!(global.get(&Key::NodeRemoved(id)).await, Ok((_, Some(_))))
 }
 
 /// Wait for a reason to look again: a change that concerns the caller, or time. False: stopped.

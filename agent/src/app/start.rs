@@ -14,6 +14,7 @@ use super::{
     NAMES_FILE, NETNS_DIR_NOTE, QUEUE, announce, bridge,
     claim::{Host, watch_tenure},
     follow, identity,
+    ids::Places,
     liveness::{self, Dead, GossipPeers},
     lock, members, register, server,
     stores::{self, Stores},
@@ -28,7 +29,7 @@ use crate::{
     kernel::{self, Kernel, LinuxKernel, Seen},
     model::Node,
     reconcile::{
-        Reconciler, Settings, chain,
+        Evidence, Reconciler, Settings, chain,
         world::{Revisions, World},
     },
     service::{self, Notices, Service},
@@ -45,11 +46,22 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Start, say so, and run until stopped.
 pub(super) async fn run(config: Config) -> Result<()> {
     let _lock = lock::take(&config.state_dir)?;
-    let id = identity::node_id(&config.state_dir)?;
     let name = identity::node_name(config.node_name.clone())?;
     let kernel = Arc::new(LinuxKernel::new(&config.netns_dir).naming_in(config.mount_namespace.clone()));
     let facts = kernel.facts().await.context("cannot look at this host's links")?;
     let vtep = identity::advertised(config.advertise, &facts)?;
+    kernel.check_naming().await?;
+    // Before anything is made: what of ours is here already.
+    let evidence =
+        Evidence::gather(&*kernel).await.context("cannot look for what is in this host's kernel")?;
+    let stores = stores::open(&config, &evidence).await?;
+    let places = Places {
+        state_dir: config.state_dir.as_path().into(),
+        run_dir: config.run_dir.as_path().into(),
+        local: stores.local.clone(),
+    };
+    let id = places.node(&evidence).await?;
+    let cluster = places.cluster().await?;
     let node = Node {
         id,
         name: name.clone(),
@@ -64,9 +76,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
         vxlan_port: config.vxlan_port,
         created: service::now(),
     };
-    kernel.check_naming().await?;
     note_netns_dir(&config)?;
-    let stores = stores::open(&config).await?;
     let socket = members::bind(vtep, config.gossip_port).await?;
     let api = server::listen(&config.run_dir, config.api_group.as_deref()).await?;
     let files = config.run_dir.join("sandboxes");
@@ -75,8 +85,13 @@ pub(super) async fn run(config: Config) -> Result<()> {
     let (held, tenure) = watch::channel(Tenure::default());
     let gossip = members::start(&mut tasks, socket, &node, tenure.clone());
     let claim = claim_on(&node, &config)?;
-    let parts = Parts { config, kernel, stores, gossip, node, claim: (held, claim) };
-    let world = start_tasks(&mut tasks, parts, api);
+    let world = Arc::new(World::new(node.id));
+    if let Some(cluster) = cluster {
+        world.set_cluster(cluster);
+    }
+    tasks.run("identity", places.keep_cluster(Arc::clone(&world), tasks.stop.clone()));
+    let parts = Parts { config, kernel, stores, gossip, node, claim: (held, claim), evidence };
+    start_tasks(&mut tasks, &world, parts, api);
     announce::ready(&mut tasks, (world, tenure), name.to_string(), vtep);
     let ended = tasks.until_stopped().await;
     tracing::info!("stopped; what is in the kernel stays");
@@ -100,6 +115,8 @@ struct Parts {
     node: Node,
     /// Its hold on its id, and where it is told how that stands.
     claim: (watch::Sender<Tenure>, Claim),
+    /// What of ours was in the kernel.
+    evidence: Evidence,
 }
 
 /// This node's claim on its id.
@@ -112,18 +129,17 @@ fn claim_on(node: &Node, config: &Config) -> Result<Claim> {
     Ok(Claim { key: Key::Alive(node.id), value, ttl: config.lease_ttl, ours })
 }
 
-fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World> {
-    let Parts { config, kernel, stores, gossip, node, claim } = parts;
-    let world = Arc::new(World::new(node.id));
+fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixListener) {
+    let Parts { config, kernel, stores, gossip, node, claim, evidence } = parts;
     let tenure = claim.0.subscribe();
-    let status = follow::follow_both(tasks, &world, &stores, &tenure);
-    keep_registered(tasks, &world, &stores, (&gossip, &node), claim);
+    let status = follow::follow_both(tasks, world, (&stores, &evidence), &tenure);
+    keep_registered(tasks, world, &stores, (&gossip, &node), claim);
     let notices = Notices::default();
     let whose = (node.id, stores.global.clone(), config.state_dir.as_path().into());
     tasks.run("node id watch", watch_tenure(whose, tenure, notices.clone(), tasks.stop.clone()));
     tasks.run("join", members::join(gossip.clone(), config.join.clone(), tasks.stop.clone()));
     let surroundings = surroundings::Watch {
-        world: Arc::clone(&world),
+        world: Arc::clone(world),
         gossip: gossip.clone(),
         notices: notices.clone(),
         node: node.clone(),
@@ -135,11 +151,11 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
     let dead = Dead::default();
     tasks.run(
         "liveness watch",
-        liveness::watch(dead.clone(), Arc::clone(&world), gossip.clone(), tasks.stop.clone()),
+        liveness::watch(dead.clone(), Arc::clone(world), gossip.clone(), tasks.stop.clone()),
     );
 
     let host_conf = Arc::new(HostConf::new(Path::new(RESOLV_CONF)));
-    let resolvers = start_resolvers(tasks, &world, (&dead, &host_conf), &config);
+    let resolvers = start_resolvers(tasks, world, (&dead, &host_conf), &config);
 
     let (ask, asked) = mpsc::channel(QUEUE);
     let peers = GossipPeers { gossip: gossip.clone(), dead };
@@ -150,7 +166,7 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
         ip_forward: config.ip_forward,
     };
     let reconciler =
-        Reconciler::new(Arc::clone(&kernel), peers, Arc::clone(&world), stores.local.clone(), settings);
+        Reconciler::new(Arc::clone(&kernel), peers, Arc::clone(world), stores.local.clone(), settings);
     let (hint, hints) = mpsc::channel(QUEUE);
     tasks.run("kernel watch", watch_kernel(config.netns_dir.clone(), hint, tasks.stop.clone()));
     tasks.run("standing loop", reconciler.run(asked, hints, tasks.stop.clone()));
@@ -166,7 +182,7 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
         default_bridge: Some(bridge::default_bridge(&config.bridge)),
     };
     let both = (stores.global.clone(), stores.local.clone());
-    let service = Service::new(Arc::clone(&world), both, (kernel, gossip), ask, settings);
+    let service = Service::new(Arc::clone(world), both, (kernel, gossip), ask, settings);
     let service = Arc::new(service.resolving(resolvers, host_conf).telling(notices));
     tasks.run("sandbox files", keep_files(Arc::clone(&service), tasks.stop.clone()));
     tasks.run("network bridge", bridge::prepare_bridge(Arc::clone(&service), tasks.stop.clone()));
@@ -176,10 +192,9 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) -> Arc<World>
     serve_api(tasks, Api::new(service, about(&config, &node), status), api);
     if let Some(listener) = stores.listener {
         let (embedded, stop) = (stores.embedded.clone(), tasks.stop.clone());
-        tasks.run_fallible("store server", async move { Ok(embedded.serve(listener, stop).await?) });
+        tasks.run_fallible("store server", stores::serve(embedded, listener, Arc::clone(world), stop));
     }
     tasks.run("leases", stores.embedded.tend(tasks.stop.clone()));
-    world
 }
 
 /// Answer the sandboxes' questions for names.

@@ -1,12 +1,20 @@
 //! The two stores: this node's own, and the cluster's, which may be the same.
 
+use std::{path::Path, sync::Arc, time::Duration};
+
 use anyhow::{Context, Result, bail};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
+use super::ids;
 use crate::{
     config::{Config, StoreConfig},
     kernel::port,
-    store::{Embedded, EtcdConfig, Store, TlsPaths},
+    reconcile::{
+        Evidence,
+        world::{Revisions, World},
+    },
+    store::{Commit, Embedded, EtcdConfig, Key, Store, TlsPaths},
 };
 
 /// What was opened.
@@ -14,22 +22,100 @@ pub(super) struct Stores {
     pub(super) embedded: Embedded,
     pub(super) local: Store,
     pub(super) global: Store,
-    /// Where the embedded store is served to others.
-    pub(super) listener: Option<TcpListener>,
+    /// Where the embedded store is served to others, and the port.
+    pub(super) listener: Option<(TcpListener, u16)>,
 }
 
-/// Open both. A cluster's store that is away is no error: it is waited for.
-pub(super) async fn open(config: &Config) -> Result<Stores> {
-    let path = config.state_dir.join("store.redb");
-    let embedded = Embedded::open(Some(&path))
-        .context("no embedded store (if its file is damaged, ovagent cleanup lets this node start anew)")?;
+/// The embedded store, in the state directory.
+pub(super) const STORE_FILE: &str = "store.redb";
+/// Another one, until it says that it is there in place of one that was lost.
+const ANEW_FILE: &str = "store.anew";
+/// How long a store that is served may take to be believed before its port is given up again.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// Pause before a port that was taken meanwhile is tried again.
+const PORT_AGAIN: Duration = Duration::from_secs(5);
+
+/// Open both. A cluster's store that is away is no error: it is waited for. A file that is gone or empty where there was one
+/// is a loss, and no beginning: the store that is opened in its place says so, until a person accepts it.
+pub(super) async fn open(config: &Config, evidence: &Evidence) -> Result<Stores> {
+    let path = config.state_dir.join(STORE_FILE);
+    if let Some(why) = lost(&config.state_dir, evidence) {
+        tracing::error!("{why}");
+        begin_anew(&config.state_dir, &why).await?;
+    }
+    let embedded = Embedded::open(Some(&path)).with_context(|| {
+        format!(
+            "no embedded store: if the file is damaged, put back a copy of {} from a backup, or move it away (what runs here \
+             then goes on and is held until a person decides)",
+            path.display()
+        )
+    })?;
     let local = Store::embedded(&embedded);
     let (global, listener) = match &config.store {
         StoreConfig::Local => (local.clone(), None),
-        StoreConfig::Serve { port } => (local.clone(), Some(listen(*port).await?)),
+        StoreConfig::Serve { port } => (local.clone(), Some((listen(*port).await?, *port))),
         StoreConfig::Etcd(_) => (etcd(config)?, None),
     };
     Ok(Stores { embedded, local, global, listener })
+}
+
+/// Why the store's file that is there, or is not, cannot be a beginning.
+fn lost(state_dir: &Path, evidence: &Evidence) -> Option<String> {
+    let path = state_dir.join(STORE_FILE);
+    let what = match std::fs::metadata(&path) {
+        Ok(file) if file.len() > 0 => return None,
+        Ok(_) => "is empty",
+        Err(_) => "is gone",
+    };
+    let before = if state_dir.join(ids::NODE_ID).exists() {
+        "this host ran ovagent before".to_owned()
+    } else if !evidence.is_empty() {
+        let (networks, sandboxes) = (evidence.networks.len(), evidence.sandboxes.len());
+        format!("this host has {networks} networks and {sandboxes} sandboxes of ovnet in its kernel")
+    } else {
+        return None;
+    };
+    Some(format!("the store file {} {what}, but {before}", path.display()))
+}
+
+async fn begin_anew(state_dir: &Path, why: &str) -> Result<()> {
+    let (anew, path) = (state_dir.join(ANEW_FILE), state_dir.join(STORE_FILE));
+    // Of an earlier try that was killed.
+    drop(std::fs::remove_file(&anew));
+    let embedded = Embedded::open(Some(&anew)).with_context(|| format!("cannot make {}", anew.display()))?;
+    Store::embedded(&embedded).commit(Commit::new().put(Key::Lost, why.to_owned())).await?;
+    drop(embedded);
+    std::fs::rename(&anew, &path).with_context(|| format!("cannot make {}", path.display()))
+}
+
+/// Serve the embedded store to others as soon as this host itself believes it, until stopped.
+pub(super) async fn serve(
+    embedded: Embedded,
+    (mut listener, port): (TcpListener, u16),
+    world: Arc<World>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let believed = world.reached(Revisions::default());
+    tokio::pin!(believed);
+    if tokio::time::timeout(BELIEVED, &mut believed).await.is_err() {
+        // A port that nobody serves is better closed.
+        drop(listener);
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = believed => {}
+        }
+        listener = loop {
+            match listen(port).await {
+                Ok(listener) => break listener,
+                Err(error) => tracing::error!("{error:#}"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(PORT_AGAIN) => {}
+            }
+        };
+    }
+    Ok(embedded.serve(listener, stop).await?)
 }
 
 /// The cluster's store as configured.

@@ -1,6 +1,6 @@
 //! One thing that a store says, and what it changed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use crate::{
     model::{Endpoint, EndpointId, Member, Name, Network, NetworkId, Node, NodeId, Sandbox},
@@ -45,6 +45,20 @@ pub enum Touched {
     Leg(NetworkId),
 }
 
+impl fmt::Display for Touched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(id) => write!(f, "networks/{id}"),
+            Self::Endpoint(network, id) => write!(f, "endpoints/{network}/{id}"),
+            Self::Member(network, node) => write!(f, "members/{network}/{node}"),
+            Self::Node(id) => write!(f, "nodes/{id}"),
+            Self::Alive(id) => write!(f, "alive/{id}"),
+            Self::Sandbox(name) => write!(f, "sandboxes/{name}"),
+            Self::Leg(id) => write!(f, "legs/{id}"),
+        }
+    }
+}
+
 /// What happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -72,6 +86,24 @@ pub struct Changed {
 }
 
 impl Fact {
+    /// That this is gone.
+    pub fn gone(touched: Touched) -> Self {
+        match touched {
+            Touched::Network(id) => Self::Network(id, None),
+            Touched::Endpoint(network, id) => Self::Endpoint(network, id, None),
+            Touched::Member(network, node) => Self::Member(network, node, None),
+            Touched::Node(id) => Self::Node(id, None),
+            Touched::Alive(id) => Self::Alive(id, false),
+            Touched::Sandbox(name) => Self::Sandbox(name, None),
+            Touched::Leg(id) => Self::Leg(id, None),
+        }
+    }
+
+    /// Whether it says that something is gone.
+    pub fn is_removal(&self) -> bool {
+        *self == Self::gone(self.touched())
+    }
+
     /// What it is about.
     pub fn touched(&self) -> Touched {
         match self {

@@ -8,8 +8,12 @@ mod lookup;
 mod names;
 mod network;
 mod places;
+mod referred;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 pub use fact::{Action, Changed, Fact, Touched};
 pub use lookup::LookupError;
@@ -28,6 +32,15 @@ pub enum Source {
     Global,
     /// This node's own.
     Local,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Global => "the cluster's store",
+            Self::Local => "this host's own store",
+        })
+    }
 }
 
 /// The intent as last heard of.
@@ -86,6 +99,20 @@ impl Intent {
     /// This node's sandboxes.
     pub fn sandboxes(&self) -> &BTreeMap<Name, Sandbox> {
         &self.sandboxes
+    }
+
+    /// Whether there is a record of this.
+    pub fn knows(&self, touched: &Touched) -> bool {
+        let view = |id| self.networks.get(id);
+        match touched {
+            Touched::Network(id) => view(id).is_some_and(|view| view.network().is_some()),
+            Touched::Endpoint(network, id) => view(network).is_some_and(|it| it.endpoints().contains_key(id)),
+            Touched::Member(network, node) => view(network).is_some_and(|it| it.members().contains_key(node)),
+            Touched::Node(id) => self.nodes.contains_key(id),
+            Touched::Alive(id) => self.alive.contains(id),
+            Touched::Sandbox(name) => self.sandboxes.contains_key(name),
+            Touched::Leg(id) => self.legs.contains_key(id),
+        }
     }
 
     /// This node's host legs.

@@ -1,5 +1,5 @@
 //! Identifiers. Networks, endpoints and sandboxes have 256 random bits, written as 64 hex digits as in Docker; nodes
-//! have a UUID.
+//! and clusters have a UUID.
 
 use std::{fmt, str::FromStr};
 
@@ -118,6 +118,25 @@ impl FromStr for NodeId {
         uuid::Uuid::parse_str(text)
             .map(Self)
             .map_err(|error| Invalid::new("node id", text, format!("expected a UUID: {error}")))
+    }
+}
+
+/// A cluster's identity: made once in its store, and kept by every node of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub uuid::Uuid);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for ClusterId {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        uuid::Uuid::parse_str(text)
+            .map(Self)
+            .map_err(|error| Invalid::new("cluster id", text, format!("expected a UUID: {error}")))
     }
 }
 

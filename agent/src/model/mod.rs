@@ -23,7 +23,7 @@ pub use driver::{
     Publish,
 };
 pub use endpoint::{Endpoint, EndpointLink};
-pub use id::{EndpointId, NetworkId, NodeId, SandboxId};
+pub use id::{ClusterId, EndpointId, NetworkId, NodeId, SandboxId};
 pub use invalid::Invalid;
 pub use mac::Mac;
 pub use name::{IfName, Name};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DriverSettings, Endpoint, EndpointId, IfName, Mac, Member, Network, NetworkId, NodeId, OverlaySettings,
-    Scope, Subnet, Timestamp, Vni,
+    DriverSettings, Endpoint, EndpointId, IfName, Mac, Member, Network, NetworkId, Node, NodeId,
+    OverlaySettings, Scope, Subnet, Timestamp, Vni,
 };
 
 /// The node that tests take for this one.
@@ -61,6 +61,20 @@ pub(crate) fn endpoint(number: u8, node: NodeId) -> Endpoint {
 pub(crate) fn member(number: u8, node: NodeId) -> Member {
     let address: ipnet::IpNet = format!("10.0.0.{number}/24").parse().unwrap();
     Member { network: network().id, node, mac: Mac::derived(address.addr()), addresses: vec![address] }
+}
+
+/// A node's record, at 192.0.2.7.
+pub(crate) fn node(id: NodeId) -> Node {
+    Node {
+        id,
+        name: "h7".parse().unwrap(),
+        vtep: [192, 0, 2, 7].into(),
+        gossip: ([192, 0, 2, 7], 7946).into(),
+        version: "1".into(),
+        underlay_mtu: 1500,
+        vxlan_port: 4789,
+        created: Timestamp(1),
+    }
 }
 
 /// A network and an endpoint of it on this node.

@@ -5,7 +5,10 @@
 //! hints.
 
 pub mod dirty;
+mod doubt;
+mod evidence;
 pub mod feed;
+mod gate;
 mod hints;
 mod host;
 mod legs;
@@ -49,11 +52,12 @@ use crate::{
     store::Store,
 };
 
-pub(crate) use self::units::chain;
 pub use self::{
+    evidence::Evidence,
     network::{host_routes, is_here},
     whereabouts::{marked_units, whereabouts},
 };
+pub(crate) use self::{evidence::is_most, units::chain};
 
 fn far_off() -> Instant {
     Instant::now() + Duration::from_secs(86_400)

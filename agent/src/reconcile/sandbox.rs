@@ -27,6 +27,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let unit = Unit::Sandbox(id);
         let features = self.known_features().await?;
         let sandbox = self.world.read(|intent| intent.sandboxes().values().find(|it| it.id == id).cloned());
+        if sandbox.is_none() && self.world.sandboxes_in_doubt() {
+            return Ok(Plan::held());
+        }
         let (mut port, said) = (None, self.world.resolver(id));
         let (mut wanted, mut look) = (State::default(), Look::default());
         for name in self.made_for(id, sandbox.as_ref()).await? {

@@ -33,6 +33,15 @@ pub(super) enum Done {
     Network(Option<(Base, BTreeMap<Row, Piece>)>),
     /// A sandbox, with the port that its rules lead to.
     Sandbox(Option<u16>),
+    /// Nothing: what the stores say of it cannot be read.
+    Held,
+}
+
+impl Plan {
+    /// A unit stays as it is.
+    pub(super) const fn held() -> Self {
+        Self { ops: Vec::new(), originals: BTreeMap::new(), done: Done::Held }
+    }
 }
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
@@ -68,8 +77,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                     self.sandbox_is_done(id, port);
                 }
             }
-            // Not what a look at such a unit says.
-            (Unit::Host | Unit::Network(_) | Unit::Sandbox(_), Done::Network(_) | Done::Sandbox(_)) => {}
+            // What is there stays what it was taken for; or it is not what a look at such a unit says.
+            (
+                Unit::Host | Unit::Network(_) | Unit::Sandbox(_),
+                Done::Network(_) | Done::Sandbox(_) | Done::Held,
+            ) => {}
         }
         failures
     }

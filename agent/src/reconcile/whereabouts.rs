@@ -50,7 +50,7 @@ pub async fn marked_units<K: Kernel>(kernel: &K) -> Result<BTreeSet<Unit>, Kerne
     Ok(whereabouts(kernel, &[]).await?.into_keys().collect())
 }
 
-fn links_of(places: impl Iterator<Item = Netns>) -> Look {
+pub(super) fn links_of(places: impl Iterator<Item = Netns>) -> Look {
     Look { netns: places.map(|netns| (netns, LookAt { links: None, ..LookAt::default() })).collect() }
 }
 

@@ -69,7 +69,7 @@ impl<K: Kernel> Service<K> {
         let (service, sandbox, spec) = (Arc::clone(self), sandbox.to_owned(), spec.clone());
         to_the_end(async move {
             refuse_mode(&spec.network)?;
-            service.ready().await?;
+            service.ready_to_change().await?;
             let name =
                 service.world.read(|intent| intent.find_sandbox(&sandbox).map(|it| it.name.clone()))?;
             // Without it two attaches choose the same interface, or one of them a sandbox that another verb removes.

@@ -26,7 +26,7 @@ impl<K: Kernel> Service<K> {
     ) -> Result<(), ServiceError> {
         let (service, network, sandbox) = (Arc::clone(self), network.to_owned(), sandbox.to_owned());
         to_the_end(async move {
-            service.ready().await?;
+            service.ready_to_change().await?;
             let known = match service.own_endpoint(&network, &sandbox, force) {
                 Ok(endpoint) => endpoint,
                 // It may be newer than what is known here.
@@ -78,6 +78,9 @@ impl<K: Kernel> Service<K> {
     /// this host has followed.
     pub(super) async fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), ServiceError> {
         let scope = self.scope_of(endpoint.network);
+        if endpoint.node == self.world.me {
+            self.world.expect_removal(endpoint.id);
+        }
         for _ in 0..TRIES {
             let mut commit = deletion(endpoint);
             if scope == Scope::Global {

@@ -29,6 +29,9 @@ pub enum ServiceError {
     /// The store cannot be reached, or has not been read yet.
     #[error("{0}")]
     StoreAway(String),
+    /// What a store says is not believed: nothing is changed by it.
+    #[error("{0}")]
+    Held(String),
     /// Others changed the same thing again and again.
     #[error("{0}")]
     Busy(String),

@@ -17,7 +17,7 @@ use crate::{
     intent::Intent,
     kernel::{Kernel, processes},
     model::{Endpoint, EndpointId, NodeId, Sandbox, SandboxId},
-    reconcile::world::Revisions,
+    reconcile::{is_most, world::Revisions},
     store::Key,
 };
 
@@ -40,8 +40,8 @@ impl<K: Kernel> Service<K> {
         }
         let (mut failed, mut strays) = (Failed::default(), BTreeSet::new());
         loop {
-            // While another host has this one's id, it may have what seems to be left over here.
-            if self.notices.conflict().is_none() {
+            // While another host has this one's id, it may have what seems to be left over here; and what is held stays.
+            if self.notices.conflict().is_none() && self.world.held().is_none() {
                 // A removal that is cut short goes on after the next start: the sandbox's record is the last to go.
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -128,7 +128,7 @@ impl<K: Kernel> Service<K> {
 
     /// Remove this node's endpoints that had no sandbox at the last look either. Those that are left come back.
     async fn remove_strays(&self, before: &BTreeSet<EndpointId>) -> BTreeSet<EndpointId> {
-        let strays = self.world.read(|intent| strays(intent, self.world.me));
+        let strays = self.believable_strays();
         let mut left = BTreeSet::new();
         for endpoint in strays {
             let (id, sandbox) = (endpoint.id, &endpoint.sandbox);
@@ -146,6 +146,25 @@ impl<K: Kernel> Service<K> {
             left.insert(id);
         }
         left
+    }
+
+    /// This node's endpoints without a sandbox; none if most of them are: their sandboxes' records are lost then, and not
+    /// their sandboxes.
+    pub(super) fn believable_strays(&self) -> Vec<Endpoint> {
+        let me = self.world.me;
+        let (strays, all) = self.world.read(|intent| {
+            let all: usize = intent.networks().map(|(_, view)| view.endpoints_on(me).count()).sum();
+            (strays(intent, me), all)
+        });
+        if is_most(strays.len(), all) {
+            tracing::debug!(
+                strays = strays.len(),
+                all,
+                "most endpoints of this host have no sandbox: they stay"
+            );
+            return Vec::new();
+        }
+        strays
     }
 
     /// Remove an endpoint, unless its sandbox has a record after all: one that cannot be read is not one that is gone.

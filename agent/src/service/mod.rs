@@ -3,6 +3,7 @@
 //! Every change is one transaction of a store; then the verb waits until the loop has brought it about. The fronts
 //! (`api`) only translate.
 
+mod accept;
 mod attach;
 mod choosing;
 mod claim;
@@ -34,6 +35,7 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
+pub use accept::Acceptance;
 pub use attach::{AttachSpec, Attached};
 pub use default_bridge::DefaultBridge;
 pub use error::ServiceError;
@@ -48,7 +50,7 @@ pub use sandboxes::{Adopt, CreatedSandbox, SandboxSpec};
 use crate::{
     dns::{Dns, HostConf},
     gossip::Gossip,
-    intent::{NetworkView, Source},
+    intent::{Intent, NetworkView, Source},
     ipam::Pool,
     kernel::Kernel,
     model::{DnsChoice, NetworkId, Scope, Timestamp},
@@ -159,10 +161,16 @@ impl<K: Kernel> Service<K> {
     /// known, and nothing done in the name of another host.
     ///
     /// # Errors
-    /// [`ServiceError::StoreAway`]; [`ServiceError::InUse`] while another host has this one's id.
+    /// [`ServiceError::StoreAway`]; [`ServiceError::InUse`] while another host has this one's id; [`ServiceError::Held`] if
+    /// what a store said at the start is not believed.
     pub(crate) async fn ready(&self) -> Result<(), ServiceError> {
         if let Some(conflict) = self.notices.conflict() {
             return Err(ServiceError::InUse(conflict));
+        }
+        if !self.world.read(Intent::loaded)
+            && let Some(why) = self.world.held()
+        {
+            return Err(ServiceError::Held(why));
         }
         let read = self.world.reached(Revisions::default());
         if tokio::time::timeout(READ_DEADLINE, read).await.is_ok() {
@@ -176,6 +184,18 @@ impl<K: Kernel> Service<K> {
              (`ovctl version` tells where the agent looks for it)"
                 .into(),
         ))
+    }
+
+    /// The same for a verb that changes something: refused, too, while anything is held.
+    ///
+    /// # Errors
+    /// As [`Service::ready`], and [`ServiceError::Held`].
+    pub(crate) async fn ready_to_change(&self) -> Result<(), ServiceError> {
+        self.ready().await?;
+        match self.world.held() {
+            Some(why) => Err(ServiceError::Held(why)),
+            None => Ok(()),
+        }
     }
 
     /// The store that has the networks of this scope.

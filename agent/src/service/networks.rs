@@ -30,7 +30,7 @@ impl<K: Kernel> Service<K> {
     /// away.
     pub async fn create_network(&self, spec: NetworkSpec) -> Result<Network, ServiceError> {
         let mut wanted = parse(spec)?;
-        self.ready().await?;
+        self.ready_to_change().await?;
         let scope = wanted.network.scope;
         let _turn: Option<Turn> = match scope {
             Scope::Local => Some(self.turns.wait(Work::Creation).await?),
@@ -125,7 +125,7 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// Unknown, in use (by whom), the one that is there from the start, the store away.
     pub async fn remove_network(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
-        self.ready().await?;
+        self.ready_to_change().await?;
         // Once and for all: another network may get the name while we try.
         let (id, name) = match self.named(text) {
             Ok(found) => found,
@@ -243,7 +243,7 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// The store away.
     pub async fn prune_networks(&self) -> Result<Vec<Name>, ServiceError> {
-        self.ready().await?;
+        self.ready_to_change().await?;
         let unused: Vec<NetworkId> = self.world.read(|intent| {
             let unused = intent.networks().filter(|(_, view)| view.endpoints().is_empty());
             unused.filter(|(_, view)| view.network().is_some()).map(|(id, _)| *id).collect()

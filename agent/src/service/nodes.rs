@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Service, ServiceError, TRIES, turns::to_the_end};
+use super::{Service, ServiceError, TRIES, now, turns::to_the_end};
 use crate::{
     gossip::State,
     kernel::Kernel,
@@ -60,9 +60,15 @@ impl<K: Kernel> Service<K> {
                 lease: intent.is_alive(id),
                 endpoints,
                 is_self: id == self.world.me,
-                warnings: self.notices.of(id),
+                warnings: self.warnings_of(id),
             })
         })
+    }
+
+    /// What is wrong with a node; of this one also what it holds.
+    fn warnings_of(&self, id: NodeId) -> Vec<String> {
+        let own = (id == self.world.me).then(|| self.world.held().into_iter().chain(self.world.doubts()));
+        own.into_iter().flatten().chain(self.notices.of(id)).collect()
     }
 
     /// Forget a node that is gone for good, with all its endpoints and addresses. How many endpoints it had comes back.
@@ -79,6 +85,7 @@ impl<K: Kernel> Service<K> {
     }
 
     async fn forget_node(&self, text: &str, force: bool) -> Result<(NodeId, u32), ServiceError> {
+        self.ready_to_change().await?;
         let state = self.node(text).await?;
         let (id, name) = (state.node.id, state.node.name);
         if state.is_self {
@@ -91,6 +98,8 @@ impl<K: Kernel> Service<K> {
                 "node {name} is alive: stop its agent first, or use --force (it comes back when its agent starts again)"
             )));
         }
+        // That a person removed it is why it will find nothing of its own in the store.
+        self.global.commit(Commit::new().put(Key::NodeRemoved(id), now().0.to_string())).await?;
         let mut endpoints = 0;
         // A node that lives may have made some more meanwhile.
         for _ in 0..TRIES {

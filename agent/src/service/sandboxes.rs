@@ -68,7 +68,7 @@ impl<K: Kernel> Service<K> {
     }
 
     async fn make_sandbox(self: &Arc<Self>, spec: &SandboxSpec) -> Result<CreatedSandbox, ServiceError> {
-        self.ready().await?;
+        self.ready_to_change().await?;
         let id = SandboxId::from_bytes(rand::random());
         let name = match spec.name.as_str() {
             "" => Name::parse("sandbox name", &format!("sb-{}", id.prefix(8)))?,
@@ -281,7 +281,7 @@ impl<K: Kernel> Service<K> {
     }
 
     async fn unmake_sandbox(&self, text: &str, force: bool) -> Result<Name, ServiceError> {
-        self.ready().await?;
+        self.ready_to_change().await?;
         let name = self.world.read(|intent| intent.find_sandbox(text).map(|it| it.name.clone()))?;
         let _turn = self.turns.take(&name).await?;
         let sandbox = self.world.read(|intent| intent.find_sandbox(name.as_str()).cloned())?;

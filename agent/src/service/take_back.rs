@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Service, ServiceError, janitor};
+use super::{Service, ServiceError};
 use crate::{kernel::Kernel, model::Endpoint};
 
 /// First and longest pause before it is tried again.
@@ -36,8 +36,8 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// The store away.
     pub async fn remove_stray_endpoints(&self) -> Result<(), ServiceError> {
-        self.ready().await?;
-        for stray in self.world.read(|intent| janitor::strays(intent, self.world.me)) {
+        self.ready_to_change().await?;
+        for stray in self.believable_strays() {
             if self.remove_stray(&stray).await? {
                 tracing::info!(endpoint = %stray.id.short(), sandbox = %stray.sandbox, "endpoint removed: it has no sandbox");
             }

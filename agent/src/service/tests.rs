@@ -21,7 +21,10 @@ use crate::{
         ownership::{Mark, Unit},
         state::{Link, LinkKind, Netns},
     },
-    reconcile::{Peers, Reconciler, feed::feed},
+    reconcile::{
+        Evidence, Peers, Reconciler,
+        feed::{Feed, feed},
+    },
     store::{Commit, Embedded, Key, KeyRange, StoreStatus, follow},
 };
 
@@ -94,8 +97,9 @@ impl Ground {
         {
             let (out, changes) = mpsc::channel(8);
             let (status, _) = watch::channel(StoreStatus::Starting);
-            tasks.spawn(follow(store.clone(), range, out, status, stop.clone()));
-            tasks.spawn(feed(Arc::clone(&world), source, changes));
+            tasks.spawn(follow(store.clone(), range.clone(), out, status, stop.clone()));
+            let from = Feed { source, store: store.clone(), range, evidence: Evidence::default() };
+            tasks.spawn(feed(Arc::clone(&world), from, changes));
         }
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let advertise: SocketAddr = socket.local_addr().unwrap();

@@ -7,7 +7,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 
-use crate::model::{EndpointId, Invalid, Name, NetworkId, NodeId, Scope, Vni};
+use crate::model::{ClusterId, EndpointId, Invalid, Name, NetworkId, NodeId, Scope, Vni};
 
 /// What every global key starts with.
 pub(super) const GLOBAL: &str = "/ovnet/v1/";
@@ -37,6 +37,12 @@ pub enum Key {
     Alive(NodeId),
     /// `members/<network>/<node>`: a node's presence in a network.
     Member(NetworkId, NodeId),
+    /// `cluster`: the cluster's identity.
+    Cluster,
+    /// `cluster-accepted/<id>`: the identity that took the place of this one, by a person's word.
+    ClusterAccepted(ClusterId),
+    /// `nodes-removed/<id>`: a node was removed by a person's word, and has not registered since.
+    NodeRemoved(NodeId),
     /// `pools/<prefix>` with `-` for `/`: the id of the network that an automatic subnet went to.
     Pool(IpNet),
     /// Local: a network of this host alone, or what belongs to one, under the same name as in the cluster's store.
@@ -47,6 +53,12 @@ pub enum Key {
     Leg(NetworkId),
     /// Local, `sysctls/<dotted key>`: the value that a sysctl had before we set it.
     Sysctl(String),
+    /// Local, `node-id`: a copy of this node's id.
+    NodeIdCopy,
+    /// Local, `cluster-id`: a copy of the identity of this node's cluster.
+    ClusterIdCopy,
+    /// Local, `lost`: this store began in place of one that was lost, and nobody has accepted that; why, in words.
+    Lost,
 }
 
 impl Key {
@@ -79,7 +91,13 @@ impl Key {
             | Self::Here(_)
             | Self::Sandbox(_)
             | Self::Leg(_)
-            | Self::Sysctl(_) => false,
+            | Self::Sysctl(_)
+            | Self::Cluster
+            | Self::ClusterAccepted(_)
+            | Self::NodeRemoved(_)
+            | Self::NodeIdCopy
+            | Self::ClusterIdCopy
+            | Self::Lost => false,
         }
     }
 }
@@ -106,6 +124,12 @@ impl fmt::Display for Key {
             Self::Sandbox(name) => write!(f, "{LOCAL}sandboxes/{name}"),
             Self::Leg(network) => write!(f, "{LOCAL}legs/{network}"),
             Self::Sysctl(name) => write!(f, "{LOCAL}sysctls/{name}"),
+            Self::Cluster => write!(f, "{GLOBAL}cluster"),
+            Self::ClusterAccepted(id) => write!(f, "{GLOBAL}cluster-accepted/{id}"),
+            Self::NodeRemoved(id) => write!(f, "{GLOBAL}nodes-removed/{id}"),
+            Self::NodeIdCopy => write!(f, "{LOCAL}node-id"),
+            Self::ClusterIdCopy => write!(f, "{LOCAL}cluster-id"),
+            Self::Lost => write!(f, "{LOCAL}lost"),
         }
     }
 }
@@ -143,6 +167,9 @@ fn global(path: &str) -> Result<Option<Key>, Invalid> {
         ["alive", id] => Key::Alive(id.parse()?),
         ["members", network, node] => Key::Member(network.parse()?, node.parse()?),
         ["pools", prefix] => Key::Pool(pool(prefix)?),
+        ["cluster"] => Key::Cluster,
+        ["cluster-accepted", id] => Key::ClusterAccepted(id.parse()?),
+        ["nodes-removed", id] => Key::NodeRemoved(id.parse()?),
         _ => return Ok(None),
     }))
 }
@@ -153,6 +180,12 @@ fn pool(text: &str) -> Result<IpNet, Invalid> {
 }
 
 fn local(path: &str) -> Result<Option<Key>, Invalid> {
+    match path {
+        "node-id" => return Ok(Some(Key::NodeIdCopy)),
+        "cluster-id" => return Ok(Some(Key::ClusterIdCopy)),
+        "lost" => return Ok(Some(Key::Lost)),
+        _ => {}
+    }
     Ok(Some(match path.split_once('/') {
         Some(("sandboxes", name)) => Key::Sandbox(name.parse()?),
         Some(("legs", network)) => Key::Leg(network.parse()?),
@@ -220,6 +253,9 @@ mod tests {
             (network(), ip()).prop_map(|(id, ip)| Key::Address(id, ip).in_scope(Scope::Local)),
             network().prop_map(Key::Leg),
             "[a-z]{1,8}(\\.[a-z0-9_/]{1,8}){0,4}".prop_map(Key::Sysctl),
+            node().prop_map(|id| Key::ClusterAccepted(ClusterId(id.0))),
+            node().prop_map(Key::NodeRemoved),
+            prop_oneof![Just(Key::Cluster), Just(Key::NodeIdCopy), Just(Key::ClusterIdCopy), Just(Key::Lost)],
         ]
     }
 

@@ -122,6 +122,8 @@ mod tests {
             Key::Node(node),
             Key::Alive(node),
             Key::Member(network, node),
+            Key::Cluster,
+            Key::NodeRemoved(node),
         ] {
             assert!(range.contains(&key.to_string()), "{key}");
         }

@@ -48,7 +48,13 @@ impl Seen {
                 | Key::Here(_)
                 | Key::Sandbox(_)
                 | Key::Leg(_)
-                | Key::Sysctl(_) => {}
+                | Key::Sysctl(_)
+                | Key::Cluster
+                | Key::ClusterAccepted(_)
+                | Key::NodeRemoved(_)
+                | Key::NodeIdCopy
+                | Key::ClusterIdCopy
+                | Key::Lost => {}
             }
         }
         seen

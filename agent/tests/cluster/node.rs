@@ -20,9 +20,9 @@ use ovagent::{
         state::{Netns, State},
     },
     reconcile::{
-        self, Peers, Reconciler, Request,
+        self, Evidence, Peers, Reconciler, Request,
         dirty::Depth,
-        feed::feed,
+        feed::{Feed, feed},
         world::{Revisions, World},
     },
     service::{self, AttachSpec, SandboxSpec, Service},
@@ -240,8 +240,9 @@ fn follow_both(
     ];
     for (source, store, range, status) in both {
         let (out, changes) = mpsc::channel::<Change>(64);
-        tasks.spawn(follow(store.clone(), range, out, status, stop.clone()));
-        tasks.spawn(feed(Arc::clone(world), source, changes));
+        tasks.spawn(follow(store.clone(), range.clone(), out, status, stop.clone()));
+        let from = Feed { source, store: store.clone(), range, evidence: Evidence::default() };
+        tasks.spawn(feed(Arc::clone(world), from, changes));
     }
     seen
 }

@@ -1,7 +1,9 @@
 //! The commands, a room for each noun.
 
 pub(crate) mod attend;
+pub(crate) mod cluster;
 pub(crate) mod completion;
+pub(crate) mod confirm;
 pub(crate) mod diff;
 pub(crate) mod endpoint;
 pub(crate) mod events;

@@ -297,6 +297,12 @@ impl Agent for MemoryAgent {
         })
     }
 
+    async fn accept_empty(&self, request: Request<pb::AcceptEmptyRequest>) -> Reply<pb::AcceptEmptyResponse> {
+        self.answer("AcceptEmpty", &request.into_inner(), |_world| {
+            Ok(pb::AcceptEmptyResponse { why: "the store is empty".into(), whole_cluster: true })
+        })
+    }
+
     async fn diff(&self, request: Request<pb::DiffRequest>) -> Reply<pb::DiffResponse> {
         self.answer("Diff", &request.into_inner(), |world| Ok(pb::DiffResponse { lines: world.diff.clone() }))
     }

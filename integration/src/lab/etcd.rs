@@ -123,6 +123,34 @@ impl Etcd {
         Ok(())
     }
 
+    /// Kill it with -9, and start one with an empty disk in its place; [`Etcd::restore`] undoes it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn lose(&self) -> Result<()> {
+        self.kill()?;
+        let kept = self.kept();
+        if !kept.exists() {
+            fs::rename(&self.data, &kept).with_context(|| format!("move {}", self.data.display()))?;
+        }
+        self.start_again()
+    }
+
+    /// Kill it with -9, and start it on the data that it had before [`Etcd::lose`].
+    ///
+    /// # Errors
+    /// Nothing was lost; it cannot be started.
+    pub fn restore(&self) -> Result<()> {
+        self.kill()?;
+        fs::remove_dir_all(&self.data).with_context(|| format!("remove {}", self.data.display()))?;
+        fs::rename(self.kept(), &self.data).with_context(|| format!("restore {}", self.data.display()))?;
+        self.start_again()
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.data.with_extension("kept")
+    }
+
     /// Freeze it: connections stay, nothing answers.
     ///
     /// # Errors

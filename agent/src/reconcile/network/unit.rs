@@ -15,6 +15,7 @@ use crate::{
     reconcile::{
         Failures, Peers, Reconciler,
         dirty::Row,
+        doubt::without_removals,
         units::{Done, Plan},
     },
 };
@@ -46,6 +47,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             }
         };
         self.waiting.remove(&id);
+        let in_doubt = self.world.in_doubt(id);
+        if in_doubt && base.is_none() {
+            return Ok(Plan::held());
+        }
         let wanted = base.as_ref().map(|base| base.wanted(pieces.values())).unwrap_or_default();
         let mut look = look(id, driver, &wanted);
         for netns in self.haunts.get(&id).into_iter().flatten() {
@@ -55,7 +60,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if let Some(host) = host {
             seen.netns.entry(Netns::Host).or_default().links = host.links;
         }
-        let ops = plan(Unit::Network(id), &wanted, &seen);
+        let mut ops = plan(Unit::Network(id), &wanted, &seen);
+        if in_doubt {
+            ops = without_removals(ops, &seen);
+        }
         if let Some(base) = &base {
             self.haunt(id, base, &wanted);
         }

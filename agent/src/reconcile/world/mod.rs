@@ -1,8 +1,10 @@
 //! What the tasks of the agent share: the intent, what to look at again, and what came of it.
 //!
 //! One writer each: the followers feed the intent, the standing loop records outcomes. Locks are held for moments and
-//! never across an await; whoever waits does so on a watch channel. `resolvers` is where those of the sandboxes listen.
+//! never across an await; whoever waits does so on a watch channel. `resolvers` is where those of the sandboxes listen,
+//! `holds` what of the stores is not believed.
 
+mod holds;
 mod resolvers;
 
 use std::{
@@ -13,11 +15,11 @@ use std::{
 
 use tokio::sync::{Notify, broadcast, watch};
 
-use self::resolvers::Resolvers;
+use self::{holds::Holds, resolvers::Resolvers};
 use super::dirty::{Depth, Dirty};
 use crate::{
     intent::{Changed, Fact, Intent, Source, Touched},
-    model::{Name, NetworkId, NodeId, Sandbox, SandboxId},
+    model::{ClusterId, Name, NetworkId, NodeId, Sandbox, SandboxId},
     plan::{op::Op, ownership::Unit},
 };
 
@@ -64,6 +66,11 @@ pub struct World {
     /// Everything has been looked at once since the start.
     all_looked_at: watch::Sender<bool>,
     changes: broadcast::Sender<Changed>,
+    /// What of the stores is not believed.
+    holds: Mutex<Holds>,
+    hold_turn: holds::Turn,
+    /// The identity of this node's cluster.
+    cluster: watch::Sender<Option<ClusterId>>,
 }
 
 impl World {
@@ -81,6 +88,9 @@ impl World {
             rounds: watch::Sender::new(0),
             all_looked_at: watch::Sender::new(false),
             changes: broadcast::Sender::new(1024),
+            holds: Mutex::default(),
+            hold_turn: watch::Sender::new(0),
+            cluster: watch::Sender::new(None),
         }
     }
 
@@ -107,6 +117,8 @@ impl World {
         let mut named: BTreeSet<Touched> = facts.iter().map(Fact::touched).collect();
         self.read(|intent| named.extend(intent.sandboxes().keys().cloned().map(Touched::Sandbox)));
         self.take_in(&named, |intent| intent.replace(source, revision, facts, unreadable));
+        // Whoever waits for what is held of a source hears that it has been read.
+        self.hold_turn.send_modify(|turn| *turn = turn.wrapping_add(1));
     }
 
     fn take_in(&self, named: &BTreeSet<Touched>, change: impl FnOnce(&mut Intent) -> Vec<Changed>) {

@@ -3,14 +3,13 @@
 mod create;
 mod inspect;
 
-use std::io::{self, BufRead as _, IsTerminal as _};
-
 use clap::{Args, Subcommand};
 use ovnet_proto::v1 as pb;
 
 use crate::{
     attachment::{Attachment, Choices},
     cli::Context,
+    cmd::confirm::confirm,
     failure::{Exit, Failure, Tally},
     filter::{Filter, admits, has_label},
     output::{Column, Listing, Presentation, pairs, rfc3339, say, shown_id, warn_unconfirmed},
@@ -169,22 +168,6 @@ impl Prune {
         names.iter().try_for_each(|name| cx.out.line(name))?;
         Ok(Exit::DONE)
     }
-}
-
-/// Asks on the terminal.
-fn confirm(warning: &str) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::Refused(
-            "this needs a confirmation, and standard input is no terminal: add -f to go ahead without".into(),
-        ));
-    }
-    say(&format!("WARNING! {warning}\nAre you sure you want to continue? [y/N]"));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(Failure::local("read the answer"))?;
-    if answer.trim().eq_ignore_ascii_case("y") {
-        return Ok(());
-    }
-    Err(Failure::Refused("nothing was removed: the answer was not y".into()))
 }
 
 /// `network connect`

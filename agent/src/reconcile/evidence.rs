@@ -1,0 +1,83 @@
+//! What of ours was in the kernel when the agent started: what a store says is held against it.
+
+use std::collections::BTreeSet;
+
+use super::whereabouts::links_of;
+use crate::{
+    intent::{Intent, Source},
+    kernel::{Kernel, KernelError},
+    model::{NetworkId, SandboxId},
+    plan::{ownership::Unit, state::Netns},
+};
+
+/// Fewer things than this may be what a verb was removing when its agent was killed.
+const MANY: usize = 3;
+
+/// What of ours the kernel had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Networks that have a link in the host or a namespace.
+    pub networks: BTreeSet<NetworkId>,
+    /// Sandboxes whose namespace we made.
+    pub sandboxes: BTreeSet<SandboxId>,
+}
+
+impl Evidence {
+    /// Look for it, by the marks.
+    ///
+    /// # Errors
+    /// The kernel could not be looked at.
+    pub async fn gather<K: Kernel>(kernel: &K) -> Result<Self, KernelError> {
+        let named = kernel.named_netns().await?;
+        let seen = kernel.observe(links_of([Netns::Host].into_iter())).await?;
+        let links = seen.netns.values().flat_map(|state| state.links.values());
+        let marks =
+            named.into_iter().filter_map(|(_, mark)| mark).chain(links.filter_map(|it| it.mark.clone()));
+        let mut found = Self::default();
+        for mark in marks {
+            match mark.unit {
+                Unit::Network(id) => {
+                    found.networks.insert(id);
+                }
+                Unit::Sandbox(id) => {
+                    found.sandboxes.insert(id);
+                }
+                Unit::Host => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether there was nothing.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.sandboxes.is_empty()
+    }
+
+    /// Its networks, but for those that are known from this host's own store.
+    pub(super) fn of_the_cluster(&self, intent: &Intent) -> BTreeSet<NetworkId> {
+        let is_local = |id: &NetworkId| {
+            intent.network(*id).is_some_and(|view| view.source() == Source::Local && view.network().is_some())
+        };
+        self.networks.iter().filter(|id| !is_local(id)).copied().collect()
+    }
+}
+
+/// Whether the loss of `gone` of `all` things is more than what a verb in the middle of its work explains: most of them,
+/// and many.
+pub(crate) const fn is_most(gone: usize, all: usize) -> bool {
+    gone >= MANY && gone * 2 > all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_or_less_than_half_is_not_most() {
+        for (gone, all, most) in
+            [(0, 0, false), (1, 1, false), (2, 2, false), (3, 3, true), (3, 6, false), (4, 6, true)]
+        {
+            assert_eq!(is_most(gone, all), most, "{gone} of {all}");
+        }
+    }
+}

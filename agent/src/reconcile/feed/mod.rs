@@ -1,0 +1,271 @@
+//! From what a store says to facts: keys and values parsed, what cannot be read left as it was.
+
+use std::{collections::BTreeSet, str::FromStr, sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{
+    chain,
+    evidence::Evidence,
+    gate::{Gate, Heard, Verdict},
+    world::World,
+};
+use crate::{
+    convert::Record,
+    intent::{Fact, Source, Touched},
+    model::{ClusterId, Endpoint, Invalid, Member, Network, Node, Sandbox},
+    plan::Leg,
+    store::{Change, Key, KeyRange, Store},
+};
+
+/// How often a store that is held, or did not answer, is read again.
+const READ_AGAIN: Duration = Duration::from_secs(2);
+
+/// A source of intent, and what it is held against.
+#[derive(Debug)]
+pub struct Feed {
+    /// Which.
+    pub source: Source,
+    /// Where to read it again while it is held.
+    pub store: Store,
+    /// What is followed of it.
+    pub range: KeyRange,
+    /// What the kernel had when the agent started; [`Evidence::default`]: nothing.
+    pub evidence: Evidence,
+}
+
+/// Take in what a follower sends until it stops. What is not plausible is held: nothing is taken in until the store says
+/// something that is, or a person accepts it.
+pub async fn feed(world: Arc<World>, feed: Feed, mut changes: mpsc::Receiver<Change>) {
+    let mut evidence = Some(&feed.evidence);
+    // Of a store that was read again meanwhile, what its follower has yet to tell is known up to this revision.
+    let mut known_to = 0;
+    while let Some(change) = changes.recv().await {
+        let (heard, revision) = read(feed.source, &change);
+        if heard.whole {
+            known_to = 0;
+        } else if revision <= known_to {
+            continue;
+        }
+        let gate = Gate { world: &world, source: feed.source, store: &feed.store, evidence };
+        let (heard, revision) = match gate.judge(&heard).await {
+            Verdict::Believe => (heard, revision),
+            verdict => {
+                let Some((heard, revision)) = hold(&gate, &feed.range, verdict, &mut changes).await else {
+                    return;
+                };
+                known_to = revision;
+                (heard, revision)
+            }
+        };
+        evidence = None;
+        take_in(&world, feed.source, revision, heard);
+    }
+}
+
+/// Read the store again, whenever it changes and every few seconds, until it can be believed. None: the follower stopped.
+async fn hold(
+    gate: &Gate<'_>,
+    range: &KeyRange,
+    mut verdict: Verdict,
+    changes: &mut mpsc::Receiver<Change>,
+) -> Option<(Heard, i64)> {
+    let mut turns = gate.world.hold_changes();
+    let mut last = None;
+    loop {
+        match verdict {
+            Verdict::Believe => {
+                if gate.world.set_held(gate.source, None) {
+                    tracing::info!(source = %gate.source, "the store is believed again: this host goes on by it");
+                }
+                return last;
+            }
+            Verdict::Hold(why) => {
+                if gate.world.set_held(gate.source, Some(why.clone())) {
+                    tracing::error!(source = %gate.source, "held: {why}");
+                }
+            }
+            Verdict::Unclear(error) => {
+                tracing::debug!(source = %gate.source, %error, "the store cannot be judged yet")
+            }
+        }
+        turns.mark_unchanged();
+        tokio::select! {
+            // What it says is in what is read next, too.
+            change = changes.recv() => drop(change?),
+            _ = turns.changed() => {}
+            () = tokio::time::sleep(READ_AGAIN) => {}
+        }
+        verdict = match gate.store.list(range).await {
+            Ok(listing) => {
+                let revision = listing.revision;
+                let (heard, _) = read(gate.source, &Change::Snapshot(listing));
+                let verdict = gate.judge(&heard).await;
+                last = Some((heard, revision));
+                verdict
+            }
+            Err(error) => Verdict::Unclear(chain(&error)),
+        };
+    }
+}
+
+/// What a change says.
+fn read(source: Source, change: &Change) -> (Heard, i64) {
+    let mut heard = Heard::default();
+    let revision = match change {
+        Change::Snapshot(listing) => {
+            heard.whole = true;
+            heard.cluster = (source == Source::Global).then_some(None);
+            for entry in &listing.entries {
+                note(&mut heard, &entry.key, Some(&entry.value));
+            }
+            listing.revision
+        }
+        Change::Events { revision, events } => {
+            for event in events {
+                note(&mut heard, &event.key, event.entry.as_ref().map(|entry| &*entry.value));
+            }
+            *revision
+        }
+    };
+    (heard, revision)
+}
+
+fn note(heard: &mut Heard, key: &str, value: Option<&[u8]>) {
+    let parsed = match Key::from_str(key) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            tracing::warn!(%error, "a key that is not ours lies in our part of the store");
+            return;
+        }
+    };
+    match &parsed {
+        // One that cannot be read is not ours.
+        Key::Cluster => heard.cluster = Some(value.map(identity)),
+        Key::Lost => heard.lost = value.map(|value| String::from_utf8_lossy(value).into_owned()),
+        key => match fact(key, value) {
+            Ok(fact) => heard.facts.extend(fact),
+            Err(error) => {
+                tracing::warn!(key = %parsed, %error, "a record cannot be read; what was known of it stays");
+                heard.unreadable.extend(fact_of_removal(key).map(|fact| fact.touched()));
+            }
+        },
+    }
+}
+
+/// The cluster's identity; a nil one if it cannot be read, which is nobody's.
+fn identity(value: &[u8]) -> ClusterId {
+    String::from_utf8_lossy(value).trim().parse().unwrap_or(ClusterId(uuid::Uuid::nil()))
+}
+
+/// Take in what is believed, without the removals that nothing stands behind.
+fn take_in(world: &World, source: Source, revision: i64, heard: Heard) {
+    let Heard { facts, unreadable, whole, .. } = heard;
+    let missing =
+        if whole { world.read(|intent| intent.missing_in(source, &facts, &unreadable)) } else { Vec::new() };
+    let all: Vec<&Fact> = missing.iter().chain(&facts).collect();
+    let doubted = world.read(|intent| intent.still_referred_to(world.me, &all));
+    let named: BTreeSet<Touched> = facts.iter().map(Fact::touched).collect();
+    let mut kept = if whole { BTreeSet::new() } else { world.kept(source) };
+    kept.retain(|touched| !named.contains(touched));
+    for touched in doubted.iter().filter(|touched| !kept.contains(touched)) {
+        tracing::error!(record = %touched, "a record was deleted from the store while others refer to it: this host keeps it as it was");
+    }
+    kept.extend(doubted.iter().cloned());
+    let unknown = unknown(world, source, (&facts, &unreadable), whole);
+    let facts: Vec<Fact> =
+        facts.into_iter().filter(|fact| !(fact.is_removal() && doubted.contains(&fact.touched()))).collect();
+    world.set_doubts(source, kept.clone(), unknown);
+    if whole {
+        let stays = unreadable.union(&kept).cloned().collect();
+        world.feed_snapshot(source, revision, facts, &stays);
+    } else {
+        world.feed(source, revision, facts);
+    }
+    let_go(world, source, revision, kept);
+}
+
+/// Remove what was kept for the sake of records that are gone by now.
+fn let_go(world: &World, source: Source, revision: i64, kept: BTreeSet<Touched>) {
+    if kept.is_empty() {
+        return;
+    }
+    let gone: Vec<Fact> = kept.iter().cloned().map(Fact::gone).collect();
+    let still = world.read(|intent| intent.still_referred_to(world.me, &gone.iter().collect::<Vec<_>>()));
+    let over: Vec<Fact> = gone.into_iter().filter(|fact| !still.contains(&fact.touched())).collect();
+    if !over.is_empty() {
+        world.set_doubts(source, still, world.unknown(source));
+        world.feed(source, revision, over);
+    }
+}
+
+/// The records that are in the store and that this node has never read, or that others name and nobody has ever seen.
+fn unknown(
+    world: &World,
+    source: Source,
+    (facts, unreadable): (&[Fact], &BTreeSet<Touched>),
+    whole: bool,
+) -> BTreeSet<Touched> {
+    let mut unknown = if whole { BTreeSet::new() } else { world.unknown(source) };
+    let named: BTreeSet<Touched> = facts.iter().map(Fact::touched).collect();
+    unknown.retain(|touched| !named.contains(touched));
+    let fresh = world.read(|intent| -> Vec<Touched> {
+        unreadable.iter().filter(|touched| !intent.knows(touched)).cloned().collect()
+    });
+    unknown.extend(fresh);
+    if whole {
+        let endpoints = facts.iter().filter_map(|fact| {
+            let Fact::Endpoint(network, _, Some(endpoint)) = fact else { return None };
+            (endpoint.node == world.me).then_some(Touched::Network(*network))
+        });
+        let orphans: BTreeSet<Touched> = endpoints.filter(|network| !named.contains(network)).collect();
+        let fresh = world.read(|intent| -> Vec<Touched> {
+            orphans.into_iter().filter(|touched| !intent.knows(touched)).collect()
+        });
+        unknown.extend(fresh);
+    }
+    unknown
+}
+
+fn fact_of_removal(key: &Key) -> Option<Fact> {
+    fact(key, None).unwrap_or_default()
+}
+
+fn fact(key: &Key, value: Option<&[u8]>) -> Result<Option<Fact>, Invalid> {
+    Ok(Some(match key {
+        Key::Here(key) => return fact(key, value),
+        Key::Network(id) => Fact::Network(*id, value.map(Network::from_bytes).transpose()?),
+        Key::Endpoint(network, id) => {
+            Fact::Endpoint(*network, *id, value.map(Endpoint::from_bytes).transpose()?)
+        }
+        Key::Member(network, node) => {
+            Fact::Member(*network, *node, value.map(Member::from_bytes).transpose()?)
+        }
+        Key::Node(id) => Fact::Node(*id, value.map(Node::from_bytes).transpose()?),
+        Key::Alive(id) => Fact::Alive(*id, value.is_some()),
+        Key::Sandbox(name) => Fact::Sandbox(name.clone(), value.map(Sandbox::from_bytes).transpose()?),
+        Key::Leg(id) => Fact::Leg(*id, value.map(leg).transpose()?),
+        Key::NetworkName(_)
+        | Key::Vni(_)
+        | Key::EndpointName(..)
+        | Key::Address(..)
+        | Key::Pool(_)
+        | Key::Sysctl(_)
+        | Key::Cluster
+        | Key::ClusterAccepted(_)
+        | Key::NodeRemoved(_)
+        | Key::NodeIdCopy
+        | Key::ClusterIdCopy
+        | Key::Lost => return Ok(None),
+    }))
+}
+
+/// A leg's value is its index in decimal.
+fn leg(value: &[u8]) -> Result<Leg, Invalid> {
+    let text = String::from_utf8_lossy(value);
+    let wrong = |_| Invalid::new("host leg", text.clone(), "expected a number from 0 to 8191");
+    text.parse().map_err(wrong).and_then(Leg::new)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Whether to believe what a store says: an empty or foreign store must not take a host's networks away.
+//!
+//! A store is held against what this node knows: the identity of its cluster, what its kernel had at the start, and which of
+//! its endpoints its own verbs remove. What is not plausible is held, until the records are back or a person decides.
+
+use std::collections::BTreeSet;
+
+use super::{
+    chain,
+    evidence::{Evidence, is_most},
+    world::World,
+};
+use crate::{
+    intent::{Fact, Source, Touched},
+    model::{ClusterId, EndpointId, NetworkId},
+    store::{Key, Store, StoreError},
+};
+
+/// How many acceptances are followed from one identity to the next.
+const ACCEPTED_MAX: usize = 16;
+/// How many endpoints that are gone are asked for by their names.
+const ASKED_MAX: usize = 3;
+/// What a person can do about it.
+const REMEDY: &str = "This host removes nothing and refuses every change until the records are back (restore a backup of the \
+                      store), or until you run 'ovctl cluster accept-empty', which removes from this cluster's hosts what the \
+                      store does not have";
+
+/// What a store said, read.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// In order.
+    pub(super) facts: Vec<Fact>,
+    /// Records that are there and cannot be read.
+    pub(super) unreadable: BTreeSet<Touched>,
+    /// It is all that there is.
+    pub(super) whole: bool,
+    /// What it says of the cluster's identity; None: nothing, Some(None): there is none.
+    pub(super) cluster: Option<Option<ClusterId>>,
+    /// Why the store had to begin anew, if it says so.
+    pub(super) lost: Option<String>,
+}
+
+/// What to make of it.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It is plausible, or a person said that it is right.
+    Believe,
+    /// It is not: why.
+    Hold(String),
+    /// The store did not answer when it was asked for more.
+    Unclear(String),
+}
+
+/// What a source is held against.
+#[derive(Debug)]
+pub(super) struct Gate<'a> {
+    pub(super) world: &'a World,
+    pub(super) source: Source,
+    pub(super) store: &'a Store,
+    /// None: this source has been believed before.
+    pub(super) evidence: Option<&'a Evidence>,
+}
+
+impl Gate<'_> {
+    /// Judge what the store said. An identity that is new to this node becomes known when it is believed.
+    pub(super) async fn judge(&self, heard: &Heard) -> Verdict {
+        let accepted = self.world.take_accepted(self.source);
+        let judged = match self.source {
+            Source::Local => Ok(self.local(heard)),
+            Source::Global => self.global(heard).await,
+        };
+        match judged {
+            Ok(Some(_why)) if accepted => {
+                self.adopt(heard);
+                Verdict::Believe
+            }
+            Ok(Some(why)) => Verdict::Hold(why),
+            Ok(None) => {
+                self.adopt(heard);
+                Verdict::Believe
+            }
+            Err(error) => {
+                if accepted {
+                    self.world.accept(self.source);
+                }
+                Verdict::Unclear(chain(&error))
+            }
+        }
+    }
+
+    fn adopt(&self, heard: &Heard) {
+        if let (Source::Global, Some(Some(id))) = (self.source, heard.cluster) {
+            self.world.set_cluster(id);
+        }
+    }
+
+    fn local(&self, heard: &Heard) -> Option<String> {
+        if let Some(why) = &heard.lost {
+            return Some(format!(
+                "{why}. Sandboxes and networks of this host go on as they are; it removes nothing and refuses every change \
+                 until the file is restored (stop the agent, put it back, start it), or until you run 'ovctl cluster \
+                 accept-empty', which removes them, or 'ovagent cleanup', which removes everything of ovnet from this host"
+            ));
+        }
+        let evidence = self.evidence.filter(|_| heard.whole)?;
+        let known = heard.facts.iter().filter_map(|fact| {
+            let Fact::Sandbox(_, Some(sandbox)) = fact else { return None };
+            Some(sandbox.id)
+        });
+        let known: BTreeSet<_> = known.collect();
+        let gone = evidence.sandboxes.difference(&known).count();
+        is_most(gone, evidence.sandboxes.len()).then(|| {
+            format!(
+                "this host has {} sandboxes in its kernel, and its own store has no record of {gone} of them: was an old copy \
+                 of the state directory restored? This host removes nothing and refuses every change until the right file is \
+                 back (stop the agent, put it back, start it), or until you run 'ovctl cluster accept-empty', which removes \
+                 them",
+                evidence.sandboxes.len()
+            )
+        })
+    }
+
+    async fn global(&self, heard: &Heard) -> Result<Option<String>, StoreError> {
+        let known = self.world.cluster();
+        match (known, heard.cluster) {
+            (Some(known), Some(found)) if found != Some(known) => {
+                if let Some(found) = found
+                    && self.was_accepted(known, found).await?
+                {
+                    return Ok(None);
+                }
+                return Ok(Some(self.foreign(known, found)));
+            }
+            (Some(_) | None, _) => {}
+        }
+        if let Some(evidence) = self.evidence.filter(|_| heard.whole)
+            && let Some(why) = self.against(evidence, known, heard).await?
+        {
+            return Ok(Some(why));
+        }
+        self.removals(heard).await
+    }
+
+    /// Whether a person said that one cluster's hosts take the other's records as they are.
+    async fn was_accepted(&self, from: ClusterId, to: ClusterId) -> Result<bool, StoreError> {
+        let mut at = from;
+        for _ in 0..ACCEPTED_MAX {
+            let Some(entry) = self.store.get(&Key::ClusterAccepted(at)).await?.1 else { return Ok(false) };
+            match String::from_utf8_lossy(&entry.value).trim().parse() {
+                Ok(next) if next == to => return Ok(true),
+                Ok(next) => at = next,
+                Err(_damaged) => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
+    fn foreign(&self, known: ClusterId, found: Option<ClusterId>) -> String {
+        let me = self.world.me;
+        let (networks, endpoints) = self.world.read(|intent| {
+            let here = intent.networks().filter(|(_, view)| super::is_here(view, me));
+            (here.count(), intent.count_endpoints(Source::Global, me))
+        });
+        let networks = networks.max(self.evidence.map_or(0, |evidence| evidence.networks.len()));
+        let what = match found {
+            None => {
+                "is empty, or has lost this cluster's records: the cluster's identity is not in it".to_owned()
+            }
+            Some(found) => format!("has another cluster's records: its identity is {found}"),
+        };
+        format!(
+            "the store {what} (this host is of cluster {known}, and has {endpoints} endpoints, {networks} networks). {REMEDY}"
+        )
+    }
+
+    /// At the start: a store that does not know most of what the kernel has.
+    async fn against(
+        &self,
+        evidence: &Evidence,
+        known: Option<ClusterId>,
+        heard: &Heard,
+    ) -> Result<Option<String>, StoreError> {
+        let networks = self.world.read(|intent| evidence.of_the_cluster(intent));
+        let me = self.world.me;
+        let (mut recorded, mut here) = (BTreeSet::new(), BTreeSet::new());
+        for fact in &heard.facts {
+            match fact {
+                Fact::Network(id, Some(_)) => drop(recorded.insert(*id)),
+                Fact::Endpoint(id, _, Some(endpoint)) if endpoint.node == me => drop(here.insert(*id)),
+                Fact::Network(..)
+                | Fact::Endpoint(..)
+                | Fact::Member(..)
+                | Fact::Node(..)
+                | Fact::Alive(..)
+                | Fact::Sandbox(..)
+                | Fact::Leg(..) => {}
+            }
+        }
+        let unread = |id: &NetworkId| {
+            heard.unreadable.iter().any(|touched| match touched {
+                Touched::Network(network) | Touched::Endpoint(network, _) => network == id,
+                Touched::Member(..)
+                | Touched::Node(_)
+                | Touched::Alive(_)
+                | Touched::Sandbox(_)
+                | Touched::Leg(_) => false,
+            })
+        };
+        let (all, gone) =
+            (networks.len(), networks.iter().filter(|id| !here.contains(id) && !unread(id)).count());
+        // A store that this node has never met, and that knows nothing of it.
+        let stranger =
+            known.is_none() && all > 0 && !networks.iter().any(|id| recorded.contains(id) || unread(id));
+        if !stranger && (!is_most(gone, all) || self.was_removed().await?) {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "the store has no endpoint of this host in {gone} of the {all} networks that its kernel has. {REMEDY}"
+        )))
+    }
+
+    /// Whether a person removed this node (`ovctl node rm`).
+    async fn was_removed(&self) -> Result<bool, StoreError> {
+        Ok(self.store.get(&Key::NodeRemoved(self.world.me)).await?.1.is_some())
+    }
+
+    /// Endpoints of this host that went without a verb of this host.
+    async fn removals(&self, heard: &Heard) -> Result<Option<String>, StoreError> {
+        let missing = match heard.whole {
+            true => self.world.read(|it| it.missing_in(self.source, &heard.facts, &heard.unreadable)),
+            false => Vec::new(),
+        };
+        let facts: Vec<&Fact> = missing.iter().chain(&heard.facts).collect();
+        let me = self.world.me;
+        let (removed, all) = self
+            .world
+            .read(|intent| (intent.endpoints_removed(me, &facts), intent.count_endpoints(self.source, me)));
+        let gone = self.world.unexpected(removed.clone());
+        let held = if is_most(gone.len(), all) && !self.was_removed().await? {
+            Some(format!(
+                "{} of this host's {all} endpoints went from the store at once, and no command on this host removed them. \
+                 {REMEDY}",
+                gone.len()
+            ))
+        } else {
+            self.deleted_by_hand(&gone).await?.map(|name| {
+                format!(
+                    "the record of this host's endpoint {name} went from the store, and its name there did not: no command \
+                     does that. {REMEDY}"
+                )
+            })
+        };
+        if held.is_none() {
+            self.world.forget_expected(&removed);
+        }
+        Ok(held)
+    }
+
+    /// A verb removes an endpoint with its name, in one transaction.
+    async fn deleted_by_hand(&self, gone: &[(NetworkId, EndpointId)]) -> Result<Option<String>, StoreError> {
+        for (network, id) in gone.iter().take(ASKED_MAX) {
+            let name =
+                self.world.read(|intent| Some(intent.network(*network)?.endpoints().get(id)?.name.clone()));
+            let Some(name) = name else { continue };
+            let entry = self.store.get(&Key::EndpointName(*network, name.clone())).await?.1;
+            if entry.is_some_and(|entry| *entry.value == *id.to_string().as_bytes()) {
+                return Ok(Some(name.to_string()));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,215 @@
+//! What of the stores is not believed: a source that is held as a whole, records whose removal nothing stands behind, and
+//! records that cannot be read. Nothing is removed on the ground of any of them until a person decides, or they are back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::watch;
+
+use super::{World, lock};
+use crate::{
+    intent::{Source, Touched},
+    model::{ClusterId, EndpointId, NetworkId},
+    plan::ownership::Unit,
+    reconcile::dirty::Depth,
+};
+
+/// Removals by verbs of this host that are remembered until the store's change comes back.
+const EXPECTED_MAX: usize = 100_000;
+
+/// What is not believed, and what is expected.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    /// Why a source is held, in words.
+    held: BTreeMap<Source, String>,
+    /// A person takes what these say as it is.
+    accepted: BTreeSet<Source>,
+    /// Records that stay although the store has no more of them.
+    kept: BTreeMap<Source, BTreeSet<Touched>>,
+    /// Records that are in the store, and that this agent has never read.
+    unknown: BTreeMap<Source, BTreeSet<Touched>>,
+    /// Endpoints of this host that a verb of this host is removing.
+    expected: BTreeSet<EndpointId>,
+}
+
+/// A change of what is held; its number says nothing but that it changed.
+pub(super) type Turn = watch::Sender<u64>;
+
+impl World {
+    /// Why nothing of this host is removed, and no verb changes anything, in words; None: nothing is held.
+    pub fn held(&self) -> Option<String> {
+        let holds = lock(&self.holds);
+        let mut texts: Vec<&str> = holds.held.values().map(String::as_str).collect();
+        texts.dedup();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// Whether a source is held.
+    pub fn is_held(&self, source: Source) -> bool {
+        lock(&self.holds).held.contains_key(&source)
+    }
+
+    /// Records that are kept although the store does not have them, and those that cannot be read, each in words.
+    pub fn doubts(&self) -> Vec<String> {
+        let holds = lock(&self.holds);
+        let kept = holds.kept.values().flatten().map(|touched| {
+            format!(
+                "{touched} was deleted from the store while others refer to it: this host keeps it as it was"
+            )
+        });
+        let unknown = holds.unknown.values().flatten().map(|touched| {
+            format!("{touched} in the store is missing or cannot be read: this host removes nothing of what it is about")
+        });
+        kept.chain(unknown).collect()
+    }
+
+    /// Wait until something is held, accepted or let go that was not at the last call on this receiver.
+    pub fn hold_changes(&self) -> watch::Receiver<u64> {
+        self.hold_turn.subscribe()
+    }
+
+    /// A person takes what a source says as it is, whatever is held because of it.
+    pub fn accept(&self, source: Source) {
+        lock(&self.holds).accepted.insert(source);
+        self.hold_turn.send_modify(|turn| *turn = turn.wrapping_add(1));
+    }
+
+    /// Hold a source; whether that is news. None: let it go.
+    pub(in crate::reconcile) fn set_held(&self, source: Source, why: Option<String>) -> bool {
+        let mut holds = lock(&self.holds);
+        let changed = match why {
+            Some(why) => holds.held.insert(source, why.clone()).as_ref() != Some(&why),
+            None => holds.held.remove(&source).is_some(),
+        };
+        drop(holds);
+        if changed {
+            self.hold_turn.send_modify(|turn| *turn = turn.wrapping_add(1));
+        }
+        changed
+    }
+
+    /// Whether a person has taken what a source says as it is; told once.
+    pub(in crate::reconcile) fn take_accepted(&self, source: Source) -> bool {
+        lock(&self.holds).accepted.remove(&source)
+    }
+
+    /// A verb of this host is about to remove this endpoint.
+    pub fn expect_removal(&self, endpoint: EndpointId) {
+        let mut holds = lock(&self.holds);
+        if holds.expected.len() < EXPECTED_MAX {
+            holds.expected.insert(endpoint);
+        }
+    }
+
+    /// Of these endpoints, those whose removal no verb of this host stands behind.
+    pub(in crate::reconcile) fn unexpected(
+        &self,
+        removed: Vec<(NetworkId, EndpointId)>,
+    ) -> Vec<(NetworkId, EndpointId)> {
+        let holds = lock(&self.holds);
+        removed.into_iter().filter(|(_, id)| !holds.expected.contains(id)).collect()
+    }
+
+    /// These endpoints are gone.
+    pub(in crate::reconcile) fn forget_expected(&self, gone: &[(NetworkId, EndpointId)]) {
+        let mut holds = lock(&self.holds);
+        for (_, id) in gone {
+            holds.expected.remove(id);
+        }
+    }
+
+    /// The records of a source that are kept although it does not have them.
+    pub(in crate::reconcile) fn kept(&self, source: Source) -> BTreeSet<Touched> {
+        lock(&self.holds).kept.get(&source).cloned().unwrap_or_default()
+    }
+
+    /// What is kept, and what has never been read, of a source. Those of which nothing was known are about to be looked at;
+    /// what became known, or is gone for good, is looked at again.
+    pub(in crate::reconcile) fn set_doubts(
+        &self,
+        source: Source,
+        kept: BTreeSet<Touched>,
+        unknown: BTreeSet<Touched>,
+    ) {
+        let mut holds = lock(&self.holds);
+        let before = holds.unknown.insert(source, unknown.clone()).unwrap_or_default();
+        holds.kept.insert(source, kept);
+        drop(holds);
+        let over: Vec<Touched> = before.difference(&unknown).cloned().collect();
+        if !over.is_empty() {
+            self.look_again_after_doubt(&over);
+        }
+    }
+
+    /// What was held for the sake of these may go now.
+    fn look_again_after_doubt(&self, over: &[Touched]) {
+        let mut units: BTreeSet<Unit> = [Unit::Host].into();
+        for touched in over {
+            match touched {
+                Touched::Network(id)
+                | Touched::Endpoint(id, _)
+                | Touched::Member(id, _)
+                | Touched::Leg(id) => {
+                    units.insert(Unit::Network(*id));
+                }
+                Touched::Node(_) | Touched::Sandbox(_) => self.read(|intent| {
+                    units.extend(intent.networks().map(|(id, _)| Unit::Network(*id)));
+                    units.extend(intent.sandboxes().values().map(|sandbox| Unit::Sandbox(sandbox.id)));
+                }),
+                Touched::Alive(_) => {}
+            }
+        }
+        for unit in units {
+            self.look_again(unit, Depth::Full);
+        }
+    }
+
+    /// The records of a source that have never been read.
+    pub(in crate::reconcile) fn unknown(&self, source: Source) -> BTreeSet<Touched> {
+        lock(&self.holds).unknown.get(&source).cloned().unwrap_or_default()
+    }
+
+    /// Whether something about a network is in the stores and has never been read: nothing of it may be removed.
+    pub(in crate::reconcile) fn in_doubt(&self, network: NetworkId) -> bool {
+        lock(&self.holds).unknown.values().flatten().any(|touched| match touched {
+            Touched::Network(id) | Touched::Endpoint(id, _) | Touched::Member(id, _) | Touched::Leg(id) => {
+                *id == network
+            }
+            // Where it is, or what is in it, is not known: it may be about any network.
+            Touched::Node(_) | Touched::Sandbox(_) => true,
+            Touched::Alive(_) => false,
+        })
+    }
+
+    /// The same of any network, as far as the host's own part depends on it.
+    pub(in crate::reconcile) fn host_in_doubt(&self) -> bool {
+        lock(&self.holds).unknown.values().flatten().any(|touched| match touched {
+            Touched::Network(_) | Touched::Endpoint(..) | Touched::Member(..) | Touched::Leg(_) => true,
+            Touched::Node(_) | Touched::Sandbox(_) | Touched::Alive(_) => false,
+        })
+    }
+
+    /// The same of any sandbox.
+    pub(in crate::reconcile) fn sandboxes_in_doubt(&self) -> bool {
+        let holds = lock(&self.holds);
+        holds.unknown.values().flatten().any(|touched| matches!(touched, Touched::Sandbox(_)))
+    }
+
+    /// The identity of this node's cluster; None: not known yet.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        *self.cluster.borrow()
+    }
+
+    /// The identity of this node's cluster, as it becomes known.
+    pub fn cluster_changes(&self) -> watch::Receiver<Option<ClusterId>> {
+        self.cluster.subscribe()
+    }
+
+    /// The identity of this node's cluster is this one.
+    pub fn set_cluster(&self, id: ClusterId) {
+        self.cluster.send_if_modified(|known| {
+            let changed = *known != Some(id);
+            *known = Some(id);
+            changed
+        });
+    }
+}

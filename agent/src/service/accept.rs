@@ -1,0 +1,82 @@
+//! `cluster accept-empty`: a person takes what the stores say as it is, although it is not plausible.
+//!
+//! Each acceptance gives the cluster's records a new identity, and `cluster-accepted/<old>` leads from the one before to it:
+//! by that every host of the cluster that holds, or comes back later, takes them too.
+
+use std::sync::Arc;
+
+use super::{Service, ServiceError, turns::to_the_end};
+use crate::{
+    intent::Source,
+    kernel::Kernel,
+    model::ClusterId,
+    store::{Commit, CommitError, Key},
+};
+
+/// What is held here, and what accepting it removes from this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acceptance {
+    /// Why it is held.
+    pub why: String,
+    /// All hosts of the cluster take the store as it is; false: this host's own store only is meant.
+    pub whole_cluster: bool,
+}
+
+impl<K: Kernel> Service<K> {
+    /// What is held, and whom accepting it concerns; with `go_ahead` it is accepted.
+    ///
+    /// # Errors
+    /// Nothing is held; the store is away, or was changed at the same time.
+    pub async fn accept_empty(self: &Arc<Self>, go_ahead: bool) -> Result<Acceptance, ServiceError> {
+        let service = Arc::clone(self);
+        to_the_end(async move { service.accept(go_ahead).await }).await
+    }
+
+    async fn accept(&self, go_ahead: bool) -> Result<Acceptance, ServiceError> {
+        let Some(why) = self.world.held() else {
+            return Err(ServiceError::InUse(
+                "this host holds nothing: there is nothing to accept (a host that does says so in ovctl node ls)".into(),
+            ));
+        };
+        let whole_cluster = self.world.is_held(Source::Global);
+        if go_ahead {
+            if whole_cluster {
+                self.accept_cluster().await?;
+            }
+            if self.world.is_held(Source::Local) {
+                self.local.commit(Commit::new().delete(Key::Lost)).await?;
+                self.world.accept(Source::Local);
+            }
+            tracing::warn!(whole_cluster, "a person accepted what the store says: {why}");
+        }
+        Ok(Acceptance { why, whole_cluster })
+    }
+
+    async fn accept_cluster(&self) -> Result<(), ServiceError> {
+        let known = self.world.cluster();
+        let entry = self.global.get(&Key::Cluster).await?.1;
+        let found: Option<ClusterId> =
+            entry.as_ref().and_then(|entry| String::from_utf8_lossy(&entry.value).trim().parse().ok());
+        // The records of another cluster, or what a host that came earlier began, have an identity already.
+        let to =
+            found.filter(|found| Some(*found) != known).unwrap_or_else(|| ClusterId(uuid::Uuid::new_v4()));
+        let mut commit = Commit::new()
+            .unchanged(Key::Cluster, entry.map_or(0, |entry| entry.mod_revision))
+            .put(Key::Cluster, to.to_string());
+        if let Some(known) = known {
+            commit = commit.put(Key::ClusterAccepted(known), to.to_string());
+        }
+        match self.global.commit(commit).await {
+            Ok(_) => {
+                self.world.accept(Source::Global);
+                Ok(())
+            }
+            Err(CommitError::Refused(_)) => Err(ServiceError::Busy(
+                "the cluster's identity in the store was changed at the same time: look at ovctl node ls, and try again if \
+                 this host still holds"
+                    .into(),
+            )),
+            Err(CommitError::Store(error)) => Err(error.into()),
+        }
+    }
+}
