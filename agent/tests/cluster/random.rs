@@ -111,6 +111,7 @@ fn is_plain(error: &ServiceError) -> bool {
         | ServiceError::Exhausted(_) => true,
         ServiceError::StoreAway(_)
         | ServiceError::Busy(_)
+        | ServiceError::Held(_)
         | ServiceError::Kernel(_)
         | ServiceError::Missing(_)
         | ServiceError::Internal(_) => false,

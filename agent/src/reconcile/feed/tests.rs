@@ -230,10 +230,10 @@ async fn at_the_start_a_store_that_does_not_know_most_of_the_kernels_networks_is
 async fn a_record_that_cannot_be_read_at_the_start_puts_its_network_in_doubt_until_it_can() {
     let store = Store::embedded(&Embedded::open(None).unwrap());
     let network = testing::network();
-    let commit = records(1).put(Key::Network(network.id), "garbage");
-    store.commit(commit).await.unwrap();
+    store.commit(records(1)).await.unwrap();
+    let revision = store.commit(Commit::new().put(Key::Network(network.id), "garbage")).await.unwrap();
     let fed = start(&store, Evidence::default(), None);
-    fed.knows(1).await;
+    fed.knows(revision).await;
     assert!(fed.world.in_doubt(network.id) && fed.world.host_in_doubt());
     let revision = fed.commit(Commit::new().put(Key::Network(network.id), network.to_bytes())).await;
     fed.knows(revision).await;
