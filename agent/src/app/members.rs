@@ -16,7 +16,7 @@ use crate::{
     gossip::{self, Gossip, GossipConfig},
     intent::Touched,
     kernel::port,
-    model::Node,
+    model::{Node, Protocol},
     reconcile::world::World,
     service,
     store::Tenure,
@@ -30,7 +30,7 @@ pub(super) async fn bind(vtep: IpAddr, udp: u16) -> Result<UdpSocket> {
     match UdpSocket::bind((vtep, udp)).await {
         Ok(socket) => Ok(socket),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("cannot gossip: {}", port::in_use("udp", udp, "--gossip-port"))
+            bail!("cannot gossip: {}", port::in_use(Protocol::Udp, udp, "--gossip-port"))
         }
         Err(error) => Err(error).with_context(|| format!("cannot gossip on {vtep} UDP port {udp}")),
     }

@@ -10,6 +10,7 @@ use super::ids;
 use crate::{
     config::{Config, StoreConfig},
     kernel::port,
+    model::Protocol,
     reconcile::{
         Evidence,
         world::{Revisions, World},
@@ -149,7 +150,7 @@ async fn listen(tcp: u16) -> Result<TcpListener> {
     };
     match bound {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("cannot serve the store: {}", port::in_use("tcp", tcp, "--store serve:PORT"))
+            bail!("cannot serve the store: {}", port::in_use(Protocol::Tcp, tcp, "--store serve:PORT"))
         }
         bound => bound.with_context(|| format!("cannot serve the store on TCP port {tcp}")),
     }

@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
-    AttachSpec, Service, ServiceError, TRIES,
+    AttachSpec, PortSpec, Service, ServiceError, TRIES,
     choosing::{Claim, Reserved},
     draft::{self, Choice, Draft},
-    ports::{HostPorts, Ports},
+    ports::{self, HostPorts, Ports, Refused},
     turns::{Turn, Work},
 };
 use crate::{
@@ -40,7 +40,6 @@ struct Wish<'a> {
     spec: &'a AttachSpec,
     options: EndpointOptions,
     interfaces: BTreeSet<IfName>,
-    host: HostPorts,
 }
 
 impl<K: Kernel> Service<K> {
@@ -54,8 +53,7 @@ impl<K: Kernel> Service<K> {
         let options = parse_endpoint_options(&spec.options)?;
         let network = self.known_network(&spec.network).await?;
         let scope = self.scope_of(network);
-        let host = self.host_ports(spec).await?;
-        let wish = Wish { network, sandbox, spec, options, interfaces, host };
+        let wish = Wish { network, sandbox, spec, options, interfaces };
         let _turn: Option<Turn> = match scope {
             Scope::Local => Some(self.turns.wait(Work::Network(network)).await?),
             Scope::Global => None,
@@ -64,15 +62,18 @@ impl<K: Kernel> Service<K> {
         // Of a network of this host alone all is known that there is.
         let mut caught_up = scope == Scope::Local;
         for attempt in 0..TRIES {
-            let (draft, reserved) = match self.draft(&wish, attempt, &passed_over) {
+            let host = self.host_ports(network, &spec.ports).await?;
+            let (draft, reserved) = match self.draft(&wish, attempt, (&passed_over, host.as_ref())) {
                 Ok(drafted) => drafted,
                 // What others of this host are about to take they may yet leave.
-                Err(ServiceError::Exhausted(_)) if attempt + 1 < TRIES && self.others_choose(network) => {
+                Err(refused)
+                    if refused.is_exhaustion() && attempt + 1 < TRIES && self.others_choose(network) =>
+                {
                     tokio::time::sleep(CHOOSING).await;
                     continue;
                 }
                 // A change that another node has made a moment ago may not be known here yet.
-                Err(error) if caught_up || matches!(error, ServiceError::Invalid(_)) => return Err(error),
+                Err(refused) if caught_up || refused.is_invalid() => return Err(refused.into_error().await),
                 Err(_stale) => {
                     caught_up = true;
                     self.catch_up().await;
@@ -129,13 +130,27 @@ impl<K: Kernel> Service<K> {
         self.named(text).map(|(id, _)| id)
     }
 
-    /// What the choice of ports depends on; nothing where none is asked for, and none comes with the network.
-    async fn host_ports(&self, spec: &AttachSpec) -> Result<HostPorts, ServiceError> {
-        let mut host = HostPorts { facts: crate::kernel::Facts::default(), any: USUAL_PORTS };
-        if !spec.ports.is_empty() {
-            host.facts = self.kernel.facts().await?;
+    /// What the choice of ports depends on; None where none is asked for, and none comes with the network.
+    async fn host_ports(
+        &self,
+        network: NetworkId,
+        specs: &[PortSpec],
+    ) -> Result<Option<HostPorts>, ServiceError> {
+        let protocols = self.world.read(|intent| ports::protocols(intent, self.world.me, network, specs));
+        if protocols.is_empty() {
+            return Ok(None);
         }
-        if spec.ports.iter().any(|port| port.host_ports.is_none()) {
+        let read = Arc::clone(&self.read_listeners);
+        let read = tokio::task::spawn_blocking(move || read(&protocols)).await;
+        let listeners = read.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
+            ServiceError::Kernel(format!("it cannot be told which ports of this host are in use: {error}"))
+        })?;
+        let mut host = HostPorts { addresses: BTreeSet::new(), any: USUAL_PORTS, listeners };
+        if !specs.is_empty() {
+            let links = self.kernel.facts().await?.links;
+            host.addresses = links.iter().flat_map(|link| &link.addresses).map(ipnet::IpNet::addr).collect();
+        }
+        if specs.iter().any(|port| port.host_ports.is_none()) {
             let at = LookAt {
                 links: Some(BTreeSet::new()),
                 sysctls: [ANY_PORT.to_owned()].into(),
@@ -148,7 +163,7 @@ impl<K: Kernel> Service<K> {
                 host.any = first.max(1)..=last;
             }
         }
-        Ok(host)
+        Ok(Some(host))
     }
 
     /// Choose from what is known, and keep others of this host from choosing the same.
@@ -156,8 +171,8 @@ impl<K: Kernel> Service<K> {
         &self,
         wish: &Wish<'_>,
         attempt: u32,
-        passed_over: &BTreeSet<IpAddr>,
-    ) -> Result<(Draft, Reserved<'_>), ServiceError> {
+        (passed_over, host): (&BTreeSet<IpAddr>, Option<&HostPorts>),
+    ) -> Result<(Draft, Reserved<'_>), Refused> {
         self.world.read(|intent| {
             let mut chosen = self.choosing.lock();
             let mut passed_over = passed_over.clone();
@@ -173,9 +188,11 @@ impl<K: Kernel> Service<K> {
                 attempt,
             };
             let mut draft = Draft::new(intent, &choice)?;
-            let mut ports = Ports::new(intent, &chosen, self.world.me, (&draft.network, &wish.host));
-            ports.check_mesh(intent)?;
-            draft.endpoint.ports = ports.choose(&draft.endpoint, &wish.spec.ports)?;
+            if let Some(host) = host {
+                let mut ports = Ports::new(intent, &chosen, self.world.me, (&draft.network, host));
+                ports.check_mesh(intent)?;
+                draft.endpoint.ports = ports.choose(&draft.endpoint, &wish.spec.ports)?;
+            }
             let addresses = draft.addresses().into_iter().map(|address| (wish.network, address));
             let reserved = self.choosing.reserve(&mut chosen, addresses, claim(&draft));
             Ok((draft, reserved))

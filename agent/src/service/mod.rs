@@ -52,7 +52,7 @@ use crate::{
     gossip::Gossip,
     intent::{Intent, NetworkView, Source},
     ipam::Pool,
-    kernel::Kernel,
+    kernel::{Kernel, port},
     model::{DnsChoice, NetworkId, Scope, Timestamp},
     reconcile::{
         self,
@@ -104,6 +104,8 @@ pub struct Service<K> {
     pub(crate) settings: Settings,
     /// The sandboxes that are being made.
     making: making::Making,
+    /// What waits for clients on this host; it blocks.
+    read_listeners: ports::ReadListeners,
     /// What attaches under way on this host have chosen, so that they do not choose the same.
     choosing: choosing::Choosing,
     /// The resolvers of sandboxes.
@@ -136,6 +138,7 @@ impl<K: Kernel> Service<K> {
             loop_requests,
             settings,
             making: making::Making::default(),
+            read_listeners: Arc::new(port::listeners),
             choosing: choosing::Choosing::default(),
             dns: Dns::none(),
             host_conf: Arc::new(HostConf::new(Path::new("/etc/resolv.conf"))),

@@ -1,15 +1,28 @@
 //! Published ports: which port of the host each request gets, and who stands in the way.
+//!
+//! What waits on the host is read before anything is chosen: choosing is done while everybody waits, and asks the kernel
+//! nothing.
+
+mod refused;
+mod runs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     net::IpAddr,
     ops::RangeInclusive,
+    sync::Arc,
 };
 
+pub(super) use self::refused::Refused;
+use self::{
+    refused::{Holder, Taken, What},
+    runs::Runs,
+};
 use super::{ServiceError, choosing::Chosen};
 use crate::{
     intent::{Intent, NetworkView},
-    kernel::{Facts, port},
+    kernel::port::Listeners,
     model::{
         Driver, DriverSettings, Endpoint, Invalid, Network, NetworkId, NodeId, Protocol, Publish,
         PublishedPort,
@@ -29,18 +42,23 @@ pub struct PortSpec {
     pub port: u16,
 }
 
+/// How it is found out what waits for clients by some protocols.
+pub(super) type ReadListeners = Arc<dyn Fn(&BTreeSet<Protocol>) -> io::Result<Listeners> + Send + Sync>;
+
 /// What of the host the choice depends on.
 #[derive(Clone, Debug)]
 pub(super) struct HostPorts {
-    /// Its links with their addresses.
-    pub(super) facts: Facts,
+    /// The addresses of its links.
+    pub(super) addresses: BTreeSet<IpAddr>,
     /// Where a port comes from that may be any (net.ipv4.ip_local_port_range).
     pub(super) any: RangeInclusive<u16>,
+    /// What waits for clients on it, by the protocols that matter.
+    pub(super) listeners: Listeners,
 }
 
-/// A port that is taken here, with who has it.
-struct Taken {
-    holder: String,
+/// A port that is published here, with who has it.
+struct Published {
+    holder: Arc<str>,
     network: NetworkId,
     port: PublishedPort,
 }
@@ -52,7 +70,20 @@ pub(super) struct Ports<'a> {
     host: &'a HostPorts,
     /// UDP port of this host's VXLAN devices, whose socket is in no process.
     vxlan: Option<u16>,
-    taken: BTreeMap<(Protocol, u16), Vec<Taken>>,
+    taken: BTreeMap<(Protocol, u16), Vec<Published>>,
+}
+
+/// The protocols of the ports that this host would publish if one of its sandboxes joined a network with these requests.
+pub(super) fn protocols(
+    intent: &Intent,
+    me: NodeId,
+    network: NetworkId,
+    specs: &[PortSpec],
+) -> BTreeSet<Protocol> {
+    let asked = specs.iter().map(|spec| spec.protocol);
+    let joined = intent.network(network).filter(|view| brings_ports(view, me));
+    let brought = joined.into_iter().flat_map(NetworkView::published).flat_map(|endpoint| &endpoint.ports);
+    asked.chain(brought.map(|port| port.protocol)).collect()
 }
 
 impl<'a> Ports<'a> {
@@ -66,26 +97,26 @@ impl<'a> Ports<'a> {
         let vxlan = intent.nodes().get(&me).map(|node| node.vxlan_port);
         let mut ports = Self { me, network, host, vxlan, taken: BTreeMap::new() };
         let view = intent.network(network.id);
-        let on = view.map_or_else(|| BTreeSet::from([me]), |view| reach(network, view, me));
+        let on: BTreeSet<NodeId> =
+            view.into_iter().flat_map(|view| everywhere(network, view)).chain([me]).collect();
         for (other, view) in intent.networks().filter_map(|(_, view)| Some((view.network()?, view))) {
-            for endpoint in view.endpoints().values().filter(|endpoint| !endpoint.ports.is_empty()) {
-                let theirs = reach(other, view, endpoint.node);
-                // By joining the network this host publishes all that it has to publish.
-                if other.id == network.id && is_mesh(network) || !theirs.is_disjoint(&on) {
-                    let holder = format!("endpoint {} of network {}", endpoint.name, other.name);
-                    ports.take(&holder, other.id, &endpoint.ports);
-                }
+            // By joining the network this host publishes all that it has to publish.
+            let all = other.id == network.id && is_mesh(network)
+                || everywhere(other, view).any(|node| on.contains(&node));
+            for endpoint in view.published().filter(|endpoint| all || on.contains(&endpoint.node)) {
+                let holder = format!("endpoint {} of network {}", endpoint.name, other.name);
+                ports.take(&holder.into(), other.id, &endpoint.ports);
             }
         }
         for claim in chosen.ports() {
-            ports.take(&claim.holder, claim.network, &claim.ports);
+            ports.take(&claim.holder.as_str().into(), claim.network, &claim.ports);
         }
         ports
     }
 
-    fn take(&mut self, holder: &str, network: NetworkId, ports: &[PublishedPort]) {
+    fn take(&mut self, holder: &Arc<str>, network: NetworkId, ports: &[PublishedPort]) {
         for port in ports {
-            let taken = Taken { holder: holder.to_owned(), network, port: *port };
+            let taken = Published { holder: Arc::clone(holder), network, port: *port };
             self.taken.entry((port.protocol, port.host_port)).or_default().push(taken);
         }
     }
@@ -98,7 +129,7 @@ impl<'a> Ports<'a> {
         &mut self,
         endpoint: &Endpoint,
         specs: &[PortSpec],
-    ) -> Result<Vec<PublishedPort>, ServiceError> {
+    ) -> Result<Vec<PublishedPort>, Refused> {
         if specs.is_empty() {
             return Ok(Vec::new());
         }
@@ -107,54 +138,51 @@ impl<'a> Ports<'a> {
             let reason = format!("at most {} are allowed for an endpoint", PublishedPort::MAX);
             return Err(Invalid::new("published port", format!("{} of them", specs.len()), reason).into());
         }
-        let mut ports = Vec::with_capacity(specs.len());
+        let (mut ports, mut known) = (Vec::with_capacity(specs.len()), BTreeMap::new());
         let own =
-            format!("endpoint {} of network {}, which is being connected,", endpoint.name, self.network.name);
+            format!("endpoint {} of network {}, which is being connected,", endpoint.name, self.network.name)
+                .into();
         for spec in specs {
-            let port = self.choose_one(endpoint, spec)?;
+            let host = self.host_address(endpoint, spec)?;
+            let port = self.choose_one(host, spec, known.entry((spec.protocol, host)).or_default())?;
             self.take(&own, self.network.id, &[port]);
             ports.push(port);
         }
         Ok(ports)
     }
 
-    fn choose_one(&self, endpoint: &Endpoint, spec: &PortSpec) -> Result<PublishedPort, ServiceError> {
-        let host = self.host_address(endpoint, spec)?;
+    /// One port at an address; `known`: those there that are known to be taken.
+    fn choose_one(
+        &self,
+        host: Option<IpAddr>,
+        spec: &PortSpec,
+        known: &mut Runs,
+    ) -> Result<PublishedPort, Refused> {
         let candidate =
             |host_port| PublishedPort { protocol: spec.protocol, host, host_port, port: spec.port };
         let range = spec.host_ports.clone().unwrap_or_else(|| self.host.any.clone());
-        let mut first = None;
-        for host_port in range.clone() {
+        if range.is_empty() {
+            return Err(refused::inverted(&range).into());
+        }
+        let mut next = known.next_out(*range.start());
+        while let Some(host_port) = next.filter(|port| range.contains(port)) {
             let port = candidate(host_port);
-            match self.holder(&port) {
-                None => return Ok(port),
-                Some(holder) => first = first.or(Some((port, holder))),
+            if self.holder(&port).is_none() {
+                return Ok(port);
             }
+            known.add(host_port);
+            next = known.next_out(host_port);
         }
-        let Some((port, holder)) = first else {
-            let text = format!("{}-{}", range.start(), range.end());
-            return Err(
-                Invalid::new("host port", text, "expected the lower one first, as in 8000-8010").into()
-            );
-        };
-        let address = port.host.map(|host| format!(" of {host}")).unwrap_or_default();
-        if range.start() == range.end() {
-            return Err(ServiceError::Exists(format!(
-                "port {}/{}{address} of this host is taken by {holder}: choose another, or leave the host's port out for \
-                 any that is free",
-                port.host_port, port.protocol
-            )));
-        }
-        Err(ServiceError::Exhausted(format!(
-            "every {} port{address} of this host from {} to {} is taken, the first of them by {holder}: choose others",
-            port.protocol,
-            range.start(),
-            range.end()
-        )))
+        let port = candidate(*range.start());
+        let by = self.holder(&port).ok_or_else(|| {
+            ServiceError::Internal(format!("port {port} is free, but was taken to be in use"))
+        })?;
+        let what = if range.start() == range.end() { What::One } else { What::Range(range) };
+        Err(Refused::Port(Taken { port, by, what }))
     }
 
     /// The address that a port is published at; None: every one.
-    fn host_address(&self, endpoint: &Endpoint, spec: &PortSpec) -> Result<Option<IpAddr>, ServiceError> {
+    fn host_address(&self, endpoint: &Endpoint, spec: &PortSpec) -> Result<Option<IpAddr>, Invalid> {
         let chosen = spec.host.or(match &self.network.settings {
             DriverSettings::Bridge(settings) => settings.host_binding,
             DriverSettings::Overlay(_)
@@ -163,9 +191,8 @@ impl<'a> Ports<'a> {
             | DriverSettings::P2p => None,
         });
         let Some(host) = chosen.filter(|host| !host.is_unspecified()) else { return Ok(None) };
-        let wrong = |reason: String| {
-            Err(Invalid::new("address of a published port", host.to_string(), reason).into())
-        };
+        let wrong =
+            |reason: String| Err(Invalid::new("address of a published port", host.to_string(), reason));
         if host.is_loopback() && host.is_ipv6() {
             return wrong(
                 "the kernel forwards nothing that comes to it: choose 127.0.0.1 or another address".into(),
@@ -175,8 +202,7 @@ impl<'a> Ports<'a> {
             let family = if host.is_ipv6() { "IPv6" } else { "IPv4" };
             return wrong(format!("the endpoint has no {family} address in network {}", self.network.name));
         }
-        let mut own = self.host.facts.links.iter().flat_map(|link| &link.addresses).map(ipnet::IpNet::addr);
-        if own.any(|own| own == host) || host.is_loopback() {
+        if self.host.addresses.contains(&host) || host.is_loopback() {
             return Ok(Some(host));
         }
         wrong(
@@ -185,46 +211,45 @@ impl<'a> Ports<'a> {
     }
 
     /// Who has a port already.
-    fn holder(&self, wanted: &PublishedPort) -> Option<String> {
+    fn holder(&self, wanted: &PublishedPort) -> Option<Holder> {
         let all = self.taken.get(&(wanted.protocol, wanted.host_port));
-        let meets = |taken: &&Taken| {
+        let meets = |taken: &&Published| {
             // In an overlay the host's port alone tells which endpoint is meant.
             let whatever = taken.network == self.network.id && self.network.driver() == Driver::Overlay;
             whatever || taken.port.collides(wanted)
         };
-        let known = all.into_iter().flatten().find(meets).map(|taken| taken.holder.clone());
-        known.or_else(|| self.own(wanted)).or_else(|| process_on(wanted))
+        let known = all.into_iter().flatten().find(meets).map(|taken| Arc::clone(&taken.holder));
+        known.or_else(|| self.own(wanted)).map(Holder::Known).or_else(|| self.listener(wanted))
     }
 
     /// What the agent itself needs.
-    fn own(&self, wanted: &PublishedPort) -> Option<String> {
+    fn own(&self, wanted: &PublishedPort) -> Option<Arc<str>> {
         let vxlan = wanted.protocol == Protocol::Udp && self.vxlan == Some(wanted.host_port);
-        vxlan.then(|| "the VXLAN devices of the agent's overlays (--vxlan-port)".to_owned())
+        vxlan.then(|| "the VXLAN devices of the agent's overlays (--vxlan-port)".into())
+    }
+
+    /// What on this host takes what comes to a port.
+    fn listener(&self, wanted: &PublishedPort) -> Option<Holder> {
+        self.host.listeners.at(wanted.protocol, wanted.host, wanted.host_port).map(Holder::Sockets)
     }
 
     /// A network whose first endpoint here makes this host publish what the others have published.
     ///
     /// # Errors
     /// A port of it is taken here.
-    pub(super) fn check_mesh(&self, intent: &Intent) -> Result<(), ServiceError> {
-        let Some(view) = intent.network(self.network.id).filter(|_| is_mesh(self.network)) else {
+    pub(super) fn check_mesh(&self, intent: &Intent) -> Result<(), Refused> {
+        let Some(view) = intent.network(self.network.id).filter(|view| brings_ports(view, self.me)) else {
             return Ok(());
         };
-        if view.members().contains_key(&self.me) {
-            return Ok(());
-        }
-        for endpoint in view.endpoints().values() {
+        for endpoint in view.published() {
             for port in &endpoint.ports {
                 let all = self.taken.get(&(port.protocol, port.host_port)).into_iter().flatten();
                 let mut others =
                     all.filter(|taken| taken.network != self.network.id && taken.port.collides(port));
-                let known = others.next().map(|taken| taken.holder.clone());
-                if let Some(holder) = known.or_else(|| process_on(port)) {
-                    return Err(ServiceError::Exists(format!(
-                        "network {} publishes port {}/{} of endpoint {} on every host that it is on, but on this one {holder} \
-                         has it: free it first",
-                        self.network.name, port.host_port, port.protocol, endpoint.name
-                    )));
+                let known = others.next().map(|taken| Holder::Known(Arc::clone(&taken.holder)));
+                if let Some(by) = known.or_else(|| self.listener(port)) {
+                    let what = What::Mesh(self.network.name.clone(), endpoint.name.clone());
+                    return Err(Refused::Port(Taken { port: *port, by, what }));
                 }
             }
         }
@@ -232,10 +257,14 @@ impl<'a> Ports<'a> {
     }
 }
 
-/// The hosts on which the ports of an endpoint of `node` are published.
-fn reach(network: &Network, view: &NetworkView, node: NodeId) -> BTreeSet<NodeId> {
-    let others = view.members().keys().filter(|_| is_mesh(network));
-    others.copied().chain([node]).collect()
+/// Whether a node that joins a network comes to publish what the others in it have published.
+fn brings_ports(view: &NetworkView, me: NodeId) -> bool {
+    view.network().is_some_and(is_mesh) && !view.members().contains_key(&me)
+}
+
+/// The hosts on which every endpoint of a network publishes its ports, wherever it is.
+fn everywhere(network: &Network, view: &NetworkView) -> impl Iterator<Item = NodeId> {
+    view.members().keys().filter(|_| is_mesh(network)).copied()
 }
 
 fn is_mesh(network: &Network) -> bool {
@@ -260,9 +289,4 @@ fn refuse_network(network: &Network) -> Result<(), ServiceError> {
         network.name,
         network.driver()
     )))
-}
-
-/// The process of this host that takes what comes to a port, or that one does which cannot be seen.
-fn process_on(port: &PublishedPort) -> Option<String> {
-    port::listener(port.protocol.as_str(), port.host, port.host_port)
 }

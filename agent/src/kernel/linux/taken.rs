@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     kernel::port,
+    model::Protocol,
     plan::{op::LinkRef, state::Netns},
 };
 
@@ -19,8 +20,8 @@ const FLAG: &str = "--vxlan-port on every node";
 /// The refusal that names the port of this vxlan device and its holder; None: it is no vxlan device, or has gone.
 pub(super) fn port(session: &mut Session<'_>, link: &LinkRef) -> Option<Refusal> {
     let number = vxlan_port(&session.namespace(&link.netns).ok()?.link(link.name).ok()?)?;
-    let holder = port::holder("udp", number).or_else(|| device(session, number));
-    Some(Refusal::new(Errno::EADDRINUSE, port::held_by(holder.as_deref(), "udp", number, FLAG)))
+    let holder = port::holder(Protocol::Udp, number).or_else(|| device(session, number));
+    Some(Refusal::new(Errno::EADDRINUSE, port::held_by(holder.as_deref(), Protocol::Udp, number, FLAG)))
 }
 
 /// Somebody else's vxlan device on this port, whose socket cannot be shared (`external`, `gbp` …): it belongs to no

@@ -1,10 +1,15 @@
 //! Published ports: chosen, refused with who has them, and chosen by many at once.
 
-use std::net::TcpListener;
+use std::{
+    collections::BTreeSet,
+    net::TcpListener,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use super::*;
 use crate::{
     convert::Record,
+    kernel::port,
     model::{Member, Protocol, PublishedPort, testing},
 };
 
@@ -79,6 +84,37 @@ async fn a_process_of_the_host_is_named_and_passed_over() {
     host.empty("b").await;
     let b = host.connect(("b", "lan"), ports(vec![at("192.0.2.1", from(port, port, 80))])).await.unwrap();
     assert_eq!(b.ports[0].host_port, port);
+    host.end().await;
+}
+
+#[tokio::test]
+async fn however_many_ports_are_asked_for_the_hosts_listeners_are_read_once() {
+    let mut host = lan(&["a", "b"]).await;
+    let read = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&read);
+    Arc::get_mut(&mut host.service).unwrap().read_listeners = Arc::new(move |protocols| {
+        count.fetch_add(1, Ordering::Relaxed);
+        port::listeners(protocols)
+    });
+    let specs: Vec<PortSpec> = (1..=1000).map(any).collect();
+    let a = host.connect(("a", "lan"), ports(specs)).await.unwrap();
+    assert_eq!(read.load(Ordering::Relaxed), 1);
+    let chosen: BTreeSet<u16> = a.ports.iter().map(|port| port.host_port).collect();
+    assert_eq!(chosen.len(), 1000);
+    assert!(chosen.iter().all(|port| (32_768..=60_999).contains(port)));
+    host.connect(("b", "lan"), |_| ()).await.unwrap();
+    assert_eq!(read.load(Ordering::Relaxed), 1, "without a port there is nothing to look for");
+    host.end().await;
+}
+
+#[tokio::test]
+async fn listeners_that_cannot_be_read_are_not_taken_for_none() {
+    let mut host = lan(&["a"]).await;
+    Arc::get_mut(&mut host.service).unwrap().read_listeners =
+        Arc::new(|_| Err(std::io::Error::other("injected")));
+    let error = refusal(host.connect(("a", "lan"), ports(vec![any(80)])).await);
+    assert_eq!(error, "it cannot be told which ports of this host are in use: injected");
+    host.connect(("a", "lan"), |_| ()).await.unwrap();
     host.end().await;
 }
 

@@ -1,0 +1,112 @@
+//! Why a port cannot be had. Who has it is found out last, and not while others wait: the name of a process takes a look at
+//! the files of all.
+
+use std::{ops::RangeInclusive, sync::Arc};
+
+use crate::{
+    kernel::port,
+    model::{Invalid, Name, PublishedPort},
+    service::ServiceError,
+};
+
+/// Who has a port.
+#[derive(Clone, Debug)]
+pub(super) enum Holder {
+    /// Called so.
+    Known(Arc<str>),
+    /// Whoever has these sockets.
+    Sockets(port::Holder),
+}
+
+/// What cannot be had.
+#[derive(Debug)]
+pub(super) enum What {
+    /// The port that was asked for.
+    One,
+    /// Any of these ports, of which it is the first.
+    Range(RangeInclusive<u16>),
+    /// The port that an endpoint of this name has published on every host of this network.
+    Mesh(Name, Name),
+}
+
+/// A port that somebody has.
+#[derive(Debug)]
+pub(in crate::service) struct Taken {
+    pub(super) port: PublishedPort,
+    pub(super) by: Holder,
+    pub(super) what: What,
+}
+
+/// Why an endpoint cannot be as it was asked for.
+#[derive(Debug)]
+pub(in crate::service) enum Refused {
+    /// By a port.
+    Port(Taken),
+    /// By anything else.
+    Otherwise(ServiceError),
+}
+
+impl<E: Into<ServiceError>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self::Otherwise(error.into())
+    }
+}
+
+impl Refused {
+    /// Others may give back what there is too little of.
+    pub(in crate::service) const fn is_exhaustion(&self) -> bool {
+        matches!(
+            self,
+            Self::Port(Taken { what: What::Range(_), .. }) | Self::Otherwise(ServiceError::Exhausted(_))
+        )
+    }
+
+    /// It will never do.
+    pub(in crate::service) const fn is_invalid(&self) -> bool {
+        matches!(self, Self::Otherwise(ServiceError::Invalid(_)))
+    }
+
+    /// In words, with the name of whoever has the port.
+    pub(in crate::service) async fn into_error(self) -> ServiceError {
+        match self {
+            Self::Otherwise(error) => error,
+            Self::Port(taken) => {
+                let told = tokio::task::spawn_blocking(move || taken.tell()).await;
+                told.unwrap_or_else(|error| ServiceError::Internal(format!("the agent is stopping: {error}")))
+            }
+        }
+    }
+}
+
+impl Taken {
+    fn tell(&self) -> ServiceError {
+        let holder = match &self.by {
+            Holder::Known(name) => name.to_string(),
+            Holder::Sockets(sockets) => sockets.name(),
+        };
+        let PublishedPort { protocol, host, host_port, .. } = self.port;
+        let address = host.map(|host| format!(" of {host}")).unwrap_or_default();
+        match &self.what {
+            What::One => ServiceError::Exists(format!(
+                "port {host_port}/{protocol}{address} of this host is taken by {holder}: choose another, or leave the host's \
+                 port out for any that is free"
+            )),
+            What::Range(range) => ServiceError::Exhausted(format!(
+                "every {protocol} port{address} of this host from {} to {} is taken, the first of them by {holder}: choose \
+                 others",
+                range.start(),
+                range.end()
+            )),
+            What::Mesh(network, endpoint) => ServiceError::Exists(format!(
+                "network {network} publishes port {host_port}/{protocol} of endpoint {endpoint} on every host that it is on, \
+                 but on this one {holder} has it: free it first"
+            )),
+        }
+    }
+}
+
+/// A range whose ends are the wrong way round.
+pub(super) fn inverted(range: &RangeInclusive<u16>) -> Invalid {
+    let text = format!("{}-{}", range.start(), range.end());
+    Invalid::new("host port", text, "expected the lower one first, as in 8000-8010")
+}
