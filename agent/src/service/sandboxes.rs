@@ -189,9 +189,8 @@ impl<K: Kernel> Service<K> {
     }
 
     async fn refuse_foreign_netns(&self, name: &Name) -> Result<(), ServiceError> {
-        let named = self.kernel.named_netns().await?;
-        if named.iter().any(|(there, _)| there == name) {
-            let path = self.settings.netns_dir.join(name.as_str());
+        let path = self.settings.netns_dir.join(name.as_str());
+        if self.kernel.netns_inode(path.clone()).await?.is_some() {
             return Err(ServiceError::Exists(format!(
                 "a network namespace named {name} exists already, and is not ours: choose another name, or adopt it with \
                  --netns {}",
@@ -347,10 +346,8 @@ impl<K: Kernel> Service<K> {
 
     /// A sandbox's endpoints in all networks, by interface.
     pub fn endpoints_of(&self, sandbox: &Name) -> Vec<Endpoint> {
-        let mut endpoints: Vec<Endpoint> = self.world.read(|intent| {
-            let mine = intent.networks().flat_map(|(_, view)| view.endpoints_on(self.world.me));
-            mine.filter(|endpoint| endpoint.sandbox == *sandbox).cloned().collect()
-        });
+        let mut endpoints: Vec<Endpoint> =
+            self.world.read(|intent| intent.endpoints_in(self.world.me, sandbox).cloned().collect());
         endpoints.sort_by_key(|endpoint| endpoint.ifname);
         endpoints
     }
