@@ -1,5 +1,5 @@
 //! The store as the rest of the agent sees it: what is there.
-//! Changing it is `transact`'s, getting there `reach`'s, keeping up with it `follow`'s.
+//! Lists are `list`'s, changing it is `transact`'s, getting there `reach`'s, keeping up with it `follow`'s.
 
 use std::{
     fmt,
@@ -11,16 +11,10 @@ use std::{
 
 use etcd_client::{Client, CompactionOptions, ResponseHeader};
 
-use super::{Embedded, Entry, EtcdConfig, Key, KeyRange, Listing, StoreError, endpoint::Endpoint, wire};
+use super::{Embedded, Entry, EtcdConfig, Key, KeyRange, StoreError, endpoint::Endpoint, list::PAGE, wire};
 
-/// Entries of one page of a list.
-const PAGE: i64 = 1000;
-/// Entries of a list: a thousand networks with a thousand endpoints each.
-const ENTRIES_MAX: usize = 1_000_000;
 /// Largest answer, in bytes.
 pub(super) const ANSWER_MAX: usize = 64 << 20;
-/// How often a list starts again because its revision was compacted away meanwhile.
-const LIST_TRIES: u32 = 3;
 
 /// A store, cheap to clone. Needs no store to be up when it is made.
 #[derive(Clone)]
@@ -38,6 +32,10 @@ pub(super) struct Shared {
     pub(super) latest: AtomicI64,
     /// How long the last slow answer took, in milliseconds; 0: it is not slow.
     pub(super) slow: AtomicU64,
+    /// How many entries the next page of a list may have.
+    pub(super) page: AtomicI64,
+    /// The largest answer that is taken, in bytes.
+    pub(super) answer_max: usize,
 }
 
 /// Which history a revision belongs to: a store that was restored, or is another one, shows here.
@@ -89,62 +87,9 @@ impl Store {
 
     fn of(endpoints: Vec<Endpoint>, names: String) -> Self {
         let (preferred, latest) = (AtomicUsize::new(0), AtomicI64::new(0));
-        Self { shared: Arc::new(Shared { endpoints, names, preferred, latest, slow: AtomicU64::new(0) }) }
-    }
-
-    /// Everything in `range`, at one revision.
-    ///
-    /// # Errors
-    /// No answer, a refusal, or more than a million entries.
-    pub async fn list(&self, range: &KeyRange) -> Result<Listing, StoreError> {
-        self.list_with_history(range).await.map(|(listing, _)| listing)
-    }
-
-    pub(super) async fn list_with_history(&self, range: &KeyRange) -> Result<(Listing, History), StoreError> {
-        let mut tries = 1;
-        loop {
-            match self.list_once(range).await {
-                Err(StoreError::Compacted { .. }) if tries < LIST_TRIES => tries += 1,
-                done => return done,
-            }
-        }
-    }
-
-    async fn list_once(&self, range: &KeyRange) -> Result<(Listing, History), StoreError> {
-        const OPERATION: &str = "list keys";
-        let mut history: Option<History> = None;
-        let mut entries = Vec::new();
-        let mut from = range.start.clone().into_bytes();
-        loop {
-            let mut options = wire::ranged(range).with_limit(PAGE);
-            if let Some(history) = history {
-                options = options.with_revision(history.revision);
-            }
-            let (key, options) = (&from, &options);
-            let mut page = self
-                .read(OPERATION, |client| async move {
-                    let mut kv = client.kv_client().max_decoding_message_size(ANSWER_MAX);
-                    kv.get(key.clone(), Some(options.clone())).await
-                })
-                .await?;
-            let seen = self.history(OPERATION, page.header())?;
-            let history = *history.get_or_insert(seen);
-            let more = page.more();
-            // The next page starts right after the last key, text or not.
-            let last = page.kvs().last().map(|kv| kv.key().to_vec());
-            entries.append(&mut wire::entries(&mut page));
-            if entries.len() > ENTRIES_MAX {
-                let what = format!("there are more than {ENTRIES_MAX} keys");
-                return Err(StoreError::TooLarge { operation: OPERATION, what });
-            }
-            match last {
-                Some(last) if more => {
-                    from = last;
-                    from.push(0);
-                }
-                Some(_) | None => return Ok((Listing { revision: history.revision, entries }, history)),
-            }
-        }
+        let (slow, page) = (AtomicU64::new(0), AtomicI64::new(PAGE));
+        let answer_max = ANSWER_MAX;
+        Self { shared: Arc::new(Shared { endpoints, names, preferred, latest, slow, page, answer_max }) }
     }
 
     /// What `key` has, and the revision at which that was so.

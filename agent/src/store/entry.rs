@@ -22,6 +22,8 @@ pub struct Listing {
     pub revision: i64,
     /// The keys and values.
     pub entries: Vec<Entry>,
+    /// How many answers of the store they came in.
+    pub pages: u32,
 }
 
 /// What happened to one key.

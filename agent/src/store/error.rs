@@ -128,6 +128,11 @@ pub enum Retry {
 }
 
 impl StoreError {
+    /// Whether there was somebody who could be asked, and whose answer did not come in time.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Away { source, .. } if source.is::<tokio::time::error::Elapsed>())
+    }
+
     /// What the caller can do about it.
     pub fn retry(&self) -> Retry {
         match self {

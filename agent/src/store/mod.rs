@@ -14,6 +14,7 @@ mod follow;
 mod hold;
 mod keys;
 mod lease;
+mod list;
 mod outcome;
 mod range;
 mod reach;
