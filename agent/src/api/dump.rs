@@ -16,17 +16,17 @@ pub(super) async fn stream(
     global: &Store,
     local: &Store,
 ) -> Result<ReceiverStream<Result<v1::StoreEntry, Status>>, ServiceError> {
-    let mut entries: Vec<v1::StoreEntry> = Vec::new();
+    let mut entries: Vec<(&str, Entry)> = Vec::new();
     for (name, store, range) in
         [("global", global, KeyRange::everything()), ("local", local, KeyRange::local())]
     {
-        entries.extend(store.list(&range).await?.entries.iter().map(|entry| describe(name, entry)));
+        entries.extend(store.list(&range).await?.entries.into_iter().map(|entry| (name, entry)));
     }
     let (out, stream) = mpsc::channel(64);
-    // Ends with its listener: sending fails then.
+    // Ends with its listener: sending fails then. Each is described in its turn, so that others have theirs in between.
     tokio::spawn(async move {
-        for entry in entries {
-            if out.send(Ok(entry)).await.is_err() {
+        for (name, entry) in entries {
+            if out.send(Ok(describe(name, &entry))).await.is_err() {
                 return;
             }
         }

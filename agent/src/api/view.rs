@@ -1,17 +1,20 @@
 //! Answers: what the intent has, with what belongs beside it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Bound};
 
 use ovnet_proto::v1;
 
 use crate::{
     intent::Intent,
     kernel::Kernel,
-    model::{Driver, DriverSettings, Endpoint, IfName, Network, NodeId, Sandbox},
+    model::{Driver, DriverSettings, Endpoint, IfName, Network, NetworkId, NodeId, Sandbox},
     plan::{bridge_name, netns_of, ownership::Unit},
     reconcile::is_here,
     service::{NodeState, Service, ServiceError},
 };
+
+/// Endpoints that are told of before others have a turn: a few milliseconds' worth.
+const AT_ONCE: usize = 1000;
 
 /// Every network.
 pub(super) fn networks<K: Kernel>(service: &Service<K>) -> Vec<v1::Network> {
@@ -36,6 +39,7 @@ pub(super) async fn network<K: Kernel>(
         free: usage.free.to_string(),
     });
     let usage = usage.collect();
+    let endpoints = each_endpoint(service, id, |_, endpoint| endpoint.into()).await;
     service.world.read(|intent| {
         let (network, view) = intent.find_network(text)?;
         let named: BTreeSet<NodeId> = view
@@ -49,7 +53,7 @@ pub(super) async fn network<K: Kernel>(
         let (host_routes, host_route_note) = host_routes(intent, network, here, service);
         Ok(v1::InspectNetworkResponse {
             network: Some(network.into()),
-            endpoints: view.endpoints().values().map(Into::into).collect(),
+            endpoints,
             members: view.members().values().map(Into::into).collect(),
             nodes: nodes.map(Into::into).collect(),
             usage,
@@ -103,15 +107,33 @@ pub(super) async fn endpoints<K: Kernel>(
     network: &str,
 ) -> Result<Vec<v1::EndpointDetail>, ServiceError> {
     service.ready().await?;
-    service.world.read(|intent| {
-        let only = match network {
-            "" => None,
-            text => Some(intent.find_network(text)?.0.id),
-        };
-        let views = intent.networks().filter(|(id, _)| only.is_none_or(|only| only == **id));
-        let all = views.flat_map(|(_, view)| view.endpoints().values());
-        Ok(all.map(|endpoint| detail(intent, endpoint)).collect())
-    })
+    let networks: Vec<NetworkId> = service.world.read(|intent| match network {
+        "" => Ok::<_, ServiceError>(intent.networks().map(|(id, _)| *id).collect()),
+        text => Ok(vec![intent.find_network(text)?.0.id]),
+    })?;
+    let mut all = Vec::new();
+    for id in networks {
+        all.append(&mut each_endpoint(service, id, detail).await);
+    }
+    Ok(all)
+}
+
+/// What `tell` makes of every endpoint of a network. Others have their turns in between: with very many it takes a while.
+async fn each_endpoint<K: Kernel, T>(
+    service: &Service<K>,
+    network: NetworkId,
+    tell: impl Fn(&Intent, &Endpoint) -> T,
+) -> Vec<T> {
+    let (mut told, mut after) = (Vec::new(), Bound::Unbounded);
+    loop {
+        let last = service.world.read(|intent| {
+            let some = intent.network(network)?.endpoints().range((after, Bound::Unbounded)).take(AT_ONCE);
+            some.map(|(id, endpoint)| (told.push(tell(intent, endpoint)), *id).1).last()
+        });
+        let Some(last) = last else { return told };
+        after = Bound::Excluded(last);
+        tokio::task::yield_now().await;
+    }
 }
 
 /// One endpoint.

@@ -6,7 +6,7 @@ use super::{FOLLOW_DEADLINE, LOCAL_DEADLINE, Service, ServiceError, TRIES, at, t
 use crate::{
     convert::Record,
     kernel::Kernel,
-    model::{Endpoint, Member, NodeId, Scope},
+    model::{Endpoint, Member, Name, NodeId, Scope},
     plan::ownership::Unit,
     reconcile::world::Revisions,
     store::{Commit, CommitError, Key, KeyRange},
@@ -53,7 +53,8 @@ impl<K: Kernel> Service<K> {
             let (network, view) = intent.find_network(network)?;
             let here = intent.find_sandbox(sandbox);
             let name = here.as_ref().map_or(sandbox, |sandbox| sandbox.name.as_str());
-            let found = view.endpoints().values().find(|it| it.name.as_str() == name || it.id.to_string() == name);
+            let named = name.parse().ok().and_then(|name: Name| view.endpoint_named(&name));
+            let found = named.or_else(|| view.endpoints().get(&name.parse().ok()?));
             match (found, here) {
                 (Some(endpoint), _) if endpoint.node == self.world.me || force => Ok(endpoint.clone()),
                 (Some(endpoint), _) => {

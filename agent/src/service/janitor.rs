@@ -60,10 +60,7 @@ impl<K: Kernel> Service<K> {
     }
 
     async fn remove_orphans(&self, failed: &mut Failed) {
-        let mut orphans: Vec<Sandbox> = self
-            .world
-            .read(|intent| intent.sandboxes().values().filter(|it| self.is_orphan(it)).cloned().collect());
-        orphans.extend(self.abandoned().await);
+        let orphans = self.orphans().await;
         failed.keep(&orphans.iter().map(|sandbox| sandbox.id).collect());
         for sandbox in orphans {
             if !failed.is_due(sandbox.id, Instant::now()) {
@@ -85,31 +82,37 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    /// Whether nobody is left to remove a sandbox: the process it was adopted from is no more, or nobody makes it any
-    /// more.
-    fn is_orphan(&self, sandbox: &Sandbox) -> bool {
-        has_lost_its_process(sandbox) || sandbox.unfinished && !self.making.has(sandbox.id)
-    }
-
-    /// Sandboxes that were removed, and stayed for others that are gone by now without having said so.
-    async fn abandoned(&self) -> Vec<Sandbox> {
-        let left: Vec<Sandbox> = self.world.read(|intent| {
-            intent.sandboxes().values().filter(|it| it.left && !self.is_orphan(it)).cloned().collect()
+    /// The sandboxes that nobody is left to remove.
+    async fn orphans(&self) -> Vec<Sandbox> {
+        let suspects: Vec<Sandbox> = self.world.read(|intent| {
+            let all = intent.sandboxes().values();
+            all.filter(|it| it.process.is_some() || it.unfinished || it.left).cloned().collect()
         });
-        let mut abandoned = Vec::new();
-        for sandbox in left {
-            // What cannot be told is no reason to remove anything.
-            if self.sharers(&sandbox).await.is_ok_and(|sharers| sharers.is_empty()) {
-                abandoned.push(sandbox);
+        let lost = without_process(suspects.clone()).await;
+        let mut orphans = Vec::new();
+        for sandbox in suspects {
+            // One that was removed may have stayed for others that are gone by now without having said so. What cannot be
+            // told is no reason to remove anything.
+            if self.is_orphan(&sandbox, &lost)
+                || sandbox.left && self.sharers(&sandbox).await.is_ok_and(|sharers| sharers.is_empty())
+            {
+                orphans.push(sandbox);
             }
         }
-        abandoned
+        orphans
+    }
+
+    /// Whether nobody is left to remove a sandbox: the process it was adopted from is no more, or nobody makes it any
+    /// more.
+    fn is_orphan(&self, sandbox: &Sandbox, lost: &BTreeSet<SandboxId>) -> bool {
+        lost.contains(&sandbox.id) || sandbox.unfinished && !self.making.has(sandbox.id)
     }
 
     async fn remove_orphan(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         let _turn = self.turns.take(&sandbox.name).await?;
+        let lost = without_process(vec![sandbox.clone()]).await;
         // Another one may have its name by now.
-        let same = |known: &Sandbox| known.id == sandbox.id && (known.left || self.is_orphan(known));
+        let same = |known: &Sandbox| known.id == sandbox.id && (known.left || self.is_orphan(known, &lost));
         if !self.world.read(|intent| intent.sandboxes().get(&sandbox.name).is_some_and(same)) {
             return Ok(());
         }
@@ -120,7 +123,7 @@ impl<K: Kernel> Service<K> {
         };
         let finished =
             record.is_some_and(|record| Sandbox::from_bytes(&record.value).is_ok_and(|it| !it.unfinished));
-        if !finished || has_lost_its_process(sandbox) {
+        if !finished || lost.contains(&sandbox.id) {
             self.dismantle(sandbox).await?;
         }
         Ok(())
@@ -182,6 +185,13 @@ impl<K: Kernel> Service<K> {
 pub(super) fn strays(intent: &Intent, me: NodeId) -> Vec<Endpoint> {
     let mine = intent.networks().flat_map(|(_, view)| view.endpoints_on(me));
     mine.filter(|endpoint| !intent.sandboxes().contains_key(&endpoint.sandbox)).cloned().collect()
+}
+
+/// Those of these sandboxes that have lost their process; a file of /proc for each.
+async fn without_process(sandboxes: Vec<Sandbox>) -> BTreeSet<SandboxId> {
+    let lost = move || sandboxes.iter().filter(|it| has_lost_its_process(it)).map(|it| it.id).collect();
+    // It fails only when the runtime is going down.
+    tokio::task::spawn_blocking(lost).await.unwrap_or_default()
 }
 
 /// Whether a sandbox was adopted from a process that is no more. What cannot be told is no reason to remove anything.

@@ -128,7 +128,10 @@ impl<K: Kernel> Service<K> {
         if !ends {
             return Ok(());
         }
-        let running = processes::in_netns(&sandbox.netns);
+        let netns = sandbox.netns.clone();
+        let running = tokio::task::spawn_blocking(move || processes::in_netns(&netns)).await;
+        let running =
+            running.map_err(|error| ServiceError::Internal(format!("the agent is stopping: {error}")))?;
         let Some(first) = running.first() else { return Ok(()) };
         let one = running.len() == 1;
         Err(ServiceError::InUse(format!(

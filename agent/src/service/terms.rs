@@ -37,9 +37,7 @@ fn refuse_second(
     choice: &Choice<'_>,
 ) -> Result<(), ServiceError> {
     let name = &choice.sandbox.name;
-    let Some(other) = view.endpoints().values().find(|endpoint| endpoint.name == *name) else {
-        return Ok(());
-    };
+    let Some(other) = view.endpoint_named(name) else { return Ok(()) };
     if other.node == choice.me {
         return Err(ServiceError::Exists(format!(
             "sandbox {name} is connected to network {} already",
@@ -57,8 +55,9 @@ fn refuse_second(
 
 /// Networks that have room for so many endpoints alone.
 fn refuse_another(network: &Network, view: &NetworkView) -> Result<(), ServiceError> {
-    let names: Vec<String> = view.endpoints().values().map(|endpoint| endpoint.name.to_string()).collect();
+    let count = view.endpoints().len();
     let full = |why: &str| {
+        let names: Vec<&str> = view.endpoints().values().map(|endpoint| endpoint.name.as_str()).collect();
         Err(ServiceError::InUse(format!(
             "network {} {why} {}: disconnect one, or make another network",
             network.name,
@@ -66,8 +65,8 @@ fn refuse_another(network: &Network, view: &NetworkView) -> Result<(), ServiceEr
         )))
     };
     match &network.settings {
-        DriverSettings::P2p if names.len() >= 2 => full("is a pair (p2p), and joins already"),
-        DriverSettings::Macvlan(parent, MacvlanMode::Passthru) if !names.is_empty() => {
+        DriverSettings::P2p if count >= 2 => full("is a pair (p2p), and joins already"),
+        DriverSettings::Macvlan(parent, MacvlanMode::Passthru) if count > 0 => {
             full(&format!("gives its parent {} to one endpoint alone (passthru), and that is", parent.link))
         }
         DriverSettings::P2p
@@ -109,11 +108,10 @@ fn check_priority(intent: &Intent, choice: &Choice<'_>) -> Result<(), ServiceErr
     if wanted <= 0 {
         return Ok(());
     }
-    let mine = intent.networks().filter_map(|(_, view)| {
-        let mut all = view.endpoints_on(choice.me).filter(|other| other.sandbox == choice.sandbox.name);
-        let same = all.find(|other| other.gateway_priority == wanted);
-        same.and_then(|_| view.network())
-    });
+    let all = intent.endpoints_in(choice.me, &choice.sandbox.name);
+    let mine = all
+        .filter(|other| other.gateway_priority == wanted)
+        .filter_map(|other| intent.network(other.network)?.network());
     match mine.map(|network| network.name.clone()).next() {
         None => Ok(()),
         Some(other) => Err(ServiceError::Exists(format!(
@@ -141,11 +139,10 @@ fn check_links(
         if link.endpoint == *own {
             return wrong(link, "it leads to the sandbox itself".into());
         }
-        let named = |name: &Name| view.endpoints().values().find(|endpoint| endpoint.name == *name);
-        if named(&link.endpoint).is_none() {
+        if view.endpoint_named(&link.endpoint).is_none() {
             return wrong(link, format!("network {} has no endpoint of this name", network.name));
         }
-        if link.alias == *own || link.alias != link.endpoint && named(&link.alias).is_some() {
+        if link.alias == *own || link.alias != link.endpoint && view.endpoint_named(&link.alias).is_some() {
             return wrong(
                 link,
                 format!(
@@ -182,8 +179,7 @@ fn way_back(view: &NetworkView, to: &Name, from: &Name) -> Option<Vec<Name>> {
         if !seen.insert(last.clone()) {
             continue;
         }
-        let endpoint = view.endpoints().values().find(|endpoint| endpoint.name == *last);
-        for link in endpoint.into_iter().flat_map(|endpoint| &endpoint.links) {
+        for link in view.endpoint_named(last).into_iter().flat_map(|endpoint| &endpoint.links) {
             paths.push(path.iter().cloned().chain([link.endpoint.clone()]).collect());
         }
     }
@@ -197,10 +193,7 @@ pub(super) fn interface(
     choice: &Choice<'_>,
 ) -> Result<IfName, ServiceError> {
     let mut used = choice.interfaces.clone();
-    for (_, view) in intent.networks() {
-        let mine = view.endpoints_on(choice.me).filter(|endpoint| endpoint.sandbox == choice.sandbox.name);
-        used.extend(mine.map(|endpoint| endpoint.ifname));
-    }
+    used.extend(intent.endpoints_in(choice.me, &choice.sandbox.name).map(|endpoint| endpoint.ifname));
     if let Some(chosen) = choice.options.ifname {
         return if used.contains(&chosen) {
             Err(ServiceError::Exists(format!(

@@ -20,6 +20,8 @@ use crate::{
 
 /// How often a store that is held, or did not answer, is read again.
 const READ_AGAIN: Duration = Duration::from_secs(2);
+/// Records that are read before others have a turn: a few milliseconds' worth.
+const AT_ONCE: usize = 1000;
 
 /// A source of intent, and what it is held against.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub async fn feed(world: Arc<World>, feed: Feed, mut changes: mpsc::Receiver<Cha
     // Of a store that was read again meanwhile, what its follower has yet to tell is known up to this revision.
     let mut known_to = 0;
     while let Some(change) = changes.recv().await {
-        let (heard, revision) = read(feed.source, &change);
+        let (heard, revision) = read(feed.source, &change).await;
         if heard.whole {
             known_to = 0;
         } else if revision <= known_to {
@@ -99,7 +101,7 @@ async fn hold(
         verdict = match gate.store.list(range).await {
             Ok(listing) => {
                 let revision = listing.revision;
-                let (heard, _) = read(gate.source, &Change::Snapshot(listing));
+                let (heard, _) = read(gate.source, &Change::Snapshot(listing)).await;
                 let verdict = gate.judge(&heard).await;
                 last = Some((heard, revision));
                 verdict
@@ -109,15 +111,18 @@ async fn hold(
     }
 }
 
-/// What a change says.
-fn read(source: Source, change: &Change) -> (Heard, i64) {
+/// What a change says. Others have their turns in between: with very many keys it takes a while.
+async fn read(source: Source, change: &Change) -> (Heard, i64) {
     let mut heard = Heard::default();
     let revision = match change {
         Change::Snapshot(listing) => {
             heard.whole = true;
             heard.cluster = (source == Source::Global).then_some(None);
-            for entry in &listing.entries {
-                note(&mut heard, &entry.key, Some(&entry.value));
+            for some in listing.entries.chunks(AT_ONCE) {
+                for entry in some {
+                    note(&mut heard, &entry.key, Some(&entry.value));
+                }
+                tokio::task::yield_now().await;
             }
             listing.revision
         }
