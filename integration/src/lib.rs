@@ -11,6 +11,7 @@ pub mod enter;
 mod etc;
 pub mod frame;
 pub mod lab;
+pub mod meanwhile;
 pub mod ping;
 pub mod probe;
 pub mod program;

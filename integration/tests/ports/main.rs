@@ -1,5 +1,6 @@
 //! Published ports: who reaches them from where, whom the endpoint sees, who may have them, and that they come back.
 
+mod many;
 mod overlay;
 mod reach;
 mod stay;
@@ -31,6 +32,7 @@ fn main() -> Result<()> {
             ("a taken port names the endpoint that has it", taken::by_endpoint),
             ("a taken port names the host's process that has it", taken::by_process),
             ("one port is given to one of many that ask at the same time", taken::race),
+            ("a thousand ports are published at once, and nobody waits for them", many::at_once),
             ("ports are refused where nothing could reach them", taken::nowhere),
             ("ports come back after the host's rules were flushed", stay::flush),
             ("ports go on while the agent is away", stay::away),

@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::readme::Surroundings;
+
 /// What a figure must be.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,10 +97,9 @@ pub(crate) fn print(figures: &[Figure]) -> Result<()> {
 }
 
 /// Write the figures as JSON.
-pub(crate) fn write(figures: &[Figure], path: &Path) -> Result<()> {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
+pub(crate) fn write(figures: &[Figure], around: &Surroundings, path: &Path) -> Result<()> {
     let met: Vec<Option<bool>> = figures.iter().map(Figure::met).collect();
-    let json = serde_json::json!({ "kernel": kernel.trim(), "figures": figures, "met": met });
+    let json = serde_json::json!({ "surroundings": around, "figures": figures, "met": met });
     let text = serde_json::to_string_pretty(&json).context("write JSON")?;
     fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
 }

@@ -6,10 +6,12 @@
 mod attach;
 mod baseline;
 mod connects;
+mod crowd;
 mod dns;
 mod figure;
 mod load;
 mod ports;
+mod readme;
 mod traffic;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -30,6 +32,12 @@ struct Arguments {
     /// Also write the figures to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write the figures into this file, between its lines bench:begin and bench:end
+    #[arg(long, value_name = "FILE")]
+    readme: Option<PathBuf>,
+    /// Leave out what takes minutes: hosts with hundreds of networks and namespaces
+    #[arg(long)]
+    quick: bool,
     /// Attaches that are timed, of each kind
     #[arg(long, default_value_t = 100)]
     connects: u32,
@@ -111,7 +119,10 @@ fn bench() -> Result<bool> {
         Binaries::find()?;
     }
     // etcd and the agents write to a real disk: a flush to memory would flatter the attach.
-    let json = arguments.json.map(std::path::absolute).transpose().context("the path of the JSON file")?;
+    let place = |file: &Option<PathBuf>| file.as_ref().map(std::path::absolute).transpose();
+    let json = place(&arguments.json).context("the path of the JSON file")?;
+    let readme = place(&arguments.readme).context("the path of the README")?;
+    let surroundings = readme::Surroundings::read()?;
     enter::enter_with(Disk::Yes)?;
     let lab = Lab::builder()
         .hosts(2)
@@ -124,7 +135,7 @@ fn bench() -> Result<bool> {
     } else if arguments.dns {
         dns::compare(&lab, arguments.rounds)
     } else {
-        measure(&lab, arguments.connects, arguments.rounds)
+        measure(&lab, &arguments)
     };
     let figures = figures.inspect_err(|_error| {
         eprintln!("{}", lab.report());
@@ -132,12 +143,17 @@ fn bench() -> Result<bool> {
     drop(lab);
     figure::print(&figures)?;
     if let Some(path) = json {
-        figure::write(&figures, &path)?;
+        figure::write(&figures, &surroundings, &path)?;
+    }
+    if let Some(path) = readme {
+        let how = format!("{} rounds, {} attaches of each kind", arguments.rounds, arguments.connects);
+        readme::write(&figures, (&how, &surroundings), &path)?;
     }
     Ok(!arguments.check || figures.iter().all(|figure| figure.met() != Some(false)))
 }
 
-fn measure(lab: &Lab, connects: u32, rounds: u32) -> Result<Vec<Figure>> {
+fn measure(lab: &Lab, arguments: &Arguments) -> Result<Vec<Figure>> {
+    let (connects, rounds) = (arguments.connects, arguments.rounds);
     let mut figures = vec![attach::idle_memory(lab)?];
     // On hosts that have no other network yet: the rules of one would be in the way of the other.
     eprintln!(
@@ -155,5 +171,10 @@ fn measure(lab: &Lab, connects: u32, rounds: u32) -> Result<Vec<Figure>> {
     figures.extend(attach::attaches(lab, connects)?);
     eprintln!("{rounds} rounds of traffic over the overlay and over the baseline ...");
     figures.extend(traffic::compare(lab, traffic::Against::Overlay, rounds)?);
+    if !arguments.quick {
+        eprintln!("attaches with hundreds of networks, sandboxes beside a thousand namespaces: minutes ...");
+        figures.extend(crowd::networks(lab)?);
+        figures.push(crowd::namespaces(lab)?);
+    }
     Ok(figures)
 }

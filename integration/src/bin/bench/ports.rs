@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use ovnet_integration::{
     api::Api,
     lab::{From, Host, Lab},
+    meanwhile::{longest, waits},
     program::Program,
     talk::{Over, at, wait_answer},
 };
@@ -43,13 +44,15 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         table.matches(&format!(": {} ", "10.202.")).count() > 0 || table.contains("10.202."),
         "no ports in:\n{table}"
     );
-    let figures = vec![
+    let mut figures = vec![
         add(ours)?,
         add_by_hand(by_hand, &table)?,
         restore(lab, ours)?,
         restore_by_hand(by_hand, &table)?,
     ];
-    ours.ovctl_ok(&["sandbox", "rm", "-f", "web", "one-more"])?;
+    ours.ovctl_ok(&["sandbox", "rm", "-f", "web"])?;
+    figures.extend(at_once(ours)?);
+    ours.ovctl_ok(&["sandbox", "rm", "-f", "one-more"])?;
     ours.ovctl_ok(&["network", "rm", "many"])?;
     Ok(figures)
 }
@@ -87,6 +90,35 @@ fn add(host: &Host) -> Result<Figure> {
     let mut figure = figure("attach with one more port, beside 1,000", &with, Bar::AtMost(50.0));
     figure.note = format!("{}; {:.2} ms without a port", figure.note, median(&without));
     Ok(figure)
+}
+
+/// All of them published by one attach, and what a second client waits meanwhile.
+fn at_once(host: &Host) -> Result<Vec<Figure>> {
+    let api = host.api()?;
+    let ports = || {
+        let numbers = (FIRST..FIRST + MANY).map(u32::from);
+        numbers.map(|port| ov::PortRequest { host_port: port, port, ..ov::PortRequest::default() }).collect()
+    };
+    let (mut times, mut worst, mut usual) = (Vec::new(), Vec::new(), Vec::new());
+    for _time in 0..TIMES {
+        let (_took, unhindered) = waits(host, || connect(&api, Vec::new()))?;
+        usual.push(longest(&unhindered));
+        let (took, hindered) = waits(host, || connect(&api, ports()))?;
+        times.push(took);
+        worst.push(longest(&hindered));
+    }
+    let wait = Figure {
+        name: "longest wait of a second client meanwhile".into(),
+        value: longest(&worst),
+        unit: "ms",
+        bar: Bar::AtMost(20.0),
+        note: format!(
+            "of {TIMES}, {}; beside an attach without a port {:.2} ms",
+            range(&worst),
+            longest(&usual)
+        ),
+    };
+    Ok(vec![figure("1,000 ports published at once", &times, Bar::AtMost(300.0)), wait])
 }
 
 fn nft(host: &Host, text: &str) -> Result<f64> {
