@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use ipnet::IpNet;
+
 use crate::{
     model::{Endpoint, EndpointId, Member, Name, Network, NetworkId, Node, NodeId, Sandbox},
     plan::Leg,
@@ -83,6 +85,8 @@ pub struct Changed {
     pub action: Action,
     /// Its name, for people.
     pub name: String,
+    /// Of a network's record: the subnets that it had and has no more.
+    pub left: Vec<IpNet>,
 }
 
 impl Fact {
@@ -137,5 +141,5 @@ pub(super) fn replace<K: Ord, V: PartialEq>(
         Some(value) => map.insert(key, value),
         None => map.remove(&key),
     };
-    Some(Changed { touched, action, name })
+    Some(Changed { touched, action, name, left: Vec::new() })
 }

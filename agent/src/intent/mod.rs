@@ -194,7 +194,7 @@ impl Intent {
                 let changed = if alive { self.alive.insert(id) } else { self.alive.remove(&id) };
                 let name = self.nodes.get(&id).map_or_else(|| id.to_string(), |node| node.name.to_string());
                 let action = if alive { Action::Alive } else { Action::Expired };
-                changed.then_some(Changed { touched: Touched::Alive(id), action, name })
+                changed.then_some(Changed { touched: Touched::Alive(id), action, name, left: Vec::new() })
             }
             Fact::Sandbox(key, sandbox) => {
                 let touched = Touched::Sandbox(key.clone());

@@ -5,6 +5,8 @@ use std::{
     net::IpAddr,
 };
 
+use ipnet::IpNet;
+
 use super::{
     Changed, Fact, Source, Touched,
     fact::{self},
@@ -119,12 +121,19 @@ impl NetworkView {
     }
 
     pub(super) fn set_network(&mut self, id: NetworkId, network: Option<Network>) -> Option<Changed> {
+        let prefixes = |network: Option<&Network>| -> Vec<IpNet> {
+            let subnets = network.map(|network| network.subnets.as_slice()).unwrap_or_default();
+            subnets.iter().map(|subnet| subnet.prefix).collect()
+        };
+        let mut left = prefixes(self.network.as_ref());
         let mut one: BTreeMap<NetworkId, Network> =
             self.network.take().map(|network| (id, network)).into_iter().collect();
         let changed =
             fact::replace(&mut one, id, network, Touched::Network(id), |network| network.name.to_string());
         self.network = one.remove(&id);
-        changed
+        let stays = prefixes(self.network.as_ref());
+        left.retain(|prefix| !stays.contains(prefix));
+        changed.map(|changed| Changed { left, ..changed })
     }
 
     pub(super) fn set_endpoint(

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
+
 use crate::{
     intent::{Changed, Intent, NetworkView, Source, Touched},
     model::{DriverSettings, Endpoint, EndpointId, NetworkId, NodeId, Publish},
@@ -71,11 +73,7 @@ impl Dirty {
     /// The units in the order in which to look at them: the host, then sandboxes, then the networks that need both.
     pub fn into_units(self) -> Vec<(Unit, Depth)> {
         let mut units: Vec<_> = self.0.into_iter().collect();
-        units.sort_by_key(|(unit, _)| match unit {
-            Unit::Host => 0,
-            Unit::Sandbox(_) => 1,
-            Unit::Network(_) => 2,
-        });
+        units.sort_by_key(|(unit, _)| in_order(unit));
         units
     }
 
@@ -85,7 +83,7 @@ impl Dirty {
             Touched::Network(id) => {
                 self.add(Unit::Network(*id), Depth::Full);
                 self.add(Unit::Host, Depth::CHANGED);
-                self.equal_subnets(*id, intent, me);
+                self.equal_subnets(*id, &changed.left, intent, me);
             }
             Touched::Endpoint(network, id) => {
                 self.row(*network, Row::Endpoint(*id));
@@ -94,7 +92,7 @@ impl Dirty {
             Touched::Member(network, node) if *node == me => {
                 self.add(Unit::Network(*network), Depth::Full);
                 self.add(Unit::Host, Depth::CHANGED);
-                self.equal_subnets(*network, intent, me);
+                self.equal_subnets(*network, &[], intent, me);
             }
             Touched::Member(network, node) => self.row(*network, Row::Member(*node)),
             Touched::Node(node) | Touched::Alive(node) => self.node(*node, intent),
@@ -125,7 +123,7 @@ impl Dirty {
         if let Some(view) = view.filter(|view| view.source() == Source::Local)
             && view.endpoints_on(me).nth(1).is_none()
         {
-            self.equal_subnets(network, intent, me);
+            self.equal_subnets(network, &[], intent, me);
         }
     }
 
@@ -149,27 +147,31 @@ impl Dirty {
         self.add(Unit::Network(network), Depth::Rows([row].into()));
     }
 
-    /// A network that comes or goes can give or take another one's route in the host.
-    fn equal_subnets(&mut self, id: NetworkId, intent: &Intent, me: NodeId) {
-        let prefixes = |id: NetworkId| {
-            let network = intent.network(id).and_then(|view| view.network());
+    /// A network that comes or goes can give or take another one's route in the host. `left`: subnets that it had before. One
+    /// without a record has none: those that it had were told when the record went.
+    fn equal_subnets(&mut self, id: NetworkId, left: &[IpNet], intent: &Intent, me: NodeId) {
+        let prefixes = |view: Option<&NetworkView>| {
+            let network = view.and_then(|view| view.network());
             network.map(|network| network.subnets.iter().map(|subnet| subnet.prefix).collect::<Vec<_>>())
         };
-        let mine = prefixes(id);
-        for (other, _) in intent.networks().filter(|(other, view)| **other != id && super::is_here(view, me))
-        {
-            let meets = match (&mine, prefixes(*other)) {
-                // A network that is gone took its subnets' names with it: look at every other one.
-                (None, _) => true,
-                (Some(mine), Some(theirs)) => {
-                    mine.iter().any(|a| theirs.iter().any(|b| a.contains(b) || b.contains(a)))
-                }
-                (Some(_), None) => false,
-            };
-            if meets {
+        let mut mine = prefixes(intent.network(id)).unwrap_or_default();
+        mine.extend(left);
+        let here = |(other, view): &(&NetworkId, &NetworkView)| **other != id && super::is_here(view, me);
+        for (other, view) in intent.networks().filter(here) {
+            let theirs = prefixes(Some(view)).unwrap_or_default();
+            if mine.iter().any(|a| theirs.iter().any(|b| a.contains(b) || b.contains(a))) {
                 self.add(Unit::Network(*other), Depth::Full);
             }
         }
+    }
+}
+
+/// The place of a unit among those that are looked at.
+pub(super) fn in_order(unit: &Unit) -> u8 {
+    match unit {
+        Unit::Host => 0,
+        Unit::Sandbox(_) => 1,
+        Unit::Network(_) => 2,
     }
 }
 
@@ -177,4 +179,77 @@ impl Dirty {
 fn is_mesh(view: &NetworkView) -> bool {
     let settings = view.network().map(|network| &network.settings);
     matches!(settings, Some(DriverSettings::Overlay(overlay)) if overlay.publish == Publish::Mesh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        intent::Fact,
+        model::{Network, testing},
+    };
+
+    const ME: NodeId = testing::ME;
+
+    /// An overlay by number, with this subnet.
+    fn network(number: u8, prefix: &str) -> Network {
+        let subnet = crate::model::Subnet {
+            prefix: prefix.parse().unwrap(),
+            gateway: None,
+            ..testing::network().subnets.remove(0)
+        };
+        let name = format!("net{number}").parse().unwrap();
+        Network { id: NetworkId::from_bytes([number; 32]), name, subnets: vec![subnet], ..testing::network() }
+    }
+
+    /// What makes a network be here.
+    fn here(network: &Network) -> Vec<Fact> {
+        let endpoint = Endpoint { network: network.id, ..testing::endpoint(2, ME) };
+        vec![
+            Fact::Network(network.id, Some(network.clone())),
+            Fact::Member(network.id, ME, Some(testing::member(250, ME))),
+            Fact::Endpoint(network.id, endpoint.id, Some(endpoint)),
+        ]
+    }
+
+    /// The networks that are marked when a store says this.
+    fn marked(intent: &mut Intent, facts: Vec<Fact>) -> BTreeSet<NetworkId> {
+        let mut dirty = Dirty::default();
+        for changed in intent.apply(Source::Global, 2, facts) {
+            dirty.mark(&changed, intent, ME);
+        }
+        let units = dirty.into_units().into_iter();
+        units
+            .filter_map(|(unit, _)| match unit {
+                Unit::Network(id) => Some(id),
+                Unit::Host | Unit::Sandbox(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_network_that_goes_is_of_consequence_to_those_alone_that_shared_its_addresses() {
+        let (mut intent, empty) = (Intent::default(), network(1, "10.1.0.0/16"));
+        let (wider, apart) = (network(2, "10.0.0.0/8"), network(3, "172.30.0.0/16"));
+        intent.apply(Source::Global, 1, [here(&wider), here(&apart)].concat());
+        let comes = marked(&mut intent, vec![Fact::Network(empty.id, Some(empty.clone()))]);
+        assert_eq!(comes, [empty.id, wider.id].into());
+        let goes = marked(&mut intent, vec![Fact::Network(empty.id, None)]);
+        assert_eq!(goes, [empty.id, wider.id].into());
+        // What belonged to it may be said to be gone later.
+        let late = marked(&mut intent, vec![Fact::Member(empty.id, ME, Some(testing::member(250, ME)))]);
+        assert_eq!(late, [empty.id].into());
+        let later = marked(&mut intent, vec![Fact::Member(empty.id, ME, None)]);
+        assert_eq!(later, [empty.id].into());
+    }
+
+    #[test]
+    fn a_subnet_that_a_network_gives_up_is_of_consequence_to_those_that_shared_it() {
+        let (mut intent, changes) = (Intent::default(), network(1, "10.1.0.0/16"));
+        let (old, new) = (network(2, "10.1.0.0/24"), network(3, "10.2.0.0/24"));
+        intent.apply(Source::Global, 1, [here(&changes), here(&old), here(&new)].concat());
+        let moved = network(1, "10.2.0.0/16");
+        let marked = marked(&mut intent, vec![Fact::Network(moved.id, Some(moved))]);
+        assert_eq!(marked, [changes.id, old.id, new.id].into());
+    }
 }
