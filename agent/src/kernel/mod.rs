@@ -14,7 +14,7 @@ mod step;
 pub use linux::{LinuxKernel, Seen, inode_at, resolver_sockets, tcp_in, udp_in, watch};
 pub use memory::MemoryKernel;
 
-use std::{future::Future, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, future::Future, net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 
@@ -54,11 +54,19 @@ pub trait Kernel: Send + Sync + 'static {
     /// No route.
     fn path_mtu(&self, to: IpAddr) -> impl Future<Output = Result<u32, KernelError>> + Send;
 
-    /// The named namespaces in the netns directory with their marks (none: foreign).
+    /// The named namespaces in the netns directory with their marks (none: foreign). Each is entered: where the names are enough,
+    /// or the mark of one that a look names, [`Kernel::netns_names`] and [`Kernel::observe`] cost far less.
     ///
     /// # Errors
     /// The directory cannot be read.
     fn named_netns(&self) -> impl Future<Output = Result<Vec<(Name, Option<Mark>)>, KernelError>> + Send;
+
+    /// The named namespaces in the netns directory, each with its inode on nsfs. None is entered. The inode of one that is gone may
+    /// be that of another one by now.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    fn netns_names(&self) -> impl Future<Output = Result<BTreeMap<Name, u64>, KernelError>> + Send;
 
     /// Identity of the namespace at `path`: its inode on nsfs. None: there is no namespace (any more).
     ///

@@ -44,10 +44,11 @@ pub(super) async fn stale_file() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     fs::write("/run/netns/ovk-stale", "").map_err(|error| error.to_string())?;
     let seen = kernel.named_netns().await.map_err(|error| error.to_string())?;
+    let names = kernel.netns_names().await.map_err(|error| error.to_string())?;
     apply(&kernel, vec![Op::AddNetns(named("ovk-stale"), mark("netns"))]).await?;
     let now = kernel.named_netns().await.map_err(|error| error.to_string())?;
     apply(&kernel, vec![Op::RemoveNetns(named("ovk-stale"))]).await?;
-    told(seen.is_empty() && now.len() == 1, || format!("{seen:?} {now:?}"))
+    told(seen.is_empty() && names.is_empty() && now.len() == 1, || format!("{seen:?} {names:?} {now:?}"))
 }
 
 pub(super) async fn facts() -> Outcome {

@@ -8,6 +8,7 @@ mod host;
 mod objects;
 mod parents;
 mod sockets;
+mod tables;
 mod taken;
 
 use ipnet::IpNet;
@@ -30,6 +31,11 @@ fn main() -> anyhow::Result<()> {
         .into_iter()
         .map(|name| Trial::test(name, move || run(contract_check(name))))
         .collect();
+    // By what the kernel says alone: nothing is remembered from one call to the next.
+    trials.extend(tables::CHECKS.into_iter().map(|name| {
+        let check = move || run(async move { contract::check(name, &tables::Forgetful, &Iproute).await });
+        Trial::test(format!("{name}_by_a_kernel_that_remembers_nothing"), check)
+    }));
     trials.extend([
         Trial::test("the_udp_socket_of_a_vxlan_device_stays_on_the_host", || run(devices::udp_socket())),
         Trial::test("the_options_of_links_are_the_tuned_ones", || run(devices::options())),
@@ -47,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         Trial::test("a_taken_udp_port_is_told_with_its_holder", || run(taken::port_in_use())),
         Trial::test("a_resolver_answers_in_its_namespace_alone", || run(sockets::resolver())),
         Trial::test("sockets_in_bad_places_are_refused_in_words", || run(sockets::bad_places())),
+        Trial::test("what_nft_need_not_read_is_not_read_by_nft", || run(tables::read())),
         Trial::test("others_forward_chains_are_opened_and_closed", || run(firewall::openings())),
         Trial::test("damage_to_openings_is_seen_and_mended", || run(firewall::damage())),
         Trial::test("packets_pass_a_policy_of_drop_by_an_opening", || run(firewall::packets())),

@@ -30,7 +30,18 @@ pub(super) async fn seen_as_applied<K: Kernel>(kernel: &K) -> Built<()> {
             (build::name(build::NETNS[1])?, Some(build::mark("box"))),
             (build::name(build::NETNS[0])?, Some(build::mark("netns"))),
         ];
-        if ours == expected { Ok(()) } else { Err(format!("named namespaces: {ours:?}")) }
+        if ours != expected {
+            return Err(format!("named namespaces: {ours:?}"));
+        }
+        let names = kernel.netns_names().await.map_err(|error| chain(&error))?;
+        for (name, _) in ours {
+            let inode = kernel.netns_inode(format!("/run/netns/{name}").into()).await;
+            let inode = inode.map_err(|error| chain(&error))?;
+            if names.get(&name).copied() != inode {
+                return Err(format!("{name} has inode {inode:?}, and the names are {names:?}"));
+            }
+        }
+        Ok(())
     })
     .await
 }

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::Path};
 use nix::errno::Errno;
 
 use super::{
-    batch::Request, birth, failure::Failure, links, mounts::Mounts, named, namespace::Namespace, nft,
-    openings, refusal::Refusal, removal, resolver, routes, rows, settle, stacked, sysctl, taken,
+    batch::Request, birth, failure::Failure, links, listings::Listings, mounts::Mounts, named,
+    namespace::Namespace, nft, openings, refusal::Refusal, removal, resolver, routes, rows, settle, stacked,
+    sysctl, taken,
 };
 use crate::{
     kernel::{
@@ -26,6 +27,7 @@ const MOST_OPEN: usize = 64;
 pub(super) struct Session<'a> {
     dir: &'a Path,
     mounts: &'a Mounts,
+    listings: &'a Listings,
     open: BTreeMap<Netns, Namespace>,
 }
 
@@ -42,9 +44,14 @@ impl Session<'_> {
 }
 
 /// Apply steps in order.
-pub(super) fn apply(dir: &Path, mounts: &Mounts, ops: Vec<Op>) -> Result<(), ApplyError> {
+pub(super) fn apply(
+    dir: &Path,
+    mounts: &Mounts,
+    listings: &Listings,
+    ops: Vec<Op>,
+) -> Result<(), ApplyError> {
     let total = ops.len();
-    let mut session = Session { dir, mounts, open: BTreeMap::new() };
+    let mut session = Session { dir, mounts, listings, open: BTreeMap::new() };
     let mut broken = Broken::default();
     let mut failures: Vec<(Op, KernelError)> = Vec::new();
     let mut rest = &ops[..];
@@ -151,6 +158,7 @@ fn row(session: &mut Session<'_>, op: &Op) -> Result<Request, Failure> {
 }
 
 fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
+    let listings = session.listings;
     match op {
         Op::AddNetns(netns, mark) => {
             session.open.remove(netns);
@@ -161,6 +169,7 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
             // An open one would live on.
             session.open.remove(netns);
             session.open.values_mut().for_each(Namespace::forget_links);
+            listings.forget(netns);
             let (dir, name) = (session.dir, name_of(netns)?);
             Ok(session.mounts.run(|| named::remove(dir, name))?)
         }
@@ -180,9 +189,13 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
             let index = namespace.index(link.name)?;
             Ok(routes::remove(&mut namespace.rtnl, index, *to, route)?)
         }
-        Op::SetTable(netns, table) => Ok(nft::write(session.namespace(netns)?, netns, Some(table))?),
-        Op::ChangePorts(netns, changes) => Ok(nft::change(session.namespace(netns)?, netns, changes)?),
-        Op::RemoveTable(netns) => Ok(nft::write(session.namespace(netns)?, netns, None)?),
+        Op::SetTable(netns, table) => {
+            Ok(nft::write(session.namespace(netns)?, netns, Some(table), listings)?)
+        }
+        Op::ChangePorts(netns, changes) => {
+            Ok(nft::change(session.namespace(netns)?, netns, changes, listings)?)
+        }
+        Op::RemoveTable(netns) => Ok(nft::write(session.namespace(netns)?, netns, None, listings)?),
         Op::SetResolver(netns, port) => Ok(resolver::write(session.namespace(netns)?, Some(*port))?),
         Op::RemoveResolver(netns) => Ok(resolver::write(session.namespace(netns)?, None)?),
         Op::SetOpenings(netns, family, links) => {

@@ -13,7 +13,8 @@ use super::{
     hanging::{self, Links},
     link_row::{LinkRow, parse},
     links,
-    namespace::Namespace,
+    listings::Listings,
+    namespace::{self, Namespace},
     nft, openings,
     refusal::Refusal,
     resolver,
@@ -32,24 +33,45 @@ const ATTEMPTS: usize = 5;
 const FEW: usize = 16;
 
 /// Everything that `look` names.
-pub(super) fn observe(dir: &Path, look: &Look) -> Result<State, KernelError> {
+pub(super) fn observe(dir: &Path, look: &Look, listings: &Listings) -> Result<State, KernelError> {
     let mut state = State::default();
-    let mut parents = Parents::default();
+    let unseen = |refusal: Refusal| refusal.into_error("look at links of", "the host");
+    let mut parents = Parents::open().map_err(unseen)?;
     for (netns, at) in &look.netns {
-        let open = Namespace::open(dir, netns);
-        let open = open.map_err(|refusal| refusal.into_error("open network namespace", netns.to_string()))?;
-        if let Some(mut namespace) = open {
-            let seen = look_at(&mut namespace, &mut parents, netns, at)?;
+        let mut eye = Eye { parents: &mut parents, netns, listings };
+        let seen = match namespace::path(dir, netns) {
+            None => Some(eye.look_here(at)),
+            // Entered once for all that is looked at.
+            Some(path) => namespace::open_file(&path)
+                .and_then(|file| file.map(|file| namespace::inside(&file, || eye.look_here(at))).transpose())
+                .map_err(|refusal| refusal.into_error("open network namespace", netns.to_string()))?,
+        };
+        if let Some(seen) = seen.transpose()? {
             state.netns.insert(netns.clone(), seen);
         }
     }
     Ok(state)
 }
 
+/// What a look at one namespace needs.
+struct Eye<'a> {
+    parents: &'a mut Parents,
+    netns: &'a Netns,
+    listings: &'a Listings,
+}
+
+impl Eye<'_> {
+    /// Look at the namespace of the calling thread, which is this one.
+    fn look_here(&mut self, at: &LookAt) -> Result<NetnsState, KernelError> {
+        let failed = |refusal: Refusal| refusal.into_error("open network namespace", self.netns.to_string());
+        let mut namespace = Namespace::here().map_err(failed)?;
+        look_at(&mut namespace, self, at)
+    }
+}
+
 fn look_at(
     namespace: &mut Namespace,
-    parents: &mut Parents,
-    netns: &Netns,
+    Eye { parents, netns, listings }: &mut Eye<'_>,
     at: &LookAt,
 ) -> Result<NetnsState, KernelError> {
     let mut seen = NetnsState::default();
@@ -72,7 +94,7 @@ fn look_at(
         seen.sysctls = sysctl::read_all(namespace, netns, &at.sysctls)?;
     }
     if at.table {
-        seen.table = nft::read(namespace, netns)?;
+        seen.table = nft::read(namespace, netns, listings)?;
     }
     if at.resolver {
         let failed = |refusal: Refusal| {

@@ -18,6 +18,7 @@ mod hanging;
 mod lacks;
 mod link_row;
 mod links;
+mod listings;
 mod look;
 mod mounts;
 mod named;
@@ -25,6 +26,7 @@ mod namespace;
 mod netfilter;
 mod nft;
 mod openings;
+mod reading;
 mod refusal;
 mod removal;
 mod resolver;
@@ -37,10 +39,11 @@ mod stacked;
 mod sysctl;
 mod taken;
 mod watch;
+mod words;
 
-use std::{io, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, io, net::IpAddr, path::PathBuf};
 
-use self::{mounts::Mounts, refusal::Refusal};
+use self::{listings::Listings, mounts::Mounts, refusal::Refusal};
 use super::{ApplyError, Facts, Kernel, KernelError};
 use crate::{
     model::Name,
@@ -62,12 +65,13 @@ pub use self::{
 pub struct LinuxKernel {
     netns_dir: PathBuf,
     mounts: Mounts,
+    listings: Listings,
 }
 
 impl LinuxKernel {
     /// With named namespaces in this directory; it is made when the first one is.
     pub fn new(netns_dir: impl Into<PathBuf>) -> Self {
-        Self { netns_dir: netns_dir.into(), mounts: Mounts::default() }
+        Self { netns_dir: netns_dir.into(), mounts: Mounts::default(), listings: Listings::default() }
     }
 
     /// Give names to network namespaces in the mount namespace of this file, which others see (`/proc/1/ns/mnt`), and not
@@ -83,11 +87,16 @@ impl LinuxKernel {
     /// # Errors
     /// The mount namespace for them is not there, or may not be entered.
     pub async fn check_naming(&self) -> Result<(), KernelError> {
-        let Self { netns_dir, mounts } = self.clone();
+        let Self { netns_dir, mounts, .. } = self.clone();
         let failed = move |refusal: Refusal| {
             refusal.into_error("give names to network namespaces in", netns_dir.display().to_string())
         };
         blocking("look at", move || mounts.run(|| Ok(())).map_err(failed)).await
+    }
+
+    /// How often nft has read a table of ours so far: what the kernel says of a table as it said it before is not read again.
+    pub fn tables_read(&self) -> u64 {
+        self.listings.reads()
     }
 
     /// What overlay networks and firewalls are made of and this kernel has not, each as [`KernelError::Missing`].
@@ -104,7 +113,7 @@ impl LinuxKernel {
     /// # Errors
     /// It cannot be read, unmounted or removed.
     pub async fn tidy(&self) -> Result<(), KernelError> {
-        let Self { netns_dir: dir, mounts } = self.clone();
+        let Self { netns_dir: dir, mounts, .. } = self.clone();
         let target = dir.display().to_string();
         let failed = |refusal: Refusal| refusal.into_error("tidy", target);
         blocking("tidy", move || mounts.run(|| named::tidy(&dir)).map_err(failed)).await
@@ -123,15 +132,15 @@ async fn blocking<T: Send + 'static>(
 
 impl Kernel for LinuxKernel {
     async fn observe(&self, look: Look) -> Result<State, KernelError> {
-        let dir = self.netns_dir.clone();
-        blocking("look at", move || look::observe(&dir, &look)).await
+        let (dir, listings) = (self.netns_dir.clone(), self.listings.clone());
+        blocking("look at", move || look::observe(&dir, &look, &listings)).await
     }
 
     async fn apply(&self, ops: Vec<Op>) -> Result<(), ApplyError> {
-        let Self { netns_dir: dir, mounts } = self.clone();
+        let Self { netns_dir: dir, mounts, listings } = self.clone();
         let total = ops.len();
         let Some(first) = ops.first().cloned() else { return Ok(()) };
-        let done = tokio::task::spawn_blocking(move || apply::apply(&dir, &mounts, ops)).await;
+        let done = tokio::task::spawn_blocking(move || apply::apply(&dir, &mounts, &listings, ops)).await;
         done.unwrap_or_else(|error| {
             let source = io::Error::other(error);
             let error = KernelError::Os { operation: "apply steps to", target: "the kernel".into(), source };
@@ -154,6 +163,13 @@ impl Kernel for LinuxKernel {
         let target = dir.display().to_string();
         let failed = |refusal: Refusal| refusal.into_error("list network namespaces in", target);
         blocking("look at", move || named::list(&dir).map_err(failed)).await
+    }
+
+    async fn netns_names(&self) -> Result<BTreeMap<Name, u64>, KernelError> {
+        let dir = self.netns_dir.clone();
+        let target = dir.display().to_string();
+        let failed = |refusal: Refusal| refusal.into_error("list network namespaces in", target);
+        blocking("look at", move || named::names(&dir).map_err(failed)).await
     }
 
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {

@@ -4,6 +4,7 @@
 //! left behind: a name of ours never stands for a half-made one.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -89,24 +90,48 @@ pub(super) fn remove(dir: &Path, name: &Name) -> Result<(), Refusal> {
 
 /// The namespaces in the directory with their marks, sorted by name.
 pub(super) fn list(dir: &Path) -> Result<Vec<(Name, Option<Mark>)>, Refusal> {
+    let mut seen = Vec::new();
+    for name in files(dir)? {
+        if let Some(file) = open_file(&dir.join(name.as_str()))? {
+            seen.push((name, loopback_mark(&mut Namespace::from_file(file)?)?));
+        }
+    }
+    seen.sort();
+    Ok(seen)
+}
+
+/// The names in the directory that a namespace is mounted on, with its inode. No namespace is entered.
+pub(super) fn names(dir: &Path) -> Result<BTreeMap<Name, u64>, Refusal> {
+    // All of nsfs is one file system, which the agent's own namespace is on.
+    let nsfs = fs::metadata("/proc/self/ns/net")?.dev();
+    let mut seen = BTreeMap::new();
+    for name in files(dir)? {
+        match fs::metadata(dir.join(name.as_str())) {
+            Ok(file) if file.dev() == nsfs => {
+                seen.insert(name, file.ino());
+            }
+            // What a reboot or a crash in the making leaves.
+            Ok(_plain) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(seen)
+}
+
+/// The files in the directory whose names can be a namespace's.
+fn files(dir: &Path) -> Result<Vec<Name>, Refusal> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         // Nobody has made one yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    let mut seen = Vec::new();
+    let mut names = Vec::new();
     for entry in entries {
-        let entry = entry?;
-        let Some(name) = entry.file_name().to_str().and_then(|name| name.parse::<Name>().ok()) else {
-            continue;
-        };
-        if let Some(file) = open_file(&entry.path())? {
-            seen.push((name, loopback_mark(&mut Namespace::from_file(file)?)?));
-        }
+        names.extend(entry?.file_name().to_str().and_then(|name| name.parse::<Name>().ok()));
     }
-    seen.sort();
-    Ok(seen)
+    Ok(names)
 }
 
 /// Inode of the namespace at this path; None: there is none.

@@ -25,7 +25,7 @@ use crate::{model::IfName, plan::state::Netns};
 
 /// An open namespace.
 pub(super) struct Namespace {
-    /// None: the agent's own.
+    /// None: that of the threads that use it, the agent's own as a rule.
     file: Option<File>,
     /// A socket in it.
     pub(super) rtnl: Rtnl,
@@ -64,10 +64,13 @@ pub fn inode_at(path: &Path) -> Option<u64> {
 impl Namespace {
     /// Open it; None: there is no such namespace.
     pub(super) fn open(dir: &Path, netns: &Netns) -> Result<Option<Self>, Refusal> {
-        let Some(path) = path(dir, netns) else {
-            return Ok(Some(Self { file: None, rtnl: Rtnl::open()?, indexes: HashMap::new() }));
-        };
+        let Some(path) = path(dir, netns) else { return Self::here().map(Some) };
         open_file(&path)?.map(Self::from_file).transpose()
+    }
+
+    /// That of the calling thread, which alone may use it if that is not the agent's own.
+    pub(super) fn here() -> Result<Self, Refusal> {
+        Ok(Self { file: None, rtnl: Rtnl::open()?, indexes: HashMap::new() })
     }
 
     /// Open the one of this nsfs file.
@@ -84,7 +87,7 @@ impl Namespace {
         }
     }
 
-    /// Its descriptor, for IFLA_NET_NS_FD; None: the agent's own.
+    /// Its descriptor, for IFLA_NET_NS_FD; None: that of the threads that use it.
     pub(super) fn descriptor(&self) -> Option<RawFd> {
         self.file.as_ref().map(AsRawFd::as_raw_fd)
     }

@@ -28,7 +28,7 @@ pub(super) const ATTEMPTS: usize = 5;
 /// Length of a netlink header.
 const MESSAGE_HEADER: usize = 16;
 /// Length of struct nfgenmsg.
-const HEADER: usize = 4;
+pub(super) const HEADER: usize = 4;
 /// NFNL_SUBSYS_NFTABLES, the upper half of a message's type.
 pub(super) const SUBSYSTEM: u16 = 10;
 /// Messages of that subsystem. Those of tables are 0 to 2, of chains 3 to 5, of rules 6 to 8, then of sets and others.
@@ -99,15 +99,6 @@ pub(super) enum Passes {
     In(LinkMatch),
     /// What goes out by this link.
     Out(LinkMatch),
-}
-
-/// Whether there is a table with this name in the family `inet`; not in a kernel without nf_tables.
-pub(super) fn has_inet_table(namespace: &Namespace, name: &str) -> Result<bool, Refusal> {
-    let socket = namespace.run(Rtnl::open_netfilter)?;
-    match socket.and_then(|mut socket| has_table(&mut socket, INET, name)) {
-        Err(refusal) if is_missing(&refusal) => Ok(false),
-        outcome => outcome,
-    }
 }
 
 /// Whether there is nf_tables in this kernel: an answer of any kind to a question for a table of the calling thread's
@@ -218,7 +209,7 @@ fn speaks_of_us(message: &[u8]) -> bool {
 }
 
 /// NFPROTO_INET.
-const INET: u8 = 1;
+pub(super) const INET: u8 = 1;
 /// NFPROTO_NETDEV.
 pub(super) const NETDEV: u8 = 5;
 
@@ -317,7 +308,7 @@ fn link(compared: &[u8]) -> Option<LinkMatch> {
 }
 
 /// nf_tables has its numbers in network order.
-fn big_u32(value: &[u8]) -> Option<u32> {
+pub(super) fn big_u32(value: &[u8]) -> Option<u32> {
     value.get(..4)?.try_into().ok().map(u32::from_be_bytes)
 }
 

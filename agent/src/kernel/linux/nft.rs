@@ -13,7 +13,10 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{namespace::Namespace, netfilter};
+use super::{
+    listings::{Listings, Look},
+    namespace::Namespace,
+};
 use crate::{
     kernel::{KernelError, nft::decode, nft::encode},
     plan::{
@@ -33,11 +36,26 @@ const COMPLAINT: usize = 800;
 const ABSENT: &str = "No such file or directory";
 
 /// Our table in this namespace; None: there is none.
-pub(super) fn read(namespace: &Namespace, netns: &Netns) -> Result<Option<Table>, KernelError> {
-    // Asking the kernel costs a hundredth of starting a program. Any refusal is left for nft to tell.
-    if let Ok(false) = netfilter::has_inet_table(namespace, TABLE) {
-        return Ok(None);
+pub(super) fn read(
+    namespace: &Namespace,
+    netns: &Netns,
+    listings: &Listings,
+) -> Result<Option<Table>, KernelError> {
+    let seen = match listings.look(namespace, netns) {
+        Look::Absent => return Ok(None),
+        Look::Known(table) => return Ok(Some(Table::clone(&table))),
+        Look::Unknown(seen) => seen,
+    };
+    listings.count();
+    let table = listed(namespace, netns)?;
+    if let (Some(seen), Some(table)) = (&seen, &table) {
+        listings.was_read(namespace, netns, (seen, table));
     }
+    Ok(table)
+}
+
+/// Our table as nft reads it.
+fn listed(namespace: &Namespace, netns: &Netns) -> Result<Option<Table>, KernelError> {
     let outcome = call(namespace, netns, &["-j", "list", "table", "inet", TABLE], "")?;
     if outcome.status.success() {
         return decode::table(&outcome.stdout).map(Some).map_err(failure);
@@ -46,10 +64,22 @@ pub(super) fn read(namespace: &Namespace, netns: &Netns) -> Result<Option<Table>
 }
 
 /// Replace our table, or remove it, in one transaction.
-pub(super) fn write(namespace: &Namespace, netns: &Netns, table: Option<&Table>) -> Result<(), KernelError> {
+pub(super) fn write(
+    namespace: &Namespace,
+    netns: &Netns,
+    table: Option<&Table>,
+    listings: &Listings,
+) -> Result<(), KernelError> {
     let text = encode::transaction(table).map_err(failure)?;
+    let before = listings.before(namespace, netns);
     let outcome = call(namespace, netns, &["-f", "-"], &text)?;
-    if outcome.status.success() { Ok(()) } else { Err(refused(&outcome)) }
+    if !outcome.status.success() {
+        return Err(refused(&outcome));
+    }
+    if let Some(table) = table {
+        listings.after(namespace, netns, (before, table.clone()));
+    }
+    Ok(())
 }
 
 /// Change ports in our table, all or none.
@@ -57,9 +87,18 @@ pub(super) fn change(
     namespace: &Namespace,
     netns: &Netns,
     changes: &[PortChange],
+    listings: &Listings,
 ) -> Result<(), KernelError> {
+    let before = listings.before(namespace, netns);
+    let table = before.with(namespace, netns, changes);
     let outcome = call(namespace, netns, &["-f", "-"], &encode::changes(changes))?;
-    if outcome.status.success() { Ok(()) } else { Err(failure(outcome.complaint())) }
+    if !outcome.status.success() {
+        return Err(failure(outcome.complaint()));
+    }
+    if let Some(table) = table {
+        listings.after(namespace, netns, (before, table));
+    }
+    Ok(())
 }
 
 /// Carry out commands in one transaction; false: something that they speak of is not there (any more).

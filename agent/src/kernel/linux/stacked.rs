@@ -1,6 +1,6 @@
 //! Links that are on a link of the host, wherever they are themselves: macvlan, ipvlan and VLAN links.
 
-use std::{collections::HashMap, os::fd::RawFd, path::Path};
+use std::{collections::HashMap, os::fd::RawFd};
 
 use netlink_packet_route::link::{IpVlanFlags, IpVlanMode, MacVlanMode};
 use nix::{errno::Errno, libc};
@@ -83,13 +83,17 @@ impl Lower {
 }
 
 /// Names of the host's links that others are on, during one look.
-#[derive(Default)]
 pub(super) struct Parents {
-    host: Option<Namespace>,
+    host: Namespace,
     names: HashMap<u32, Option<IfName>>,
 }
 
 impl Parents {
+    /// On a thread in the host, before other namespaces are entered.
+    pub(super) fn open() -> Result<Self, Refusal> {
+        Ok(Self { host: Namespace::here()?, names: HashMap::new() })
+    }
+
     /// The kind of this link of a namespace, if its parent is in the host.
     pub(super) fn kind(&mut self, netns: &Netns, row: &LinkRow) -> Result<Option<LinkKind>, Refusal> {
         let Some(lower) = row.lower.as_ref().filter(|lower| lower.elsewhere == (*netns != Netns::Host))
@@ -97,11 +101,7 @@ impl Parents {
             return Ok(None);
         };
         if !self.names.contains_key(&lower.index) {
-            if self.host.is_none() {
-                self.host = Namespace::open(Path::new(""), &Netns::Host)?;
-            }
-            let Some(host) = &mut self.host else { return Ok(None) };
-            let name = match look::by_index(host, lower.index) {
+            let name = match look::by_index(&mut self.host, lower.index) {
                 Err(refusal) if refusal.errno == Errno::ENODEV => None,
                 row => row?.map(|row| row.name),
             };

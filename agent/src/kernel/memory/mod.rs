@@ -15,6 +15,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::sync::Notify;
+
 use self::world::World;
 use super::{
     ApplyError, Facts, Kernel, KernelError,
@@ -36,10 +38,13 @@ const MTU: u32 = 1500;
 
 /// When to fail.
 type Fault = Box<dyn Fn(&Op) -> bool + Send>;
+/// Which looks to hold up.
+type Gate = Box<dyn Fn(&Look) -> bool + Send>;
 
 /// The kernel in memory. It has the host's namespace, others come by steps or by [`MemoryKernel::edit`].
 pub struct MemoryKernel {
     inner: Mutex<Inner>,
+    opened: Notify,
 }
 
 #[derive(Default)]
@@ -48,6 +53,8 @@ struct Inner {
     facts: Facts,
     path_mtus: BTreeMap<IpAddr, u32>,
     fault: Option<Fault>,
+    gate: Option<Gate>,
+    held: u64,
     looks_to_fail: u32,
     applied: u64,
     looked: u64,
@@ -70,7 +77,7 @@ impl MemoryKernel {
     pub fn new(facts: Facts) -> Self {
         let mut inner = Inner { facts, ..Inner::default() };
         inner.world.state.netns.insert(Netns::Host, NetnsState::default());
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Mutex::new(inner), opened: Notify::new() }
     }
 
     /// A copy of all that there is.
@@ -108,6 +115,22 @@ impl MemoryKernel {
         self.lock().looks_to_fail = times;
     }
 
+    /// From now on looks that `when` says yes to wait until [`MemoryKernel::open_gate`].
+    pub fn hold_looks(&self, when: impl Fn(&Look) -> bool + Send + 'static) {
+        self.lock().gate = Some(Box::new(when));
+    }
+
+    /// Let the looks go on that wait.
+    pub fn open_gate(&self) {
+        self.lock().gate = None;
+        self.opened.notify_waiters();
+    }
+
+    /// How many looks were held up so far.
+    pub fn held(&self) -> u64 {
+        self.lock().held
+    }
+
     /// No more injected failures.
     pub fn heal(&self) {
         let mut inner = self.lock();
@@ -125,6 +148,24 @@ impl MemoryKernel {
         self.lock().looked
     }
 
+    /// Wait while looks like this are held up.
+    async fn pass(&self, look: &Look) {
+        let mut waited = false;
+        loop {
+            let mut opened = std::pin::pin!(self.opened.notified());
+            // Before the gate is looked at: it may be opened at any time.
+            opened.as_mut().enable();
+            {
+                let mut inner = self.lock();
+                if !inner.gate.as_ref().is_some_and(|holds| holds(look)) {
+                    return;
+                }
+                inner.held += u64::from(!std::mem::replace(&mut waited, true));
+            }
+            opened.await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A test that panicked while it held the lock left a state as good as any.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -137,6 +178,7 @@ fn injected(operation: &'static str, target: impl Into<String>) -> KernelError {
 
 impl Kernel for MemoryKernel {
     async fn observe(&self, look: Look) -> Result<State, KernelError> {
+        self.pass(&look).await;
         let mut inner = self.lock();
         inner.looked += 1;
         if inner.looks_to_fail > 0 {
@@ -198,6 +240,19 @@ impl Kernel for MemoryKernel {
                 Netns::Host | Netns::Path(_) => None,
             })
             .collect())
+    }
+
+    async fn netns_names(&self) -> Result<BTreeMap<Name, u64>, KernelError> {
+        let mut inner = self.lock();
+        let named: Vec<Netns> = inner.world.state.netns.keys().cloned().collect();
+        let names = named.into_iter().filter_map(|netns| {
+            let inode = inner.world.inode(&netns)?;
+            match netns {
+                Netns::Named(name) => Some((name, inode)),
+                Netns::Host | Netns::Path(_) => None,
+            }
+        });
+        Ok(names.collect())
     }
 
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {

@@ -11,11 +11,11 @@ use crate::{
 
 /// A base chain's place, and its name.
 #[derive(Clone, Copy)]
-struct Place {
-    name: &'static str,
-    kind: &'static str,
-    hook: &'static str,
-    priority: i64,
+pub(super) struct Place {
+    pub(super) name: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) hook: &'static str,
+    pub(super) priority: i64,
 }
 
 impl Place {
@@ -23,7 +23,7 @@ impl Place {
         Self { name, kind, hook, priority }
     }
 
-    const fn of(hook: Hook) -> Self {
+    pub(super) const fn of(hook: Hook) -> Self {
         match hook {
             Hook::Raw => Self::new("raw", "filter", "prerouting", -300),
             Hook::Prerouting => Self::new("prerouting", "nat", "prerouting", -100),
@@ -35,10 +35,11 @@ impl Place {
 }
 
 /// All of them.
-const HOOKS: [Hook; 5] = [Hook::Raw, Hook::Prerouting, Hook::Output, Hook::Forward, Hook::Postrouting];
+pub(super) const HOOKS: [Hook; 5] =
+    [Hook::Raw, Hook::Prerouting, Hook::Output, Hook::Forward, Hook::Postrouting];
 
 /// Every map of ports, with its name.
-const MAPS: [(PortMap, &str); 4] = [
+pub(super) const MAPS: [(PortMap, &str); 4] = [
     (PortMap { family: Family::V4, addressed: false }, "ports4"),
     (PortMap { family: Family::V6, addressed: false }, "ports6"),
     (PortMap { family: Family::V4, addressed: true }, "addressed4"),
@@ -65,10 +66,10 @@ fn map_types(map: PortMap) -> (Vec<&'static str>, Vec<&'static str>) {
 }
 
 /// All protocols that ports are published of.
-const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+pub(super) const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
 /// A protocol's number in the IP header (IANA).
-const fn number(protocol: Protocol) -> u8 {
+pub(super) const fn number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,

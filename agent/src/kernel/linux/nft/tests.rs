@@ -16,6 +16,22 @@ use crate::{
     plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule},
 };
 
+/// By nft, each time.
+fn read(namespace: &Namespace, netns: &Netns) -> Result<Option<Table>, KernelError> {
+    listed(namespace, netns)
+}
+
+/// By what the kernel says, and by nft where that is not enough: so many times.
+fn read_here(namespace: &Namespace) -> (Option<Table>, u64) {
+    let listings = Listings::default();
+    let table = super::read(namespace, &Netns::Host, &listings).unwrap();
+    (table, listings.reads())
+}
+
+fn write(namespace: &Namespace, netns: &Netns, table: Option<&Table>) -> Result<(), KernelError> {
+    super::write(namespace, netns, table, &Listings::default())
+}
+
 fn host() -> Namespace {
     Namespace::open(std::path::Path::new(""), &Netns::Host).unwrap().unwrap()
 }
@@ -134,7 +150,8 @@ fn a_table_reads_back_as_it_was_written() {
         let outcome = runner.run(&table(), |table| {
             let written = write(&namespace, &Netns::Host, Some(&table));
             prop_assert!(written.is_ok(), "{:?}", written);
-            prop_assert_eq!(read(&namespace, &Netns::Host).unwrap(), Some(table));
+            prop_assert_eq!(read(&namespace, &Netns::Host).unwrap(), Some(table.clone()));
+            prop_assert_eq!(read_here(&namespace), (Some(table), 0));
             Ok(())
         });
         outcome.unwrap();
@@ -232,10 +249,51 @@ fn what_others_put_into_our_table_makes_it_another_one() {
             "add rule inet ovnet prerouting tcp dport 1 dnat ip to ip saddr . tcp dport map { 10.0.0.1 . 1 : 10.0.0.2 . 1 }",
             "add chain inet ovnet prerouting { type nat hook prerouting priority -100; policy drop; }",
         ] {
-            write(&namespace, &Netns::Host, Some(&ours)).unwrap();
+            let listings = Listings::default();
+            super::write(&namespace, &Netns::Host, Some(&ours), &listings).unwrap();
             assert_eq!(read(&namespace, &Netns::Host).unwrap().as_ref(), Some(&ours));
             assert!(transact(&namespace, &Netns::Host, damage).unwrap(), "{damage}");
-            assert_ne!(read(&namespace, &Netns::Host).unwrap().as_ref(), Some(&ours), "{damage}");
+            let seen = read(&namespace, &Netns::Host).unwrap();
+            assert_ne!(seen.as_ref(), Some(&ours), "{damage}");
+            assert_eq!(read_here(&namespace).0, seen, "{damage}");
+            // Nor is it taken for what was written.
+            assert_eq!(super::read(&namespace, &Netns::Host, &listings).unwrap(), seen, "{damage}");
+        }
+    });
+}
+
+#[test]
+fn what_nft_must_read_it_reads_once() {
+    alone::run(|| {
+        let (namespace, listings) = (host(), Listings::default());
+        let elsewhere = Netns::Path("/proc/self/ns/net".into());
+        let map = PortMap { family: Family::V4, addressed: false };
+        let key = |port| PortKey { address: None, protocol: Protocol::Tcp, port };
+        let to = |port| (IpAddr::from(Ipv4Addr::new(10, 0, 0, 2)), port);
+        let rule = Rule { matches: vec![Match::DestinationLocal], action: Action::Redirect(map) };
+        let chains = vec![Chain { hook: Hook::Prerouting, rules: vec![rule] }];
+        let ports = (1..2_000).map(|port| (key(port), to(port))).collect();
+        let table = Table { ports: [(map, ports)].into(), chains };
+        let expect = |netns: &Netns, reads| {
+            assert_eq!(super::read(&namespace, netns, &listings).unwrap(), read(&namespace, netns).unwrap());
+            assert_eq!(listings.reads(), reads);
+        };
+        for (netns, reads) in [(&Netns::Host, 0), (&elsewhere, 1)] {
+            write(&namespace, netns, Some(&table)).unwrap();
+            expect(netns, reads);
+            // A rule that only nft can read, once, whatever comes and goes in other tables.
+            let strange = "add rule inet ovnet prerouting meta l4proto tcp counter";
+            assert!(transact(&namespace, netns, strange).unwrap());
+            expect(netns, reads + 1);
+            assert!(transact(&namespace, netns, "add table inet other; delete table inet other").unwrap());
+            expect(netns, reads + 1);
+            // What we write is known without, if we know what was there.
+            let gone = [key(7), key(9)].into();
+            let changes = [PortChange { map, gone, come: [(key(9), to(7)), (key(3_000), to(8))].into() }];
+            super::change(&namespace, netns, &changes, &listings).unwrap();
+            expect(netns, reads + 1);
+            super::write(&namespace, netns, None, &listings).unwrap();
+            expect(netns, reads + 1);
         }
     });
 }
