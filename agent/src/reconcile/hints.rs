@@ -1,23 +1,31 @@
 //! What the kernel hinted at, and when to look: in bursts come our own changes, and others'.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::kernel::Seen;
 
-/// How long after a hint we wait for more.
+/// How long after a hint about links or namespaces we wait for more.
 const QUIET: Duration = Duration::from_millis(300);
-/// Longest pause before rules that somebody keeps changing are mended again.
-const LONGEST: Duration = Duration::from_secs(60);
+/// How long after a look at rules the next one waits: what we write is hinted at, too.
+const SETTLE: Duration = Duration::from_millis(50);
+/// So many times within [`WINDOW`] rules are mended as soon as somebody has changed them.
+const AT_ONCE: usize = 3;
+const WINDOW: Duration = Duration::from_secs(10);
+/// The pause before rules are mended once more, doubled each time up to the longest.
+const SLOW: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// What to look at, and when.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Hints {
     patrol: Option<Instant>,
     rules: Option<Instant>,
-    /// How long a hint about rules waits.
-    pause: Duration,
+    /// The last look at rules.
+    looked: Option<Instant>,
+    /// When rules had to be mended, within the window.
+    mended: VecDeque<Instant>,
     /// The next look at the host comes from such a hint.
     answering: bool,
 }
@@ -31,12 +39,6 @@ pub(super) enum Due {
     Rules,
 }
 
-impl Default for Hints {
-    fn default() -> Self {
-        Self { patrol: None, rules: None, pause: QUIET, answering: false }
-    }
-}
-
 impl Hints {
     /// A hint has come.
     pub(super) fn note(&mut self, hint: Seen, now: Instant) {
@@ -48,9 +50,20 @@ impl Hints {
         if links {
             self.patrol.get_or_insert(now + QUIET);
         }
-        if rules {
-            self.rules.get_or_insert(now + self.pause);
+        if rules && self.rules.is_none() {
+            let pause = self.pause(now);
+            self.rules = Some(self.looked.map_or(now, |looked| now.max(looked + pause)));
         }
+    }
+
+    /// How long after the last look at rules the next one comes.
+    fn pause(&mut self, now: Instant) -> Duration {
+        while self.mended.front().is_some_and(|at| *at + WINDOW <= now) {
+            self.mended.pop_front();
+        }
+        let Some(more) = self.mended.len().checked_sub(AT_ONCE) else { return SETTLE };
+        let doubled = u32::try_from(more).ok().and_then(|more| 2_u32.checked_pow(more));
+        doubled.and_then(|times| SLOW.checked_mul(times)).unwrap_or(LONGEST).min(LONGEST)
     }
 
     /// When the next look is due; None: there is none.
@@ -66,6 +79,7 @@ impl Hints {
         }
         if self.rules.take_if(|at| *at <= now).is_some() {
             self.answering = true;
+            self.looked = Some(now);
             due.push(Due::Rules);
         }
         due
@@ -73,9 +87,9 @@ impl Hints {
 
     /// The host was looked at, and there was something to mend, or nothing. What we write is hinted at too: the look that
     /// follows finds nothing. If it does find something, again and again, somebody writes against us.
-    pub(super) fn host_looked_at(&mut self, mended: bool) {
-        if std::mem::take(&mut self.answering) {
-            self.pause = if mended { (self.pause * 2).min(LONGEST) } else { QUIET };
+    pub(super) fn host_looked_at(&mut self, mended: bool, now: Instant) {
+        if std::mem::take(&mut self.answering) && mended {
+            self.mended.push_back(now);
         }
     }
 }
@@ -91,33 +105,55 @@ mod tests {
         for hint in [Seen::HostLinks, Seen::NamedNetns, Seen::Ruleset, Seen::Ruleset, Seen::Lost] {
             hints.note(hint, now);
         }
-        assert_eq!(hints.next(), Some(now + QUIET));
-        assert!(hints.due(now).is_empty());
-        assert_eq!(hints.due(now + QUIET), [Due::Patrol, Due::Rules]);
-        assert!(hints.due(now + QUIET).is_empty(), "taken once");
+        assert_eq!(hints.next(), Some(now));
+        assert_eq!(hints.due(now), [Due::Rules]);
+        assert!(hints.due(now).is_empty(), "taken once");
+        assert_eq!(hints.due(now + QUIET), [Due::Patrol]);
+        assert_eq!(hints.next(), None);
+    }
+
+    /// A hint, and how long its look waits.
+    fn answer(hints: &mut Hints, now: &mut Instant, mended: bool) -> Duration {
+        hints.note(Seen::Ruleset, *now);
+        let next = hints.next().unwrap();
+        let waited = next - *now;
+        *now = next;
+        assert_eq!(hints.due(*now), [Due::Rules]);
+        hints.host_looked_at(mended, *now);
+        waited
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flush_is_mended_soon_and_a_fight_over_the_rules_slows_down() {
+    async fn a_flush_is_mended_at_once_and_a_fight_over_the_rules_slows_down() {
         let (mut hints, mut now) = (Hints::default(), Instant::now());
         let mut pauses = Vec::new();
-        for _ in 0..12 {
-            hints.note(Seen::Ruleset, now);
-            let next = hints.next().unwrap();
-            pauses.push(next - now);
-            now = next;
-            assert_eq!(hints.due(now), [Due::Rules]);
-            hints.host_looked_at(true);
+        for round in 0..40 {
+            pauses.push(answer(&mut hints, &mut now, true));
+            if round + 1 < AT_ONCE {
+                // Our own writing. Whoever flushes once more does so some time later.
+                assert!(answer(&mut hints, &mut now, false) <= SLOW);
+                now += Duration::from_millis(500);
+            }
         }
-        assert!(pauses[0] < Duration::from_secs(1) && pauses[1] < Duration::from_secs(1), "{pauses:?}");
-        assert!(pauses.is_sorted() && pauses[11] == LONGEST, "{pauses:?}");
+        assert_eq!(pauses[..AT_ONCE], [Duration::ZERO; AT_ONCE]);
+        assert!(pauses[AT_ONCE..].iter().all(|pause| *pause >= SLOW && *pause <= LONGEST), "{pauses:?}");
+        assert!(now - Instant::now() > 30 * Duration::from_secs(1), "a second and more on the average");
         // A look for another reason says nothing about it.
-        hints.host_looked_at(false);
-        hints.note(Seen::Ruleset, now);
-        assert_eq!(hints.next(), Some(now + LONGEST));
-        hints.due(now + LONGEST);
-        hints.host_looked_at(false);
-        hints.note(Seen::Ruleset, now);
-        assert_eq!(hints.next(), Some(now + QUIET));
+        let mended = hints.mended.len();
+        hints.host_looked_at(true, now);
+        assert_eq!(hints.mended.len(), mended);
+        now += WINDOW;
+        assert_eq!(answer(&mut hints, &mut now, true), Duration::ZERO, "it is over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hints_at_nothing_do_not_keep_a_flush_waiting() {
+        let (mut hints, mut now) = (Hints::default(), Instant::now());
+        let start = now;
+        for _ in 0..100 {
+            assert!(answer(&mut hints, &mut now, false) <= SETTLE);
+        }
+        assert!(now - start >= 99 * SETTLE);
+        assert!(answer(&mut hints, &mut now, true) <= SETTLE);
     }
 }

@@ -307,7 +307,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         match self.look(unit).await {
             Ok(plan) => {
                 if unit == Unit::Host {
-                    self.hints.host_looked_at(!plan.ops.is_empty());
+                    self.hints.host_looked_at(!plan.ops.is_empty(), Instant::now());
                 }
                 self.bring_about(unit, plan).await
             }

@@ -7,8 +7,10 @@ use super::*;
 use crate::kernel::Seen;
 
 /// A loop that runs, on a bench whose own loop is not used any more.
-struct Running {
-    kernel: Arc<MemoryKernel>,
+pub(super) struct Running {
+    pub(super) kernel: Arc<MemoryKernel>,
+    pub(super) world: Arc<World>,
+    pub(super) told: Told,
     hint: mpsc::Sender<Seen>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -19,13 +21,17 @@ impl Running {
         let mut bench = Bench::new().await;
         bench.sandbox("a").await;
         bench.here(vec![known(&bridge(1)), there(&endpoint(&bridge(1), 2, "a"))]).await;
+        Self::of(bench).await
+    }
+
+    pub(super) async fn of(bench: Bench) -> Self {
         let (hint, hints) = mpsc::channel(8);
         let (_ask, requests) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let task = tokio::spawn(bench.reconciler.run(requests, hints, stop.clone()));
         // The first look at everything.
         sleep(Duration::from_secs(1)).await;
-        Self { kernel: bench.kernel, hint, stop, task }
+        Self { kernel: bench.kernel, world: bench.world, told: bench.told, hint, stop, task }
     }
 
     fn flush(&self) {
@@ -36,19 +42,19 @@ impl Running {
         self.kernel.state().netns[&Netns::Host].table.is_some()
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.stop.cancel();
         self.task.await.unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn flushed_rules_are_back_within_a_second() {
+async fn flushed_rules_are_back_at_once() {
     let running = Running::start().await;
     for _ in 0..5 {
         running.flush();
         running.hint.send(Seen::Ruleset).await.unwrap();
-        sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_millis(1)).await;
         assert!(running.has_table());
         // Our own writing is hinted at, too.
         running.hint.send(Seen::Ruleset).await.unwrap();
@@ -70,23 +76,28 @@ async fn our_own_writes_do_not_keep_us_busy() {
     sleep(Duration::from_secs(60)).await;
     assert_eq!(running.kernel.applied(), applied);
     let looks = running.kernel.looked() - looked;
-    assert!((1..=16).contains(&looks), "{looks} looks for a second of hints");
+    assert!((1..=30).contains(&looks), "{looks} looks for a second of hints");
     running.end().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_who_flushes_whatever_we_write_is_answered_more_and_more_slowly() {
+async fn somebody_who_flushes_whatever_we_write_is_answered_slowly_and_never_later_than_in_two_seconds() {
     let running = Running::start().await;
     let applied = running.kernel.applied();
-    for _ in 0..6_000 {
+    let (mut away, mut longest) = (Duration::ZERO, Duration::ZERO);
+    const STEP: Duration = Duration::from_millis(10);
+    for _ in 0..60_000 {
         if running.has_table() {
+            longest = longest.max(std::mem::take(&mut away));
             running.flush();
             running.hint.send(Seen::Ruleset).await.unwrap();
         }
-        sleep(Duration::from_millis(100)).await;
+        sleep(STEP).await;
+        away += STEP;
     }
     let writes = running.kernel.applied() - applied;
-    assert!((10..30).contains(&writes), "{writes} writes in ten minutes");
+    assert!((300..800).contains(&writes), "{writes} writes in ten minutes");
+    assert!(longest <= Duration::from_secs(2) + STEP, "{longest:?}");
     running.end().await;
 }
 
