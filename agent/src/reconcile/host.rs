@@ -3,10 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use super::{
-    Failures, Peers, Reconciler, is_here, network,
+    Failures, Peers, Reconciler,
+    check::host_look,
+    is_here, network,
     units::{Done, Plan},
 };
 use crate::{
@@ -19,7 +22,8 @@ use crate::{
         Forward, HostInput, HostNetwork, HostSide, Leg, bridge_name, host, outer_name,
         ownership::Unit,
         plan,
-        state::{Look, LookAt, Netns},
+        ruleset::Table,
+        state::{Netns, State},
     },
 };
 
@@ -28,29 +32,31 @@ const FORWARDING: &str = "net/ipv4/ip_forward";
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Something that the host's part depends on may have changed: nothing is looked at if it is as it was programmed.
     pub(super) async fn host_changed(&mut self) -> Failures {
-        match self.host_input().await {
-            Ok(input) if self.host.as_ref() == Some(&input) => Vec::new(),
-            Ok(_) | Err(_) => self.full(Unit::Host).await,
+        let (Ok(input), Some(before)) = (self.host_input().await, self.host.clone()) else {
+            return self.full(Unit::Host).await;
+        };
+        if *before == input {
+            return Vec::new();
         }
+        let (wanted, programmed) = (host(&input), host(&before));
+        if but_table(&wanted) != but_table(&programmed) {
+            return self.full(Unit::Host).await;
+        }
+        // If somebody took the table away, this fails or puts all of it there.
+        let failures = self.apply(Unit::Host, plan(Unit::Host, &wanted, &programmed)).await;
+        self.host = failures.is_empty().then(|| Arc::new(input));
+        if failures.is_empty() { failures } else { self.full(Unit::Host).await }
     }
 
     pub(super) async fn look_at_host(&mut self) -> Result<Plan, String> {
         let input = self.host_input().await?;
         let wanted = host(&input);
-        let mut sysctls: BTreeSet<String> =
-            wanted.netns.values().flat_map(|state| state.sysctls.keys().cloned()).collect();
+        let mut look = host_look(&wanted);
         let told = input.ip_forward || input.networks.is_empty() || self.told_forwarding;
         if !told {
-            sysctls.insert(FORWARDING.into());
+            look.netns.entry(Netns::Host).or_default().sysctls.insert(FORWARDING.into());
         }
-        let at = LookAt {
-            links: Some(BTreeSet::new()),
-            sysctls,
-            table: true,
-            openings: true,
-            ..LookAt::default()
-        };
-        let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+        let seen = self.observe(look).await?;
         let originals = seen.netns.get(&Netns::Host).map(|state| state.sysctls.clone()).unwrap_or_default();
         if !told && originals.get(FORWARDING).is_some_and(|value| value == "0") {
             self.told_forwarding = true;
@@ -69,7 +75,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(Plan { ops, originals, done: Done::Host(input) })
     }
 
-    async fn host_input(&mut self) -> Result<HostInput, String> {
+    pub(super) async fn host_input(&mut self) -> Result<HostInput, String> {
         let features = self.known_features().await?;
         let me = self.world.me;
         let here: Vec<NetworkId> = self.world.read(|intent| {
@@ -86,6 +92,15 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         input.ipv6 = features.ipv6;
         Ok(input)
     }
+}
+
+/// A wanted state of the host, but for the table's content, which alone is planned against what was programmed.
+fn but_table(wanted: &State) -> State {
+    let mut wanted = wanted.clone();
+    for table in wanted.netns.values_mut().filter_map(|state| state.table.as_mut()) {
+        *table = Table::default();
+    }
+    wanted
 }
 
 /// The networks and ports of this host, in a settled order.

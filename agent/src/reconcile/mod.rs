@@ -2,8 +2,9 @@
 //!
 //! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, `feed` takes in what
 //! the stores say; `network`, `sandbox` and `host` look at one unit, `units` brings it about, `patrol` follows the kernel's
-//! hints.
+//! hints, `routine` and `check` look at what nothing but time asks for.
 
+mod check;
 pub mod dirty;
 mod doubt;
 mod evidence;
@@ -15,6 +16,7 @@ mod legs;
 mod network;
 mod patrol;
 mod retry;
+mod routine;
 mod sandbox;
 mod surroundings;
 mod survey;
@@ -33,22 +35,29 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    check::Checked,
     dirty::Depth,
     hints::{Due, Hints},
     network::{Haunts, HostLinks, Programmed},
     retry::Retries,
+    routine::Routine,
     sandbox::Tables,
     world::{Outcome, Revisions, World},
 };
 use crate::{
     kernel::{Kernel, Seen},
     model::{Name, NetworkId, NodeId, SandboxId},
-    plan::{Features, HostInput, Leg, op::Op, ownership::Unit},
+    plan::{
+        Features, HostInput, Leg,
+        op::Op,
+        ownership::{Mark, Unit},
+    },
     store::Store,
 };
 
@@ -112,7 +121,7 @@ pub struct Reconciler<K, P> {
     links: Arc<HostLinks>,
     paths: BTreeMap<IpAddr, u32>,
     legs: BTreeMap<NetworkId, Leg>,
-    programmed: BTreeMap<NetworkId, Programmed>,
+    programmed: BTreeMap<NetworkId, Arc<Programmed>>,
     /// Networks for which a link of the host is missing, or is not what it should be.
     waiting: BTreeSet<NetworkId>,
     haunts: Haunts,
@@ -124,11 +133,18 @@ pub struct Reconciler<K, P> {
     /// Networks of this host alone of which something was programmed: nobody is told of them.
     own: BTreeSet<NetworkId>,
     /// What the host's own part was last brought to; None: not known.
-    host: Option<HostInput>,
+    host: Option<Arc<HostInput>>,
     /// It was said that forwarding is off.
     told_forwarding: bool,
     hints: Hints,
     retries: Retries,
+    routine: Routine,
+    /// Of the routine, the one that is looked at beside the loop.
+    checks: JoinSet<Checked>,
+    /// The marks of the named namespaces, by their names, with their inodes.
+    marks: BTreeMap<Name, (u64, Option<Mark>)>,
+    /// What the last round reflects, which brought about all that was to be done.
+    at: Revisions,
     /// What was known at the last look at everything.
     surveyed: Revisions,
 }
@@ -165,6 +181,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             told_forwarding: false,
             hints: Hints::default(),
             retries: Retries::default(),
+            routine: Routine::default(),
+            checks: JoinSet::new(),
+            marks: BTreeMap::new(),
+            at: Revisions::default(),
             surveyed: Revisions::default(),
         }
     }
@@ -193,6 +213,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         full.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let hinted = self.hints.next();
+            let routine = self.routine.next().filter(|_| self.checks.is_empty());
             tokio::select! {
                 biased;
                 // Nothing is in flight between rounds, so every arm can be dropped without loss: the token, the
@@ -204,10 +225,17 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                     drop(reply.send(diff));
                 }
                 _ = full.tick() => {
-                    self.survey().await;
+                    self.plan_routine().await;
                     let now = self.world.known();
                     self.world.forget_outcomes(std::mem::replace(&mut self.surveyed, now));
                     self.search_sandboxes().await;
+                }
+                // Before what may come all the time, and each but a moment's work: one unit, then the round.
+                Some(Ok(checked)) = self.checks.join_next(), if !self.checks.is_empty() => {
+                    self.checked(checked).await;
+                }
+                () = tokio::time::sleep_until(routine.unwrap_or_else(far_off)), if routine.is_some() => {
+                    self.routine_look().await;
                 }
                 () = self.world.woken() => {}
                 Some(hint) = hints.recv() => self.hints.note(hint, Instant::now()),
@@ -236,6 +264,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// One pass over everything that is to be looked at.
     async fn round(&mut self) {
         let Some((dirty, at)) = self.world.take_dirty() else { return };
+        self.at = at;
         if dirty.is_empty() {
             return;
         }
@@ -304,6 +333,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     async fn full(&mut self, unit: Unit) -> Failures {
+        self.routine.looked_at(unit);
         match self.look(unit).await {
             Ok(plan) => {
                 if unit == Unit::Host {

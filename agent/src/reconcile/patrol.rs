@@ -48,8 +48,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// The named namespaces; the host's links are learned.
     async fn what_is_there(&mut self) -> Result<BTreeSet<Name>, String> {
-        let named = self.kernel.named_netns().await.map_err(|error| chain(&error))?;
+        let names = self.kernel.netns_names().await.map_err(|error| chain(&error))?;
         self.refresh_links().await?;
-        Ok(named.into_iter().map(|(name, _)| name).collect())
+        Ok(names.into_keys().collect())
     }
 }

@@ -74,9 +74,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if let Some(name) = self.made.get(&id) {
             return Ok(vec![name.clone()]);
         }
-        let named = self.kernel.named_netns().await.map_err(|error| chain(&error))?;
-        let ours = |mark: Option<Mark>| mark.is_some_and(|mark| mark.unit == Unit::Sandbox(id));
-        Ok(named.into_iter().filter(|(_, mark)| ours(mark.clone())).map(|(name, _)| name).collect())
+        let new = self.new_names().await?;
+        self.learn_marks(&new).await?;
+        let ours = |mark: &Option<Mark>| mark.as_ref().is_some_and(|mark| mark.unit == Unit::Sandbox(id));
+        Ok(self.marks.iter().filter(|(_, (_, mark))| ours(mark)).map(|(name, _)| name.clone()).collect())
     }
 
     /// A namespace that is not ours and in which rules of ours may be, if it is there still.

@@ -35,6 +35,18 @@ const BRIDGE_NETFILTER_V6: &str = "net/bridge/bridge-nf-call-ip6tables";
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// What this host is to a network now. With `rows`, only the sandboxes of those are looked for.
     pub(super) async fn env(&mut self, id: NetworkId, rows: Option<&BTreeSet<Row>>) -> Result<Env, String> {
+        let mut env = self.env_as_known(id, rows).await?;
+        self.learn_paths(&env, id, rows.is_none()).await;
+        env.paths.clone_from(&self.paths);
+        Ok(env)
+    }
+
+    /// The same with the paths to other nodes as they are known.
+    pub(super) async fn env_as_known(
+        &mut self,
+        id: NetworkId,
+        rows: Option<&BTreeSet<Row>>,
+    ) -> Result<Env, String> {
         let features = self.known_features().await?;
         let me = self.world.me;
         let sandboxes: Vec<Sandbox> = self.world.read(|intent| {
@@ -48,10 +60,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 present.insert(sandbox.name, netns);
             }
         }
-        let mut env = Env { hidden: self.hidden(), sandboxes: present, ..self.bare_env(features) };
-        self.learn_paths(&env, id, rows.is_none()).await;
-        env.paths.clone_from(&self.paths);
-        Ok(env)
+        let (hidden, paths) = (self.hidden(), self.paths.clone());
+        Ok(Env { hidden, sandboxes: present, paths, ..self.bare_env(features) })
     }
 
     /// The other nodes whose records are hidden: their lease has run out and gossip has them down.

@@ -2,15 +2,31 @@
 
 use std::collections::BTreeSet;
 
+use tokio::time::Instant;
+
 use super::{Differences, Peers, Reconciler, dirty::Depth, is_here, world::Outcome};
 use crate::{kernel::Kernel, plan::ownership::Unit};
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    /// Learn anew what the host has, and mark every unit that the stores, the kernel or the past know of.
+    /// Mark every unit that the stores, the kernel or the past know of.
     pub(super) async fn survey(&mut self) {
+        for unit in self.everything().await {
+            self.world.look_again(unit, Depth::Full);
+        }
+    }
+
+    /// Have every unit looked at within the period.
+    pub(super) async fn plan_routine(&mut self) {
+        let units = self.everything().await;
+        self.routine.add(units, Instant::now(), self.settings.full_look);
+    }
+
+    /// Learn anew what the host has, and name every unit that the stores, the kernel or the past know of.
+    async fn everything(&mut self) -> BTreeSet<Unit> {
         if let Err(error) = self.refresh_host().await {
             tracing::warn!(%error, "cannot look at the host");
         }
+        self.let_others_first().await;
         let mut units: BTreeSet<Unit> = [Unit::Host].into();
         units.extend(self.tables.keys().map(|id| Unit::Sandbox(*id)));
         units.extend(self.haunts.keys().map(|id| Unit::Network(*id)));
@@ -24,8 +40,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             units.extend(here.map(|(id, _)| Unit::Network(*id)));
             units.extend(intent.sandboxes().values().map(|sandbox| Unit::Sandbox(sandbox.id)));
         });
-        for unit in units {
-            self.world.look_again(unit, Depth::Full);
+        units
+    }
+
+    /// Do what somebody may be waiting for, in the middle of what nobody waits for; not before everything has been looked at once.
+    pub(super) async fn let_others_first(&mut self) {
+        if self.searched {
+            self.round().await;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Looking at one unit: its wanted state, what is there, the steps, and applying them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Failures, Peers, Reconciler,
@@ -62,7 +62,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let failures = self.apply(unit, plan.ops).await;
         let done = failures.is_empty();
         match (unit, plan.done) {
-            (_, Done::Host(input)) => self.host = Some(input).filter(|_| done),
+            (_, Done::Host(input)) => self.host = done.then(|| Arc::new(input)),
             (Unit::Network(id), Done::Network(to)) => {
                 self.world.set_mtu(id, to.as_ref().map(|(base, _)| base.mtu()));
                 if done {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Peers, Reconciler, chain, dirty::Depth, network::Programmed};
+use super::{Peers, Reconciler, chain, dirty::Depth};
 use crate::{
     kernel::{Kernel, KernelError},
     model::{Name, Sandbox},
@@ -11,6 +11,9 @@ use crate::{
         state::{Look, LookAt, Netns, State},
     },
 };
+
+/// Namespaces that are entered in one go.
+const ENTERED: usize = 16;
 
 /// Each unit that has something in the kernel, with a look that finds all of it. Adopted namespaces carry no mark and are
 /// found by the sandboxes' records alone.
@@ -75,10 +78,39 @@ fn marks(seen: &State, named: &[(Name, Option<Mark>)]) -> BTreeMap<Unit, Look> {
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Every unit whose mark is on a namespace, or on a link of the host. The host's links are learned.
     pub(super) async fn marked_units(&mut self) -> Result<BTreeSet<Unit>, String> {
-        let named = self.kernel.named_netns().await.map_err(|error| chain(&error))?;
+        for some in self.new_names().await?.chunks(ENTERED) {
+            self.learn_marks(some).await?;
+            self.let_others_first().await;
+        }
         let host = self.refresh_links().await?;
         let seen = State { netns: [(Netns::Host, host)].into() };
-        Ok(marks(&seen, &named).into_keys().collect())
+        let on_links = marks(&seen, &[]).into_keys();
+        let on_names = self.marks.values().filter_map(|(_, mark)| mark.as_ref()).map(|mark| mark.unit);
+        Ok(on_links.chain(on_names).collect())
+    }
+
+    /// The named namespaces whose marks are not known, with their inodes; those that are gone are forgotten.
+    pub(super) async fn new_names(&mut self) -> Result<Vec<(Name, u64)>, String> {
+        let names = self.kernel.netns_names().await.map_err(|error| chain(&error))?;
+        self.marks.retain(|name, (inode, _)| names.get(name) == Some(inode));
+        Ok(names.into_iter().filter(|(name, _)| !self.marks.contains_key(name)).collect())
+    }
+
+    /// Learn what marks these named namespaces carry. Each is entered, once: if another one has its name and its inode by now, the
+    /// look at its unit finds what that is.
+    pub(super) async fn learn_marks(&mut self, names: &[(Name, u64)]) -> Result<(), String> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let nothing = || LookAt { links: Some(BTreeSet::new()), ..LookAt::default() };
+        let places = names.iter().map(|(name, _)| (Netns::Named(name.clone()), nothing()));
+        let mut seen = self.observe(Look { netns: places.collect() }).await?;
+        for (name, inode) in names {
+            if let Some(state) = seen.netns.remove(&Netns::Named(name.clone())) {
+                self.marks.insert(name.clone(), (*inode, state.mark));
+            }
+        }
+        Ok(())
     }
 
     /// Look, once, into the sandboxes that are there for links that an agent before this one left: those without another end
@@ -104,7 +136,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let seen = self.observe(links_of(places.into_iter())).await?;
         for (unit, look) in marks(&seen, &[]) {
             let Unit::Network(id) = unit else { continue };
-            let known = self.programmed.get(&id).map(Programmed::sandboxes).unwrap_or_default();
+            let known = self.programmed.get(&id).map(|known| known.sandboxes()).unwrap_or_default();
             let strange: Vec<Netns> = look.netns.into_keys().filter(|netns| !known.contains(netns)).collect();
             if !strange.is_empty() {
                 self.haunts.entry(id).or_default().extend(strange);

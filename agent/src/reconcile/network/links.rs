@@ -39,6 +39,11 @@ impl HostLinks {
         self.0.get(&name).copied()
     }
 
+    /// Those with a unit's mark.
+    pub(in crate::reconcile) fn of_unit(&self, unit: Unit) -> impl Iterator<Item = IfName> {
+        self.0.iter().filter(move |(_, link)| link.owner == Some(unit)).map(|(name, _)| *name)
+    }
+
     pub(in crate::reconcile) fn contains(&self, name: IfName) -> bool {
         self.0.contains_key(&name)
     }

@@ -22,7 +22,7 @@ pub use self::overlay::host_routes;
 pub(super) use self::{
     links::HostLinks,
     overlay::{peer_vteps, published},
-    unit::Haunts,
+    unit::{Haunts, look},
 };
 use super::dirty::Row;
 use crate::{
@@ -75,7 +75,7 @@ type Sorted<'a> = (Vec<LocalEndpoint<'a>>, Vec<Station>);
 
 impl Base {
     /// How the network is built.
-    fn driver(&self) -> Driver {
+    pub(super) fn driver(&self) -> Driver {
         match self {
             Self::Overlay(_) => Driver::Overlay,
             Self::Bridge(_) => Driver::Bridge,
@@ -150,6 +150,11 @@ pub(super) struct Programmed {
 }
 
 impl Programmed {
+    /// All that it wants.
+    pub(super) fn wanted(&self) -> State {
+        self.base.wanted(self.pieces.values())
+    }
+
     /// The namespaces of sandboxes that it has something in.
     pub(super) fn sandboxes(&self) -> BTreeSet<&Netns> {
         let netns = self.pieces.values().filter_map(|piece| match piece {
@@ -161,18 +166,17 @@ impl Programmed {
 
     /// The namespaces and the host's links without which it is not whole. What is inside, the full looks see to.
     pub(super) fn needs(&self) -> (Vec<Netns>, Vec<IfName>) {
-        let whole = || self.base.wanted(self.pieces.values());
         match &self.base {
             // Its rows may be many, and none of them is in the host.
             Base::Overlay(base) => (vec![base.netns()], base.leg().into_iter().collect()),
             Base::Bridge(base) => {
-                let mut state = whole();
+                let mut state = self.wanted();
                 let host = state.netns.remove(&Netns::Host).unwrap_or_default();
                 (Vec::new(), host.links.into_keys().chain([base.link()]).collect())
             }
             Base::Parent(base) => (Vec::new(), vec![base.link()]),
             Base::P2p(_) => {
-                let made = whole().netns.into_iter().filter(|(_, state)| state.mark.is_some());
+                let made = self.wanted().netns.into_iter().filter(|(_, state)| state.mark.is_some());
                 (made.map(|(netns, _)| netns).collect(), Vec::new())
             }
         }
@@ -236,10 +240,15 @@ fn station(intent: &Intent, env: &Env, node: NodeId, mac: Mac, addresses: &[IpNe
 
 /// All pieces.
 pub(super) fn pieces(intent: &Intent, env: &Env, id: NetworkId) -> BTreeMap<Row, Piece> {
-    let Some(view) = intent.network(id) else { return BTreeMap::new() };
-    let endpoints = view.endpoints().keys().map(|id| Row::Endpoint(*id));
-    let members = view.members().keys().map(|node| Row::Member(*node));
-    endpoints.chain(members).filter_map(|row| Some((row, piece(intent, env, id, row)?))).collect()
+    rows(intent, id).filter_map(|row| Some((row, piece(intent, env, id, row)?))).collect()
+}
+
+/// The rows that a network may have pieces for.
+pub(super) fn rows(intent: &Intent, id: NetworkId) -> impl Iterator<Item = Row> {
+    let view = intent.network(id);
+    let endpoints = view.into_iter().flat_map(|view| view.endpoints().keys()).map(|id| Row::Endpoint(*id));
+    let members = view.into_iter().flat_map(|view| view.members().keys()).map(|node| Row::Member(*node));
+    endpoints.chain(members)
 }
 
 /// The rows that a request means, with those of a node spelled out. What a node no longer has came as rows of its own.

@@ -1,6 +1,9 @@
 //! Looking at one network: where its objects may be, what is wanted of them, the steps; a changed piece alone, or all of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{Base, Env, HostLinks, Piece, Programmed};
 use crate::{
@@ -104,7 +107,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if base.driver().scope() == Scope::Local {
             self.own.insert(id);
         }
-        self.programmed.insert(id, Programmed { base, pieces });
+        self.programmed.insert(id, Programmed { base, pieces }.into());
     }
 
     /// Plan changed rows against what was programmed for them.
@@ -140,6 +143,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let before = programmed.base.wanted(rows.iter().filter_map(|row| programmed.pieces.get(row)));
         let after = base.wanted(new.iter().filter_map(|(_, piece)| piece.as_ref()));
         let ops = plan(Unit::Network(id), &after, &before);
+        // Somebody may be comparing it as it is.
+        let programmed = Arc::make_mut(programmed);
         for (row, piece) in new {
             match piece {
                 Some(piece) => programmed.pieces.insert(row, piece),
@@ -184,7 +189,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 }
 
 /// Where a network's objects are, wanted or left behind. The host's links are not looked at, but for an overlay's leg.
-pub(super) fn look(id: NetworkId, driver: Option<Driver>, wanted: &State) -> Look {
+pub(in crate::reconcile) fn look(id: NetworkId, driver: Option<Driver>, wanted: &State) -> Look {
     let mut look = Look::default();
     for (netns, state) in &wanted.netns {
         let at = look.netns.entry(netns.clone()).or_default();

@@ -25,6 +25,7 @@ mod drivers;
 mod hinted;
 mod left;
 mod ports;
+mod routine;
 mod rows;
 mod sandboxes;
 

@@ -1,0 +1,136 @@
+//! Looks that nothing but time asks for: one unit after the other, spread over the period, each when nothing else is to be done.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::dirty::in_order;
+use crate::plan::ownership::Unit;
+
+/// Longest time between two such looks: a host with few units is looked at soon after the timer.
+const LONGEST: Duration = Duration::from_millis(250);
+/// How often a unit that changes while it is looked at is put off.
+const PUT_OFF: u8 = 2;
+
+/// Units that wait for their turn.
+#[derive(Debug)]
+pub(super) struct Routine {
+    waiting: VecDeque<(Unit, u8)>,
+    pace: Duration,
+    at: Instant,
+}
+
+impl Default for Routine {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), pace: LONGEST, at: Instant::now() }
+    }
+}
+
+impl Routine {
+    /// These are to be looked at within `period`. Those that still wait go first.
+    pub(super) fn add(&mut self, units: impl IntoIterator<Item = Unit>, now: Instant, period: Duration) {
+        let known: BTreeSet<Unit> = self.waiting.iter().map(|(unit, _)| *unit).collect();
+        let mut units: Vec<Unit> = units.into_iter().filter(|unit| !known.contains(unit)).collect();
+        units.sort_by_key(in_order);
+        self.waiting.extend(units.into_iter().map(|unit| (unit, 0)));
+        let many = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        self.pace = period.checked_div(many).unwrap_or(LONGEST).min(LONGEST);
+        self.at = now;
+    }
+
+    /// When the next one's turn is; None: none waits.
+    pub(super) fn next(&self) -> Option<Instant> {
+        (!self.waiting.is_empty()).then_some(self.at)
+    }
+
+    /// The unit whose turn it is, with how often it was put off.
+    pub(super) fn take(&mut self, now: Instant) -> Option<(Unit, u8)> {
+        if self.at > now {
+            return None;
+        }
+        // Late turns are not caught up with.
+        self.at = now + self.pace;
+        self.waiting.pop_front()
+    }
+
+    /// It was another by the end of the look; false: that happens all the time, and it must be looked at while nothing changes.
+    pub(super) fn put_off(&mut self, (unit, times): (Unit, u8)) -> bool {
+        let again = times < PUT_OFF;
+        if again {
+            self.waiting.push_back((unit, times + 1));
+        }
+        again
+    }
+
+    /// All of it was looked at for another reason.
+    pub(super) fn looked_at(&mut self, unit: Unit) {
+        self.waiting.retain(|(waits, _)| *waits != unit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NetworkId;
+
+    fn network(number: u8) -> Unit {
+        Unit::Network(NetworkId::from_bytes([number; 32]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn units_have_their_turns_one_by_one_within_the_period() {
+        let (mut routine, start) = (Routine::default(), Instant::now());
+        assert_eq!(routine.next(), None);
+        let period = Duration::from_secs(10);
+        routine.add((0..100).map(network).chain([Unit::Host]), start, period);
+        let (mut now, mut seen) = (start, Vec::new());
+        while let Some(at) = routine.next() {
+            now = at.max(now);
+            seen.extend(routine.take(now).map(|(unit, _)| unit));
+            assert_eq!(routine.take(now), None, "two at once");
+        }
+        assert_eq!((seen.len(), seen[0]), (101, Unit::Host));
+        assert!(now - start <= period && now - start > period / 2, "{:?}", now - start);
+        // Of few, none waits long.
+        routine.add([network(1), network(2)], now, period);
+        let last = now;
+        while let Some(at) = routine.next() {
+            now = at.max(now);
+            routine.take(now);
+        }
+        assert!(now - last <= LONGEST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_looked_at_meanwhile_is_not_looked_at_again_and_what_waits_goes_first() {
+        let (mut routine, now) = (Routine::default(), Instant::now());
+        routine.add([network(1), network(2), network(3)], now, LONGEST);
+        routine.looked_at(network(2));
+        routine.add([Unit::Host, network(1), network(2)], now, LONGEST);
+        let mut seen = Vec::new();
+        let mut later = now;
+        while routine.next().is_some() {
+            later += LONGEST;
+            seen.extend(routine.take(later).map(|(unit, _)| unit));
+        }
+        assert_eq!(seen, [network(1), network(3), Unit::Host, network(2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_unit_that_changes_all_the_time_is_not_put_off_for_ever() {
+        let (mut routine, mut now) = (Routine::default(), Instant::now());
+        routine.add([network(1)], now, LONGEST);
+        let mut looks = 0;
+        while let Some(turn) = routine.take(now) {
+            looks += 1;
+            if !routine.put_off(turn) {
+                break;
+            }
+            now += LONGEST;
+        }
+        assert_eq!(looks, usize::from(PUT_OFF) + 1);
+    }
+}
