@@ -14,7 +14,12 @@ mod step;
 pub use linux::{LinuxKernel, Seen, inode_at, resolver_sockets, tcp_in, udp_in, watch};
 pub use memory::MemoryKernel;
 
-use std::{collections::BTreeMap, future::Future, net::IpAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use ipnet::IpNet;
 
@@ -67,6 +72,13 @@ pub trait Kernel: Send + Sync + 'static {
     /// # Errors
     /// The directory cannot be read.
     fn netns_names(&self) -> impl Future<Output = Result<BTreeMap<Name, u64>, KernelError>> + Send;
+
+    /// The names of the host's links. Nothing else of them is looked at, which costs far less than [`Kernel::observe`] where there
+    /// are many.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn link_names(&self) -> impl Future<Output = Result<BTreeSet<IfName>, KernelError>> + Send;
 
     /// Identity of the namespace at `path`: its inode on nsfs. None: there is no namespace (any more).
     ///

@@ -191,6 +191,8 @@ pub struct Look {
 pub struct LookAt {
     /// These links alone; none: all of them.
     pub links: Option<BTreeSet<IfName>>,
+    /// Without what hangs off the links: their addresses, routes, neighbours and rows.
+    pub bare: bool,
     /// Keys in slash form.
     pub sysctls: BTreeSet<String>,
     /// Also our nftables table.

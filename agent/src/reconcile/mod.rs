@@ -18,6 +18,7 @@ mod patrol;
 mod retry;
 mod routine;
 mod sandbox;
+mod sight;
 mod surroundings;
 mod survey;
 #[cfg(test)]
@@ -48,6 +49,7 @@ use self::{
     retry::Retries,
     routine::Routine,
     sandbox::Tables,
+    sight::Sight,
     world::{Outcome, Revisions, World},
 };
 use crate::{
@@ -119,6 +121,7 @@ pub struct Reconciler<K, P> {
     outside_mtu: u32,
     /// The host's links, as last seen.
     links: Arc<HostLinks>,
+    sight: Sight,
     paths: BTreeMap<IpAddr, u32>,
     legs: BTreeMap<NetworkId, Leg>,
     programmed: BTreeMap<NetworkId, Arc<Programmed>>,
@@ -168,6 +171,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             underlay_mtu: USUAL_MTU,
             outside_mtu: USUAL_MTU,
             links: Arc::default(),
+            sight: Sight::default(),
             paths: BTreeMap::new(),
             legs: BTreeMap::new(),
             programmed: BTreeMap::new(),
@@ -278,6 +282,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 again.push(unit);
             }
         }
+        self.forget_sight();
         // What stood in their way, such as an interface that changes networks, may have gone with the others' steps.
         for unit in again {
             let failures = self.full(unit).await;

@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use super::{Peers, Reconciler, chain, dirty::Depth};
 use crate::{
     kernel::Kernel,
-    model::Name,
+    model::{IfName, Name},
     plan::{ownership::Unit, state::Netns},
 };
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Have every unit looked at of which a namespace or a link of the host is gone, or whose links of the host are others.
     pub(super) async fn patrol(&mut self) {
-        let named = match self.what_is_there().await {
-            Ok(named) => named,
+        let (named, there) = match self.what_is_there().await {
+            Ok(seen) => seen,
             // The next full look finds the same, or says why it cannot.
             Err(error) => return tracing::debug!(%error, "cannot patrol"),
         };
@@ -22,7 +22,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         for (id, programmed) in &self.programmed {
             let (netns, links) = programmed.needs();
             let is_named = |netns: &Netns| matches!(netns, Netns::Named(name) if named.contains(name));
-            if !netns.iter().all(is_named) || !links.iter().all(|link| self.links.contains(*link)) {
+            if !netns.iter().all(is_named) || !links.iter().all(|link| there.contains(link)) {
                 missing.insert(Unit::Network(*id));
             }
         }
@@ -46,10 +46,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// The named namespaces; the host's links are learned.
-    async fn what_is_there(&mut self) -> Result<BTreeSet<Name>, String> {
+    /// The names of the named namespaces and of the host's links; those are looked at that others are built upon.
+    async fn what_is_there(&mut self) -> Result<(BTreeSet<Name>, BTreeSet<IfName>), String> {
         let names = self.kernel.netns_names().await.map_err(|error| chain(&error))?;
-        self.refresh_links().await?;
-        Ok(names.into_keys().collect())
+        let links = self.kernel.link_names().await.map_err(|error| chain(&error))?;
+        self.refresh_foundations().await?;
+        Ok((names.into_keys().collect(), links))
     }
 }

@@ -13,6 +13,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         for unit in self.everything().await {
             self.world.look_again(unit, Depth::Full);
         }
+        self.want_sight();
     }
 
     /// Have every unit looked at within the period.
@@ -53,7 +54,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// What would be done, for every unit, without doing it.
     pub(super) async fn diff(&mut self) -> Differences {
         self.survey().await;
-        let Some((dirty, at)) = self.world.take_dirty() else { return Vec::new() };
+        let Some((dirty, at)) = self.world.take_dirty() else {
+            self.forget_sight();
+            return Vec::new();
+        };
         let mut found = Vec::new();
         for (unit, depth) in dirty.into_units() {
             let plan = self.look(unit).await;
@@ -69,6 +73,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             }
             found.push((unit, steps));
         }
+        self.forget_sight();
         found
     }
 }

@@ -54,7 +54,8 @@ pub async fn marked_units<K: Kernel>(kernel: &K) -> Result<BTreeSet<Unit>, Kerne
 }
 
 pub(super) fn links_of(places: impl Iterator<Item = Netns>) -> Look {
-    Look { netns: places.map(|netns| (netns, LookAt { links: None, ..LookAt::default() })).collect() }
+    let links = || LookAt { links: None, bare: true, ..LookAt::default() };
+    Look { netns: places.map(|netns| (netns, links())).collect() }
 }
 
 /// The marks on links, and on named namespaces.

@@ -1,10 +1,14 @@
 //! Our tables as the kernel itself tells them.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use ovagent::{
     kernel::{ApplyError, Facts, Kernel, KernelError, LinuxKernel},
-    model::Name,
+    model::{IfName, Name},
     plan::{
         op::Op,
         ownership::Mark,
@@ -40,6 +44,9 @@ impl Kernel for Forgetful {
     }
     async fn netns_names(&self) -> Result<BTreeMap<Name, u64>, KernelError> {
         LinuxKernel::new(NETNS_DIR).netns_names().await
+    }
+    async fn link_names(&self) -> Result<BTreeSet<IfName>, KernelError> {
+        LinuxKernel::new(NETNS_DIR).link_names().await
     }
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {
         LinuxKernel::new(NETNS_DIR).netns_inode(path).await

@@ -196,6 +196,7 @@ pub(super) fn random_network(seed: u64) -> Built<State> {
 pub fn look_at(state: &State) -> Look {
     let one = |netns: &NetnsState| LookAt {
         links: Some(netns.links.keys().copied().collect()),
+        bare: false,
         sysctls: netns.sysctls.keys().cloned().collect(),
         table: true,
         resolver: true,

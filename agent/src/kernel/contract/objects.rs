@@ -33,6 +33,11 @@ pub(super) async fn seen_as_applied<K: Kernel>(kernel: &K) -> Built<()> {
         if ours != expected {
             return Err(format!("named namespaces: {ours:?}"));
         }
+        let links = kernel.link_names().await.map_err(|error| chain(&error))?;
+        let made = wanted.netns.get(&Netns::Host).into_iter().flat_map(|host| host.links.keys());
+        if let Some(missing) = made.into_iter().find(|name| !links.contains(*name)) {
+            return Err(format!("{missing} is not among the names of links: {links:?}"));
+        }
         let names = kernel.netns_names().await.map_err(|error| chain(&error))?;
         for (name, _) in ours {
             let inode = kernel.netns_inode(format!("/run/netns/{name}").into()).await;

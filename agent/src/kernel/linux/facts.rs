@@ -1,6 +1,11 @@
 //! What the host has of its own: links, addresses, routes, and the MTU toward an address.
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::IpAddr,
+    path::Path,
+};
 
 use nix::errno::Errno;
 
@@ -58,6 +63,15 @@ fn attempt() -> Result<Facts, Refusal> {
         .flat_map(|row| row.links.iter().filter_map(name).map(move |name| (row.to, name)).collect::<Vec<_>>())
         .collect();
     Ok(Facts { links: links.into_values().collect(), routes })
+}
+
+/// Names of the links of the agent's own namespace. The kernel looks for the other end's namespace of each link that netlink tells of,
+/// among those of all others.
+pub(super) fn link_names() -> Result<BTreeSet<IfName>, Refusal> {
+    let table = fs::read_to_string("/proc/net/dev")?;
+    // Behind two lines of headings, "  eth0: 1234 …" (proc(5)); no name has a colon.
+    let names = table.lines().skip(2).filter_map(|line| line.split_once(':'));
+    Ok(names.filter_map(|(name, _)| name.trim_start().parse().ok()).collect())
 }
 
 /// MTU of the path to this address.

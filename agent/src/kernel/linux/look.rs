@@ -31,6 +31,8 @@ use crate::{
 const ATTEMPTS: usize = 5;
 /// Up to so many named links are asked for one by one; with more, whole dumps are cheaper.
 const FEW: usize = 16;
+/// The same where nothing is asked for that hangs off them.
+const FEW_BARE: usize = 128;
 
 /// Everything that `look` names.
 pub(super) fn observe(dir: &Path, look: &Look, listings: &Listings) -> Result<State, KernelError> {
@@ -78,7 +80,7 @@ fn look_at(
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match links(namespace, parents, netns, at.links.as_ref()) {
+        match links(namespace, parents, netns, at) {
             Ok((mark, links)) => {
                 seen.mark = mark;
                 seen.links = links;
@@ -114,10 +116,11 @@ fn links(
     namespace: &mut Namespace,
     parents: &mut Parents,
     netns: &Netns,
-    wanted: Option<&BTreeSet<IfName>>,
+    at: &LookAt,
 ) -> Result<Marked, Refusal> {
     namespace.forget_links();
-    let few = wanted.filter(|wanted| wanted.len() <= FEW);
+    let wanted = at.links.as_ref();
+    let few = wanted.filter(|wanted| wanted.len() <= if at.bare { FEW_BARE } else { FEW });
     let rows = match few {
         Some(few) => named(namespace, few)?,
         None => dump(namespace)?,
@@ -142,7 +145,9 @@ fn links(
         }
         links.insert(row.index, (row.name, row.link));
     }
-    hanging::fill(&mut namespace.rtnl, &mut links, few.is_some())?;
+    if !at.bare {
+        hanging::fill(&mut namespace.rtnl, &mut links, few.is_some())?;
+    }
     Ok((mark, links.into_values().collect()))
 }
 

@@ -41,12 +41,17 @@ mod taken;
 mod watch;
 mod words;
 
-use std::{collections::BTreeMap, io, net::IpAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use self::{listings::Listings, mounts::Mounts, refusal::Refusal};
 use super::{ApplyError, Facts, Kernel, KernelError};
 use crate::{
-    model::Name,
+    model::{IfName, Name},
     plan::{
         op::Op,
         ownership::Mark,
@@ -170,6 +175,11 @@ impl Kernel for LinuxKernel {
         let target = dir.display().to_string();
         let failed = |refusal: Refusal| refusal.into_error("list network namespaces in", target);
         blocking("look at", move || named::names(&dir).map_err(failed)).await
+    }
+
+    async fn link_names(&self) -> Result<BTreeSet<IfName>, KernelError> {
+        let failed = |refusal: Refusal| refusal.into_error("list links of", "the host");
+        blocking("look at", move || facts::link_names().map_err(failed)).await
     }
 
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {

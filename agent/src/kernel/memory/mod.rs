@@ -8,7 +8,7 @@ mod stacked;
 mod world;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -23,11 +23,11 @@ use super::{
     step::{self, Broken},
 };
 use crate::{
-    model::Name,
+    model::{IfName, Name},
     plan::{
         op::Op,
         ownership::Mark,
-        state::{Look, Netns, NetnsState, State},
+        state::{Link, Look, Netns, NetnsState, State},
     },
 };
 
@@ -190,6 +190,9 @@ impl Kernel for MemoryKernel {
             let Some(there) = inner.world.state.netns.get(&named(netns)) else { continue };
             let mut part = there.clone();
             part.links.retain(|name, _| at.links.as_ref().is_none_or(|links| links.contains(name)));
+            if at.bare {
+                part.links.values_mut().for_each(strip);
+            }
             part.sysctls.retain(|key, _| at.sysctls.contains(key));
             part.table = part.table.filter(|_| at.table);
             part.resolver = part.resolver.filter(|_| at.resolver);
@@ -255,9 +258,31 @@ impl Kernel for MemoryKernel {
         Ok(names.collect())
     }
 
+    async fn link_names(&self) -> Result<BTreeSet<IfName>, KernelError> {
+        let inner = self.lock();
+        Ok(inner
+            .world
+            .state
+            .netns
+            .get(&Netns::Host)
+            .into_iter()
+            .flat_map(|host| host.links.keys().copied())
+            .collect())
+    }
+
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {
         Ok(self.lock().world.inode(&named(&Netns::Path(path))))
     }
+}
+
+/// Take off what hangs off a link.
+fn strip(link: &mut Link) {
+    link.addresses.clear();
+    link.routes.clear();
+    link.neighbours.clear();
+    link.tunnels.clear();
+    link.floods.clear();
+    link.stations.clear();
 }
 
 /// A path in the netns directory is a named namespace.
@@ -273,15 +298,13 @@ fn named(netns: &Netns) -> Netns {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::{
         kernel::contract::{self, Stranger},
         plan::{
             op::LinkRef,
             ruleset::Family,
-            state::{Link, LinkKind, Route},
+            state::{LinkKind, Route},
         },
     };
     use ipnet::IpNet;

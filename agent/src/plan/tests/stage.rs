@@ -95,8 +95,10 @@ fn look(unit: Unit, state: &State) -> Look {
             state.netns.get(&netns).map(|want| want.sysctls.keys().cloned().collect()).unwrap_or_default();
         let host = unit == Unit::Host;
         let table = host || netns != Netns::Host;
-        look.netns
-            .insert(netns.clone(), LookAt { links: None, sysctls, table, openings: host, resolver: true });
+        look.netns.insert(
+            netns.clone(),
+            LookAt { links: None, bare: false, sysctls, table, openings: host, resolver: true },
+        );
     }
     look
 }

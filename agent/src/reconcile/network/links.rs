@@ -1,6 +1,6 @@
 //! What plans of bridges, macvlans and ipvlans depend on: which links the host has, whose they are, their MTU.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     model::IfName,
@@ -44,7 +44,14 @@ impl HostLinks {
         self.0.iter().filter(move |(_, link)| link.owner == Some(unit)).map(|(name, _)| *name)
     }
 
-    pub(in crate::reconcile) fn contains(&self, name: IfName) -> bool {
-        self.0.contains_key(&name)
+    /// The link of this name, if it is not the unit's.
+    pub(in crate::reconcile) fn foreign(&self, name: IfName, unit: Unit) -> Option<HostLink> {
+        self.get(name).filter(|link| link.owner != Some(unit))
+    }
+
+    /// Of these names, `now` says what there is.
+    pub(in crate::reconcile) fn learn(&mut self, names: &BTreeSet<IfName>, now: &Self) {
+        self.0.retain(|name, _| !names.contains(name));
+        self.0.extend(now.0.iter().filter(|(name, _)| names.contains(*name)));
     }
 }

@@ -27,9 +27,9 @@ pub(super) use self::{
 use super::dirty::Row;
 use crate::{
     intent::{Intent, NetworkView, Source},
-    model::{Driver, DriverSettings, Endpoint, IfName, Mac, Name, NetworkId, NodeId},
+    model::{Driver, DriverSettings, Endpoint, IfName, Mac, Name, Network, NetworkId, NodeId},
     plan::{
-        Features, Leg, LocalEndpoint, Station,
+        Features, Leg, LocalEndpoint, Station, bridge_name,
         state::{Netns, State},
     },
 };
@@ -211,6 +211,17 @@ pub(super) fn base(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<B
         }
         DriverSettings::P2p => Some(Base::P2p(Box::new(p2p::base(env.features, network)))),
     })
+}
+
+/// The links of the host that the shared part of a network of this host alone depends on, whoever made them.
+pub(super) fn built_upon(network: &Network) -> Vec<IfName> {
+    match &network.settings {
+        DriverSettings::Overlay(_) | DriverSettings::P2p => Vec::new(),
+        DriverSettings::Bridge(settings) => vec![bridge_name(network, settings)],
+        DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => {
+            std::iter::once(parent.link).chain(parent.vlan.map(|(below, _)| below)).collect()
+        }
+    }
 }
 
 /// One piece; None where there is nothing to program for it (any more).

@@ -8,10 +8,10 @@ use std::{
 use super::{Base, Env, HostLinks, Piece, Programmed};
 use crate::{
     kernel::Kernel,
-    model::{Driver, NetworkId, Scope},
+    model::{Driver, IfName, NetworkId, Scope},
     plan::{
         netns_of, outer_name,
-        ownership::Unit,
+        ownership::{Mark, Unit},
         plan,
         state::{Look, LookAt, Netns, NetnsState, State},
     },
@@ -29,15 +29,42 @@ pub(in crate::reconcile) type Haunts = BTreeMap<NetworkId, BTreeSet<Netns>>;
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(in crate::reconcile) async fn look_at_network(&mut self, id: NetworkId) -> Result<Plan, String> {
+        if self.is_strange(id) {
+            return Ok(Plan { ops: Vec::new(), originals: BTreeMap::new(), done: Done::Network(None) });
+        }
         self.ensure_leg(id).await?;
-        let driver = self.driver(id);
-        // Whose link is whose is told by the host as it is now, and what is planned is planned against the same.
-        let host = match driver {
-            Some(Driver::Overlay | Driver::P2p) => None,
-            Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan) | None => {
-                Some(self.refresh_links().await?)
+        self.take_sight().await?;
+        // Where nothing is known of what there is, its links are found by their marks.
+        if !self.is_sighted() && is_local(self.driver(id)) && !self.programmed.contains_key(&id) {
+            self.refresh_links().await?;
+        }
+        match self.plan_network(id).await {
+            Err(Stop::ByLinks(_)) => {
+                self.forget_sight();
+                self.refresh_links().await?;
+                self.plan_network(id).await.map_err(|stop| match stop {
+                    Stop::ByLinks(error) | Stop::Other(error) => error,
+                })
             }
-        };
+            Err(Stop::Other(error)) => Err(error),
+            Ok(plan) => Ok(plan),
+        }
+    }
+
+    /// Whether a network that nobody speaks of any more was never here, as far as marks and what was done tell.
+    fn is_strange(&self, id: NetworkId) -> bool {
+        let unit = Unit::Network(id);
+        let is_marked = |mark: &Option<Mark>| mark.as_ref().is_some_and(|mark| mark.unit == unit);
+        let known = self.driver(id).is_some() || self.legs.contains_key(&id) || self.haunts.contains_key(&id);
+        let tried = self.waiting.contains(&id) || self.retries.waits(unit);
+        let marked =
+            || self.links.of_unit(unit).next().is_some() || self.marks.values().any(|(_, it)| is_marked(it));
+        self.searched && !known && !tried && !marked()
+    }
+
+    /// Plan against the kernel, with the host's links as they are known: those that matter are looked at with the rest.
+    async fn plan_network(&mut self, id: NetworkId) -> Result<Plan, Stop> {
+        let driver = self.driver(id);
         let env = self.env(id, None).await?;
         let (base, pieces) =
             self.world.read(|intent| (super::base(intent, &env, id), super::pieces(intent, &env, id)));
@@ -46,7 +73,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             Err(error) => {
                 self.waiting.insert(id);
                 self.programmed.remove(&id);
-                return Err(error);
+                return Err(Stop::ByLinks(error));
             }
         };
         self.waiting.remove(&id);
@@ -59,11 +86,19 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         for netns in self.haunts.get(&id).into_iter().flatten() {
             look.netns.entry(netns.clone()).or_default().links = None;
         }
-        let mut seen = self.observe(look).await?;
-        if let Some(host) = host {
-            seen.netns.entry(Netns::Host).or_default().links = host.links;
+        let built_upon = self.built_upon(id);
+        if is_local(driver) {
+            let host = look.netns.entry(Netns::Host).or_default().links.get_or_insert_default();
+            host.extend(self.host_links_of(id, &wanted));
+            host.extend(&built_upon);
         }
-        let mut ops = plan(Unit::Network(id), &wanted, &seen);
+        let seen = self.observe_from_here(look).await?;
+        let links = seen.netns.get(&Netns::Host).map(HostLinks::of).unwrap_or_default();
+        let unit = Unit::Network(id);
+        if built_upon.iter().any(|name| links.foreign(*name, unit) != self.links.foreign(*name, unit)) {
+            return Err(Stop::ByLinks("links of the host change while they are looked at".into()));
+        }
+        let mut ops = plan(unit, &wanted, &seen);
         if in_doubt {
             ops = without_removals(ops, &seen);
         }
@@ -71,6 +106,23 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             self.haunt(id, base, &wanted);
         }
         Ok(Plan { ops, originals: BTreeMap::new(), done: Done::Network(base.map(|base| (base, pieces))) })
+    }
+
+    /// The links of the host that are a network's, wanted, programmed or marked so.
+    fn host_links_of(&self, id: NetworkId, wanted: &State) -> BTreeSet<IfName> {
+        let before = self.programmed.get(&id).map(|programmed| programmed.wanted()).unwrap_or_default();
+        let of = |state: &State| -> Vec<IfName> {
+            state.netns.get(&Netns::Host).into_iter().flat_map(|host| host.links.keys().copied()).collect()
+        };
+        self.links.of_unit(Unit::Network(id)).chain(of(wanted)).chain(of(&before)).collect()
+    }
+
+    /// The links of the host that a network's shared part depends on, whoever made them.
+    fn built_upon(&self, id: NetworkId) -> Vec<IfName> {
+        self.world.read(|intent| {
+            let network = intent.network(id).and_then(|view| view.network());
+            network.map(super::built_upon).unwrap_or_default()
+        })
     }
 
     /// How a network is built: by its record, or as it was programmed. None: nobody knows any more.
@@ -163,13 +215,30 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         failures
     }
 
-    /// Learn which links the host has.
+    /// Learn which links the host has: all of them, without what hangs off them.
     pub(in crate::reconcile) async fn refresh_links(&mut self) -> Result<NetnsState, String> {
-        let at = LookAt { links: None, ..LookAt::default() };
+        let at = LookAt { links: None, bare: true, ..LookAt::default() };
         let mut seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
         let host = seen.netns.remove(&Netns::Host).unwrap_or_default();
         self.links = HostLinks::of(&host).into();
         Ok(host)
+    }
+
+    /// Learn anew of the links that networks of this host alone are built upon.
+    pub(in crate::reconcile) async fn refresh_foundations(&mut self) -> Result<(), String> {
+        let names: BTreeSet<IfName> = self.world.read(|intent| {
+            let concerned = self.programmed.keys().chain(&self.waiting);
+            let networks = concerned.filter_map(|id| intent.network(*id)?.network());
+            networks.flat_map(super::built_upon).collect()
+        });
+        if names.is_empty() {
+            return Ok(());
+        }
+        let at = LookAt { links: Some(names.clone()), bare: true, ..LookAt::default() };
+        let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+        let links = seen.netns.get(&Netns::Host).map(HostLinks::of).unwrap_or_default();
+        Arc::make_mut(&mut self.links).learn(&names, &links);
+        Ok(())
     }
 
     /// The networks of this host alone whose shared part is another by now, or was not to be had and is: since links of the
@@ -185,6 +254,27 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             let back = self.waiting.iter().filter(|id| super::base(intent, env, **id).is_ok());
             changed.map(|(id, _)| *id).chain(back.copied()).collect()
         })
+    }
+}
+
+/// Why nothing was planned.
+enum Stop {
+    /// By what links the host was known to have.
+    ByLinks(String),
+    Other(String),
+}
+
+impl From<String> for Stop {
+    fn from(error: String) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Whether what such a network has in the host is found by names and marks; also of a network of which nobody knows what it was.
+const fn is_local(driver: Option<Driver>) -> bool {
+    match driver {
+        Some(Driver::Overlay | Driver::P2p) => false,
+        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan) | None => true,
     }
 }
 
