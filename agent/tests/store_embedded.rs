@@ -7,7 +7,7 @@ mod store_support;
 use std::{path::Path, process::Command, time::Duration};
 
 use ovagent::store::{
-    Commit, Embedded, KeyRange, Store,
+    Commit, Embedded, Key, KeyRange, Store,
     embedded::{EmbeddedError, Limits},
 };
 use store_support::{Following, Subject, alive, child, endpoint, eventually, vni};
@@ -127,23 +127,93 @@ fn etcdctl(subject: &Subject, arguments: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcdctl_reads_writes_and_deletes() {
     let subject = Subject::memory().await;
-    assert_eq!(etcdctl(&subject, &["put", "/a", "1"]), "OK\n");
-    assert_eq!(etcdctl(&subject, &["put", "/b", "2"]), "OK\n");
-    assert_eq!(etcdctl(&subject, &["put", "--prev-kv", "/b", "3"]), "OK\n/b\n2\n");
-    assert_eq!(etcdctl(&subject, &["get", "--prefix", "/"]), "/a\n1\n/b\n3\n");
-    assert_eq!(etcdctl(&subject, &["get", "", "--prefix", "--keys-only", "--limit=1"]).trim(), "/a");
-    assert_eq!(etcdctl(&subject, &["get", "--from-key", "/b", "--print-value-only"]), "3\n");
-    assert_eq!(etcdctl(&subject, &["get", "/b", "--rev=3", "--print-value-only"]), "2\n", "as it was");
-    assert_eq!(etcdctl(&subject, &["get", "--prefix", "/", "--rev=2"]), "/a\n1\n");
-    assert_eq!(etcdctl(&subject, &["del", "--prefix", "/"]), "2\n");
-    assert_eq!(etcdctl(&subject, &["get", "--prefix", "/", "--rev=4"]), "/a\n1\n/b\n3\n");
+    assert_eq!(etcdctl(&subject, &["put", "/ovnet/v1/a", "1"]), "OK\n");
+    assert_eq!(etcdctl(&subject, &["put", "/ovnet/v1/b", "2"]), "OK\n");
+    assert_eq!(etcdctl(&subject, &["put", "--prev-kv", "/ovnet/v1/b", "3"]), "OK\n/ovnet/v1/b\n2\n");
+    assert_eq!(etcdctl(&subject, &["get", "--prefix", "/ovnet/v1/"]), "/ovnet/v1/a\n1\n/ovnet/v1/b\n3\n");
+    assert_eq!(etcdctl(&subject, &["get", "", "--prefix", "--keys-only", "--limit=1"]).trim(), "/ovnet/v1/a");
+    assert_eq!(etcdctl(&subject, &["get", "--from-key", "/ovnet/v1/b", "--print-value-only"]), "3\n");
+    assert_eq!(
+        etcdctl(&subject, &["get", "/ovnet/v1/b", "--rev=3", "--print-value-only"]),
+        "2\n",
+        "as it was"
+    );
+    assert_eq!(etcdctl(&subject, &["get", "--prefix", "/ovnet/v1/", "--rev=2"]), "/ovnet/v1/a\n1\n");
+    assert_eq!(etcdctl(&subject, &["del", "--prefix", "/ovnet/v1/"]), "2\n");
+    assert_eq!(
+        etcdctl(&subject, &["get", "--prefix", "/ovnet/v1/", "--rev=4"]),
+        "/ovnet/v1/a\n1\n/ovnet/v1/b\n3\n"
+    );
     assert_eq!(etcdctl(&subject, &["compaction", "5"]), "compacted revision 5\n");
     let gone = Command::new("etcdctl")
         .env("ETCDCTL_API", "3")
-        .args(["--endpoints", &subject.address.to_string(), "get", "/a", "--rev=2"])
+        .args(["--endpoints", &subject.address.to_string(), "get", "/ovnet/v1/a", "--rev=2"])
         .output()
         .unwrap();
     assert!(String::from_utf8_lossy(&gone.stderr).contains("required revision has been compacted"));
+}
+
+/// What etcdctl says when it is refused.
+fn refused(subject: &Subject, arguments: &[&str]) -> String {
+    let mut command = Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3").args(["--endpoints", &subject.address.to_string()]).args(arguments);
+    let output = command.output().unwrap();
+    assert!(!output.status.success(), "etcdctl {arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_of_the_serving_host_alone_is_neither_read_nor_changed_over_the_network() {
+    let subject = Subject::memory().await;
+    let (private, shared) = (Key::Sysctl("net.ipv4.ip_forward".into()), vni(7));
+    let lease = subject.store.grant(100).await.unwrap();
+    let both = Commit::new().put_leased(private.clone(), "0", lease).put(shared.clone(), "x");
+    subject.store.commit(both).await.unwrap();
+    let (private_text, shared_text) = (private.to_string(), shared.to_string());
+    for everything in
+        [&["get", "", "--prefix"][..], &["get", "--prefix", "/ovnet"], &["get", "/", "--from-key"]]
+    {
+        assert_eq!(etcdctl(&subject, everything), format!("{shared_text}\nx\n"), "{everything:?}");
+    }
+    assert_eq!(etcdctl(&subject, &["get", &private_text]), "");
+    assert_eq!(etcdctl(&subject, &["get", "--prefix", "/ovnet", "--rev=2"]), format!("{shared_text}\nx\n"));
+    let keys = etcdctl(&subject, &["lease", "timetolive", "--keys", &format!("{lease:x}")]);
+    assert!(!keys.contains(&private_text), "{keys}");
+    for change in [
+        &["put", "/ovnet/local/v1/sysctls/kernel.core_pattern", "|/bin/sh"][..],
+        &["del", &private_text],
+        &["del", "--prefix", "/ovnet"],
+        &["del", "", "--prefix"],
+        &["del", "--from-key", "/ovnet/v1/"],
+    ] {
+        let said = refused(&subject, change);
+        assert!(said.contains("permission denied") && said.contains("/ovnet/v1/"), "{change:?}: {said}");
+    }
+    for (guard, then) in [
+        (format!("value(\"{private_text}\") = \"0\""), format!("put {shared_text} y")),
+        (format!("value(\"{shared_text}\") = \"x\""), format!("put {private_text} 1")),
+        (format!("value(\"{shared_text}\") = \"x\""), "del --prefix /ovnet".into()),
+    ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{guard}\n\n{then}\n\n\n")).unwrap();
+        let address = subject.address.to_string();
+        let mut txn = Command::new("etcdctl");
+        txn.env("ETCDCTL_API", "3").args(["--endpoints", &address, "txn"]).stdin(file.reopen().unwrap());
+        let said = String::from_utf8_lossy(&txn.output().unwrap().stderr).into_owned();
+        assert!(said.contains("permission denied"), "{guard} {then}: {said}");
+    }
+    // A watch of everything tells of what is served, and of nothing else.
+    let range = KeyRange::prefix("/ovnet");
+    let mut following = Following::new(&store_support::etcd_store(subject.address), range);
+    let entries = following.snapshot().await.entries;
+    assert_eq!(entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), [shared_text.as_str()]);
+    following.connected().await;
+    subject.store.commit(Commit::new().put(private.clone(), "1")).await.unwrap();
+    subject.store.commit(Commit::new().put(shared, "y")).await.unwrap();
+    let (_, events) = following.events().await;
+    assert_eq!(events.iter().map(|event| event.key.as_str()).collect::<Vec<_>>(), [shared_text.as_str()]);
+    let (_, record) = subject.store.get(&private).await.unwrap();
+    assert_eq!(&record.unwrap().value[..], b"1", "the agent itself sees and changes all");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,19 +222,23 @@ async fn etcdctl_compares_and_leases_and_asks_for_health() {
     let address = subject.address.to_string();
     let lease = etcdctl(&subject, &["lease", "grant", "100"]);
     let id = lease.split_whitespace().nth(1).unwrap().to_owned();
-    etcdctl(&subject, &["put", "/leased", "x", "--lease", &id]);
+    etcdctl(&subject, &["put", "/ovnet/v1/leased", "x", "--lease", &id]);
     let left = etcdctl(&subject, &["lease", "timetolive", "--keys", &id]);
-    assert!(left.contains("granted with TTL(100s)") && left.contains("[/leased]"), "{left}");
+    assert!(left.contains("granted with TTL(100s)") && left.contains("[/ovnet/v1/leased]"), "{left}");
     assert!(etcdctl(&subject, &["lease", "list"]).contains(&id));
     let kept = etcdctl(&subject, &["lease", "keep-alive", "--once", &id]);
     assert!(kept.contains("keepalived with TTL(100)"), "{kept}");
     assert!(etcdctl(&subject, &["lease", "revoke", &id]).contains("revoked"));
-    assert_eq!(etcdctl(&subject, &["get", "/leased"]), "");
+    assert_eq!(etcdctl(&subject, &["get", "/ovnet/v1/leased"]), "");
     let status = etcdctl(&subject, &["endpoint", "status"]);
     assert!(status.starts_with(&address) && status.contains("ovnet"), "{status}");
     etcdctl(&subject, &["endpoint", "health"]);
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "create(\"/t\") = \"0\"\n\nput /t yes\n\nput /t no\n\n").unwrap();
+    std::fs::write(
+        file.path(),
+        "create(\"/ovnet/v1/t\") = \"0\"\n\nput /ovnet/v1/t yes\n\nput /ovnet/v1/t no\n\n",
+    )
+    .unwrap();
     let txn = Command::new("etcdctl")
         .env("ETCDCTL_API", "3")
         .args(["--endpoints", &address, "txn"])
@@ -172,15 +246,15 @@ async fn etcdctl_compares_and_leases_and_asks_for_health() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&txn.stdout), "SUCCESS\n\nOK\n");
-    assert_eq!(etcdctl(&subject, &["get", "/t", "--print-value-only"]), "yes\n");
+    assert_eq!(etcdctl(&subject, &["get", "/ovnet/v1/t", "--print-value-only"]), "yes\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcdctl_watches_from_an_older_revision() {
     let subject = Subject::memory().await;
-    etcdctl(&subject, &["put", "/w", "1"]);
-    etcdctl(&subject, &["put", "/w", "2"]);
-    etcdctl(&subject, &["del", "/w"]);
+    etcdctl(&subject, &["put", "/ovnet/v1/w", "1"]);
+    etcdctl(&subject, &["put", "/ovnet/v1/w", "2"]);
+    etcdctl(&subject, &["del", "/ovnet/v1/w"]);
     let watch = tokio::process::Command::new("etcdctl")
         .env("ETCDCTL_API", "3")
         .args([
@@ -188,7 +262,7 @@ async fn etcdctl_watches_from_an_older_revision() {
             &subject.address.to_string(),
             "watch",
             "--prefix",
-            "/w",
+            "/ovnet/v1/w",
             "--rev=2",
             "--prev-kv",
         ])
@@ -196,7 +270,8 @@ async fn etcdctl_watches_from_an_older_revision() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let expected = "PUT\n/w\n1\nPUT\n/w\n1\n/w\n2\nDELETE\n/w\n2\n/w\n\n";
+    let expected =
+        "PUT\n/ovnet/v1/w\n1\nPUT\n/ovnet/v1/w\n1\n/ovnet/v1/w\n2\nDELETE\n/ovnet/v1/w\n2\n/ovnet/v1/w\n\n";
     let mut text = Vec::new();
     let mut out = watch.stdout.unwrap();
     let read = async {

@@ -9,6 +9,7 @@ pub mod binaries;
 pub mod dns;
 pub mod enter;
 mod etc;
+pub mod forge;
 pub mod frame;
 pub mod lab;
 pub mod meanwhile;

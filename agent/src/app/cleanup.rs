@@ -18,6 +18,7 @@ use crate::{
     kernel::{Kernel, LinuxKernel},
     model::{AddressOwner, Endpoint, Node, NodeId, Sandbox},
     plan::{
+        is_host_setting,
         op::Op,
         ownership::Unit,
         plan,
@@ -120,14 +121,23 @@ async fn restore(kernel: &LinuxKernel, local: &Store) -> Result<usize> {
     let listing = local.list(&KeyRange::local()).await?;
     let mut ops = Vec::new();
     for entry in listing.entries {
-        if let Ok(Key::Sysctl(key)) = entry.key.parse() {
-            let value = String::from_utf8_lossy(&entry.value).into_owned();
-            ops.push(Op::SetSysctl(Netns::Host, key.replace('.', "/"), value));
+        if let Ok(Key::Sysctl(name)) = entry.key.parse() {
+            ops.extend(original(&name, &String::from_utf8_lossy(&entry.value)));
         }
     }
     let steps = ops.len();
     kernel.apply(ops).await?;
     Ok(steps)
+}
+
+/// The step that gives a setting back its value; none for what the agent never sets, whoever wrote it down.
+fn original(name: &str, value: &str) -> Option<Op> {
+    let key = name.replace('.', "/");
+    if is_host_setting(&key, value) {
+        return Some(Op::SetSysctl(Netns::Host, key, value.to_owned()));
+    }
+    tracing::warn!(sysctl = %name, %value, "not put back: it is none that the agent sets, or no value of it");
+    None
 }
 
 /// Take this node's records out of the cluster's store, if it can be reached.
@@ -253,5 +263,23 @@ fn remove_files(config: &Config) {
     // Only where nobody else has put anything there.
     for dir in [&config.run_dir, &config.state_dir] {
         drop(std::fs::remove_dir(dir));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_agent_never_sets_is_not_put_back() {
+        let kept = Op::SetSysctl(Netns::Host, "net/ipv4/ip_forward".into(), "0".into());
+        assert_eq!(original("net.ipv4.ip_forward", "0"), Some(kept));
+        for (name, value) in [
+            ("kernel.core_pattern", "|/tmp/x"),
+            ("net.ipv4.ip_forward", "|/tmp/x"),
+            ("net.ipv4.conf.all.rp_filter", "0"),
+        ] {
+            assert_eq!(original(name, value), None, "{name}={value}");
+        }
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     kernel::{self, Kernel, LinuxKernel, Seen},
     model::Node,
     reconcile::{
-        Evidence, Reconciler, Settings, chain,
+        self, Evidence, Reconciler, Settings, chain,
         world::{Revisions, World},
     },
     service::{self, Notices, Service},
@@ -54,7 +54,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
     // Before anything is made: what of ours is here already.
     let evidence =
         Evidence::gather(&*kernel).await.context("cannot look for what is in this host's kernel")?;
-    let stores = stores::open(&config, &evidence).await?;
+    let stores = stores::open(&config, vtep, &evidence).await?;
     let places = Places {
         state_dir: config.state_dir.as_path().into(),
         run_dir: config.run_dir.as_path().into(),
@@ -162,11 +162,15 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
     let settings = Settings {
         vtep: node.vtep,
         vxlan_port: config.vxlan_port,
+        gossip_port: config.gossip_port,
+        store_ports: stores::guarded_ports(&config),
         full_look: FULL_LOOK,
         ip_forward: config.ip_forward,
     };
     let reconciler =
         Reconciler::new(Arc::clone(&kernel), peers, Arc::clone(world), stores.local.clone(), settings);
+    let (tracked, stop) = (Arc::clone(&kernel), tasks.stop.clone());
+    tasks.run("connections", reconcile::forget(tracked, Arc::clone(world), stop));
     let (hint, hints) = mpsc::channel(QUEUE);
     tasks.run("kernel watch", watch_kernel(config.netns_dir.clone(), hint, tasks.stop.clone()));
     tasks.run("standing loop", reconciler.run(asked, hints, tasks.stop.clone()));

@@ -1,6 +1,12 @@
 //! The two stores: this node's own, and the cluster's, which may be the same.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use tokio::net::TcpListener;
@@ -23,8 +29,8 @@ pub(super) struct Stores {
     pub(super) embedded: Embedded,
     pub(super) local: Store,
     pub(super) global: Store,
-    /// Where the embedded store is served to others, and the port.
-    pub(super) listener: Option<(TcpListener, u16)>,
+    /// Where the embedded store is served to others.
+    pub(super) listener: Option<(TcpListener, SocketAddr)>,
 }
 
 /// The embedded store, in the state directory.
@@ -36,9 +42,9 @@ const BELIEVED: Duration = Duration::from_secs(1);
 /// Pause before a port that was taken meanwhile is tried again.
 const PORT_AGAIN: Duration = Duration::from_secs(5);
 
-/// Open both. A cluster's store that is away is no error: it is waited for. A file that is gone or empty where there was one
+/// Open both. A cluster's store that is away is no error: it is waited for. Ours is served at this node's VTEP address. A file that is gone or empty where there was one
 /// is a loss, and no beginning: the store that is opened in its place says so, until a person accepts it.
-pub(super) async fn open(config: &Config, evidence: &Evidence) -> Result<Stores> {
+pub(super) async fn open(config: &Config, vtep: IpAddr, evidence: &Evidence) -> Result<Stores> {
     let path = config.state_dir.join(STORE_FILE);
     if let Some(why) = lost(&config.state_dir, evidence) {
         tracing::error!("{why}");
@@ -54,7 +60,10 @@ pub(super) async fn open(config: &Config, evidence: &Evidence) -> Result<Stores>
     let local = Store::embedded(&embedded);
     let (global, listener) = match &config.store {
         StoreConfig::Local => (local.clone(), None),
-        StoreConfig::Serve { port } => (local.clone(), Some((listen(*port).await?, *port))),
+        StoreConfig::Serve { port } => {
+            let at = SocketAddr::new(vtep, *port);
+            (local.clone(), Some((listen(at).await?, at)))
+        }
         StoreConfig::Etcd(_) => (etcd(config)?, None),
     };
     Ok(Stores { embedded, local, global, listener })
@@ -92,7 +101,7 @@ async fn begin_anew(state_dir: &Path, why: &str) -> Result<()> {
 /// Serve the embedded store to others as soon as this host itself believes it, until stopped.
 pub(super) async fn serve(
     embedded: Embedded,
-    (mut listener, port): (TcpListener, u16),
+    (mut listener, at): (TcpListener, SocketAddr),
     world: Arc<World>,
     stop: CancellationToken,
 ) -> Result<()> {
@@ -106,7 +115,7 @@ pub(super) async fn serve(
             () = believed => {}
         }
         listener = loop {
-            match listen(port).await {
+            match listen(at).await {
                 Ok(listener) => break listener,
                 Err(error) => tracing::error!("{error:#}"),
             }
@@ -140,18 +149,24 @@ pub(super) fn etcd(config: &Config) -> Result<Store> {
     Ok(Store::etcd(&EtcdConfig { endpoints, tls, user })?)
 }
 
-async fn listen(tcp: u16) -> Result<TcpListener> {
-    // Both families where there are both.
-    let bound = match TcpListener::bind(("::", tcp)).await {
-        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
-            TcpListener::bind(("0.0.0.0", tcp)).await
-        }
-        bound => bound,
-    };
-    match bound {
+/// The TCP ports of a store that lets in whoever reaches it: sandboxes must not, on any node. One that asks for a certificate or
+/// a password is its operator's to open, to sandboxes too.
+pub(super) fn guarded_ports(config: &Config) -> BTreeSet<u16> {
+    let asks =
+        config.store_login.is_some() || config.store_tls.as_ref().is_some_and(|tls| tls.identity.is_some());
+    match &config.store {
+        StoreConfig::Serve { port } => [*port].into(),
+        StoreConfig::Etcd(endpoints) if !asks => endpoints.iter().map(|endpoint| endpoint.port).collect(),
+        StoreConfig::Etcd(_) | StoreConfig::Local => BTreeSet::new(),
+    }
+}
+
+/// At one address only: what else the host is reached by, its bridges for sandboxes included, is no way to the store.
+async fn listen(at: SocketAddr) -> Result<TcpListener> {
+    match TcpListener::bind(at).await {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("cannot serve the store: {}", port::in_use(Protocol::Tcp, tcp, "--store serve:PORT"))
+            bail!("cannot serve the store: {}", port::in_use(Protocol::Tcp, at.port(), "--store serve:PORT"))
         }
-        bound => bound.with_context(|| format!("cannot serve the store on TCP port {tcp}")),
+        bound => bound.with_context(|| format!("cannot serve the store at {at} (TCP)")),
     }
 }

@@ -26,9 +26,10 @@ use ipnet::IpNet;
 use crate::{
     model::{IfName, Name},
     plan::{
+        Outdated,
         op::Op,
         ownership::Mark,
-        state::{Look, State},
+        state::{Look, Netns, State},
     },
 };
 
@@ -46,6 +47,17 @@ pub trait Kernel: Send + Sync + 'static {
     /// # Errors
     /// At least one step failed.
     fn apply(&self, ops: Vec<Op>) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// Forget the connections tracked in a namespace that are outdated; how many there were. None in a namespace that is
+    /// gone, or where connections are not tracked.
+    ///
+    /// # Errors
+    /// They cannot be read or deleted.
+    fn forget(
+        &self,
+        netns: Netns,
+        outdated: Outdated,
+    ) -> impl Future<Output = Result<usize, KernelError>> + Send;
 
     /// What the host has: its links, addresses and routes, for the underlay and for overlap checks.
     ///

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     host::Features,
-    interface::{LocalEndpoint, default_of, default_route, interface, port, put},
+    interface::{LocalEndpoint, default_of, default_route, hears_nobody, interface, port, put},
     ownership::{BRIDGE_PREFIX, Mark, PORT_PREFIX, Unit},
     state::{Link, LinkKind, Netns, Port, State},
     sysctl,
@@ -78,18 +78,13 @@ fn link(input: &BridgeInput<'_>, unit: Unit) -> Link {
 }
 
 fn sysctls(input: &BridgeInput<'_>, name: IfName) -> BTreeMap<String, String> {
-    let mut sysctls = BTreeMap::new();
+    // No sandbox tells the host where to route.
+    let mut sysctls = hears_nobody(name, input.features);
     let mut set = |protocol: &str, setting: &str, value: &str| {
         sysctls.insert(sysctl::of_link(protocol, name, setting), value.to_owned());
     };
     if input.features.ipv6 {
-        if input.network.has_ipv6() {
-            set("ipv6", "disable_ipv6", "0");
-            // No sandbox tells the host where to route.
-            set("ipv6", "accept_ra", "0");
-        } else {
-            set("ipv6", "disable_ipv6", "1");
-        }
+        set("ipv6", "disable_ipv6", if input.network.has_ipv6() { "0" } else { "1" });
     }
     if !input.settings.icc {
         // Sandboxes reach each other by way of the host alone: no word of a shorter way, unless the host sends such words

@@ -5,24 +5,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr},
 };
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::{
-    host::{Forward, HostNetwork, HostSide},
+    guard::{self, LO, LOOPBACK, rule},
+    host::{Forward, HostInput, HostNetwork, HostSide},
     leg::{RANGE_V4, RANGE_V6},
     ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
 };
-use crate::model::{IfName, NetworkId};
-
-/// The host's own addresses (RFC 1122).
-const LOOPBACK: Ipv4Net = match Ipv4Net::new(Ipv4Addr::new(127, 0, 0, 0), 8) {
-    Ok(net) => net,
-    Err(_) => panic!("8 is a prefix length"),
-};
-const LO: IfName = IfName::literal("lo");
+use crate::model::NetworkId;
 
 /// What the rules are made from.
 struct Scene<'a> {
@@ -32,10 +26,14 @@ struct Scene<'a> {
     ports: BTreeSet<&'a Forward>,
     /// Ours, as few conditions.
     ours: BTreeSet<LinkMatch>,
+    /// Families of which nothing is forwarded but what is ours.
+    closed: &'a BTreeSet<Family>,
+    /// Frames within a bridge come by here.
+    bridge_firewall: bool,
 }
 
-/// The host's table for these networks, which are in order.
-pub(super) fn table(networks: &[&HostNetwork], ports: &[Forward]) -> Table {
+/// The host's table for these networks, which are in order. None: it would be empty.
+pub(super) fn table(input: &HostInput, networks: &[&HostNetwork]) -> Option<Table> {
     let open: BTreeSet<NetworkId> =
         networks.iter().filter(|network| !network.internal).map(|network| network.id).collect();
     let fits = |port: &&Forward| {
@@ -44,23 +42,23 @@ pub(super) fn table(networks: &[&HostNetwork], ports: &[Forward]) -> Table {
     };
     let scene = Scene {
         networks,
-        ports: ports.iter().filter(fits).collect(),
+        ports: input.ports.iter().filter(fits).collect(),
         ours: networks.iter().map(|network| network.links()).collect(),
+        closed: &input.closed,
+        bridge_firewall: input.bridge_firewall,
     };
     let maps = scene.maps();
     let chains = [
-        (Hook::Raw, scene.guard()),
         (Hook::Prerouting, redirects(&maps, |_| None)),
         (Hook::Output, redirects(&maps, except_loopback)),
         (Hook::Forward, scene.forward()),
         (Hook::Postrouting, scene.postrouting()),
     ];
     let chains = chains.into_iter().filter(|(_, rules)| !rules.is_empty());
-    Table { ports: maps, chains: chains.map(|(hook, rules)| Chain { hook, rules }).collect() }
-}
-
-fn rule(matches: impl IntoIterator<Item = Match>, action: Action) -> Rule {
-    Rule { matches: matches.into_iter().collect(), action }
+    let mut table = guard::table(input.underlay.as_ref(), &scene.ours);
+    table.chains.extend(chains.map(|(hook, rules)| Chain { hook, rules }));
+    table.ports = maps;
+    (!table.chains.is_empty()).then_some(table)
 }
 
 /// What goes to an address of the host, to a published port: those of one address first.
@@ -91,15 +89,10 @@ impl Scene<'_> {
         maps
     }
 
-    /// Where ports are published, 127.0.0.0/8 is routed (`route_localnet`): no sandbox shall reach the host's own there.
-    fn guard(&self) -> Vec<Rule> {
-        let guard = |link: &LinkMatch| {
-            rule([Match::In(link.clone()), Match::Destination(LOOPBACK.into())], Action::Drop)
-        };
-        self.ours.iter().map(guard).collect()
-    }
-
     fn forward(&self) -> Vec<Rule> {
+        if self.networks.is_empty() {
+            return self.strangers();
+        }
         let mut rules = vec![rule([Match::Established], Action::Accept)];
         let bridges = self.networks.iter().filter(|network| matches!(network.side, HostSide::Bridge));
         let (internal, open): (Vec<&HostNetwork>, Vec<&HostNetwork>) =
@@ -118,7 +111,35 @@ impl Scene<'_> {
         }
         // From the outside and from other networks: nothing else.
         rules.extend(self.ours.iter().map(|link| rule([into(link)], Action::Drop)));
+        let from = |link: &LinkMatch| Match::In(link.clone());
+        // What belongs to no connection would leave with a sandbox's own address.
+        let astray = self.masquerading();
+        rules.extend(astray.iter().map(|link| rule([from(link), Match::Invalid], Action::Drop)));
+        if !self.closed.is_empty() {
+            rules.extend(self.ours.iter().map(|link| rule([from(link)], Action::Accept)));
+            rules.extend(self.strangers());
+        }
         rules
+    }
+
+    /// What is not ours at all. What stays within somebody's bridge is not forwarded, even if it looks so here.
+    fn strangers(&self) -> Vec<Rule> {
+        let within = rule([Match::FromBridge, Match::ToBridge], Action::Accept);
+        let within = (self.bridge_firewall && !self.closed.is_empty()).then_some(within);
+        let closed = self.closed.iter().map(|family| rule([Match::Family(*family)], Action::Drop));
+        within.into_iter().chain(closed).collect()
+    }
+
+    /// The links of the networks that masquerade: by the beginning of their names where all of those do.
+    fn masquerading(&self) -> BTreeSet<LinkMatch> {
+        let open = || self.networks.iter().filter(|network| !network.internal);
+        let plain: BTreeSet<LinkMatch> =
+            open().filter(|network| !network.masquerade).map(|network| network.links()).collect();
+        let link = |network: &&HostNetwork| match network.links() {
+            links if plain.contains(&links) => LinkMatch::Is(network.link),
+            links => links,
+        };
+        open().filter(|network| network.masquerade).map(link).collect()
     }
 
     /// Between the sandboxes of one bridge.

@@ -9,10 +9,12 @@ use ipnet::IpNet;
 
 use super::{
     firewall,
+    guard::Underlay,
     leg::Leg,
     ownership::{BRIDGE_PREFIX, LEG_PREFIX},
     ruleset::{Family, LinkMatch},
     state::{Netns, NetnsState, State},
+    sysctl::{FORWARDING_V4, FORWARDING_V6},
 };
 use crate::model::{IfName, NetworkId, Protocol};
 
@@ -38,6 +40,13 @@ pub struct HostInput {
     pub ip_forward: bool,
     /// The kernel has IPv6.
     pub ipv6: bool,
+    /// What of the agent is reached over the underlay; None: nothing is known of it, nor guarded.
+    pub underlay: Option<Underlay>,
+    /// The families that this host would not route if it were not for us, and that nobody else has rules for: what neither
+    /// comes from our links nor goes to them is not forwarded.
+    pub closed: BTreeSet<Family>,
+    /// Bridged frames pass the firewall as if they were forwarded, those of bridges that are not ours too.
+    pub bridge_firewall: bool,
 }
 
 /// A network of this host, as the host's own rules see it.
@@ -114,15 +123,13 @@ impl HostNetwork {
     }
 }
 
-/// The host's part. Without networks: no table and no openings; forwarding is left as it is, someone else may need it by
-/// now.
+/// The host's part. Without networks: no openings; forwarding is left as it is, someone else may need it by now, and what it
+/// would open to strangers stays closed. Overlays without a leg are no networks here, but their tunnels are guarded.
 pub fn host(input: &HostInput) -> State {
     let mut networks: Vec<&HostNetwork> = input.networks.iter().collect();
     networks.sort_by_key(|network| (network.link, network.id));
     let mut here = NetnsState { sysctls: sysctls(input, &networks), ..NetnsState::default() };
-    if !networks.is_empty() {
-        here.table = Some(firewall::table(&networks, &input.ports));
-    }
+    here.table = firewall::table(input, &networks);
     here.openings = openings(&networks);
     State { netns: [(Netns::Host, here)].into() }
 }
@@ -131,10 +138,10 @@ fn sysctls(input: &HostInput, networks: &[&HostNetwork]) -> BTreeMap<String, Str
     let mut sysctls = BTreeMap::new();
     let routed = |family| networks.iter().any(|network| network.is_routed() && network.has(family));
     if input.ip_forward && routed(Family::V4) {
-        sysctls.insert("net/ipv4/ip_forward".to_owned(), "1".to_owned());
+        sysctls.insert(FORWARDING_V4.to_owned(), "1".to_owned());
     }
     if input.ip_forward && input.ipv6 && routed(Family::V6) {
-        sysctls.insert("net/ipv6/conf/all/forwarding".to_owned(), "1".to_owned());
+        sysctls.insert(FORWARDING_V6.to_owned(), "1".to_owned());
     }
     sysctls
 }

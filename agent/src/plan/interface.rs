@@ -1,6 +1,6 @@
 //! An endpoint's interface in its sandbox, and the port of a bridge that it ends at: what drivers have in common.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -57,13 +57,25 @@ pub(super) fn port(unit: Unit, endpoint: &Endpoint, mtu: u32, port: Port) -> Lin
 pub(super) fn put(state: &mut State, local: &LocalEndpoint<'_>, link: Link, features: Features) {
     let sandbox = state.netns.entry(local.sandbox.clone()).or_default();
     let name = local.endpoint.ifname;
-    if features.ipv6 && link.addresses.iter().any(|net| net.addr().is_ipv6()) {
-        // An adopted sandbox may have IPv6 off, as containers of networks without IPv6 do.
-        sandbox.sysctls.insert(sysctl::of_link("ipv6", name, "disable_ipv6"), "0".into());
+    let has_ipv6 = link.addresses.iter().any(|net| net.addr().is_ipv6());
+    sandbox.sysctls.extend(hears_nobody(name, features));
+    if features.ipv6 {
+        // An adopted sandbox may have IPv6 off, as containers of networks without IPv6 do. And where a network has none,
+        // a neighbour that plays the router must not bring it.
+        let off = if has_ipv6 { "0" } else { "1" };
+        sandbox.sysctls.insert(sysctl::of_link("ipv6", name, "disable_ipv6"), off.into());
     }
     let chosen = local.endpoint.sysctls.iter().map(|(key, value)| (key.clone(), value.clone()));
     sandbox.sysctls.extend(chosen);
     sandbox.links.insert(name, link);
+}
+
+/// Settings of a link by which no neighbour tells where to route: addresses and routes are ours to say. (IPv4 redirects are
+/// heard where either the link or `all` hears them.)
+pub(super) fn hears_nobody(link: IfName, features: Features) -> BTreeMap<String, String> {
+    let ipv6: &[_] = if features.ipv6 { &[("ipv6", "accept_ra"), ("ipv6", "accept_redirects")] } else { &[] };
+    let all = [("ipv4", "accept_redirects")].iter().chain(ipv6);
+    all.map(|(protocol, setting)| (sysctl::of_link(protocol, link, setting), "0".to_owned())).collect()
 }
 
 /// The default route by way of an endpoint's interface: to a gateway, or (none) on the link itself.

@@ -5,7 +5,9 @@
 //! the two together.
 
 mod bridge;
+mod connections;
 mod firewall;
+mod guard;
 mod host;
 mod interface;
 mod leg;
@@ -25,6 +27,8 @@ mod tests;
 mod translation;
 
 pub use bridge::{BridgeInput, DEFAULT_GATEWAYS, DEFAULT_NETWORK, bridge, bridge_name, bridge_port_of};
+pub use connections::{Connection, Outdated};
+pub use guard::Underlay;
 pub use host::{Features, Forward, HostInput, HostNetwork, HostSide, host};
 pub use interface::LocalEndpoint;
 pub use leg::{Leg, outer_name};
@@ -32,4 +36,5 @@ pub use overlay::{OverlayInput, Station, netns_of, overlay, port_of};
 pub use p2p::{P2pInput, p2p};
 pub use parent::{ParentInput, parent};
 pub use steps::plan;
+pub use sysctl::{FORWARDING_V4, FORWARDING_V6, HOST_SETTINGS, is_host_setting};
 pub use translation::Redirected;

@@ -95,9 +95,11 @@ pub fn overlay(input: &OverlayInput<'_>) -> State {
     if let Some(leg) = input.leg {
         let (inner, outer) = leg_ends(input, unit, leg);
         inside.links.insert(INNER, inner);
+        inside.sysctls.extend(interface::hears_nobody(INNER, input.features));
         inside.table = Some(translation::table(input, leg));
         let (host, name) = (state.netns.entry(Netns::Host).or_default(), outer_name(input.network.id));
         host.links.insert(name, outer);
+        host.sysctls.extend(interface::hears_nobody(name, input.features));
         if !input.ports.is_empty() {
             // They are reached from 127.0.0.1. The host's rules drop what comes from a leg to there.
             host.sysctls.insert(sysctl::of_link("ipv4", name, "route_localnet"), "1".into());
@@ -113,7 +115,7 @@ pub fn overlay(input: &OverlayInput<'_>) -> State {
 }
 
 fn sysctls(input: &OverlayInput<'_>) -> BTreeMap<String, String> {
-    let mut sysctls = BTreeMap::new();
+    let mut sysctls = interface::hears_nobody(BRIDGE, input.features);
     let mut set = |key: &str, value: &str| sysctls.insert(key.to_owned(), value.to_owned());
     set("net/ipv4/ip_forward", "1");
     // Subnets of one network reach each other through br0, in and out.

@@ -6,7 +6,6 @@ use super::{
     interface::{LocalEndpoint, default_of, default_route, interface, put},
     ownership::{Mark, Unit},
     state::{Link, LinkKind, Netns, State},
-    sysctl,
 };
 use crate::model::{DriverSettings, Endpoint, IpvlanMode, Network, Parent};
 
@@ -48,12 +47,6 @@ pub fn parent(input: &ParentInput<'_>) -> State {
             add_default_routes(&mut link, input.network, local.endpoint);
         }
         put(&mut state, local, link, input.features);
-        if input.features.ipv6 {
-            // Routers of the outside are heard here: only what was chosen counts, unless the endpoint says otherwise.
-            let key = sysctl::of_link("ipv6", local.endpoint.ifname, "accept_ra");
-            let sandbox = state.netns.entry(local.sandbox.clone()).or_default();
-            sandbox.sysctls.entry(key).or_insert_with(|| "0".into());
-        }
     }
     state
 }

@@ -8,14 +8,18 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::model::{IfName, Protocol};
+use crate::model::{IfName, Protocol, Vni};
 
 /// Our table: `inet ovnet` in its namespace, replaced whole in one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Where ports are redirected to; what is empty is not there.
     pub ports: BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>,
-    /// In order.
+    /// The set `vnis`: the VNIs of the overlays here.
+    pub vnis: BTreeSet<Vni>,
+    /// The sets `vteps4` and `vteps6`: the VTEPs of all nodes.
+    pub vteps: BTreeSet<IpAddr>,
+    /// In order; one that rules lead to comes before theirs.
     pub chains: Vec<Chain>,
 }
 
@@ -74,7 +78,8 @@ impl Table {
     /// What to change to have the table `wanted`, if that is some ports alone. None: more is other, or so many that the table
     /// is better replaced.
     pub fn port_changes(&self, wanted: &Self) -> Option<Vec<PortChange>> {
-        if self.chains != wanted.chains || !self.ports.keys().eq(wanted.ports.keys()) {
+        let same_sets = self.vnis == wanted.vnis && self.vteps == wanted.vteps;
+        if self.chains != wanted.chains || !same_sets || !self.ports.keys().eq(wanted.ports.keys()) {
             return None;
         }
         let mut changes = Vec::new();
@@ -94,17 +99,18 @@ impl Table {
     }
 }
 
-/// A base chain (policy accept).
+/// A chain: a base chain (policy accept), or one that only rules lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// Where it hooks in; also gives its name, type and priority.
+    /// Where it hooks in, if it does; also gives its name, type and priority.
     pub hook: Hook,
     /// In order.
     pub rules: Vec<Rule>,
 }
 
-/// The hooks that we use. Name, type, hook and priority are: `raw` filter prerouting -300; `prerouting` nat prerouting -100;
-/// `output` nat output -100; `forward` filter forward 0; `postrouting` nat postrouting 100.
+/// The places of our chains. Name, type, hook and priority are: `raw` filter prerouting -300; `prerouting` nat prerouting -100;
+/// `output` nat output -100; `forward` filter forward 0; `postrouting` nat postrouting 100. `sandboxes`, `agent` and `tunnel`
+/// have a name only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {
     /// What comes in, before connections are looked up.
@@ -117,6 +123,12 @@ pub enum Hook {
     Prerouting,
     /// After routing: source NAT.
     Postrouting,
+    /// None: what comes from sandboxes to ports of the agent.
+    Sandboxes,
+    /// None: what comes to ports of the agent but VXLAN's.
+    Agent,
+    /// None: what comes to the port of VXLAN.
+    Tunnel,
 }
 
 /// A rule: matches, then what to do.
@@ -143,10 +155,27 @@ pub enum Match {
     NotDestination(IpNet),
     /// Destination address is one of the host's own (`fib daddr type local`).
     DestinationLocal,
+    /// Destination address is another host's: no own one, and none of several (`fib daddr type unicast`).
+    DestinationElsewhere,
     /// Belongs to a connection that is known, or to one of those (`ct state established,related`).
     Established,
+    /// Belongs to no connection and begins none (`ct state invalid`): it is translated by nobody.
+    Invalid,
     /// Belongs to a connection whose destination was translated (`ct status dnat`).
     Redirected,
+    /// Came in by a bridge, whatever its name.
+    FromBridge,
+    /// Goes out by a bridge.
+    ToBridge,
+    /// Is of this family (`meta nfproto`).
+    Family(Family),
+    /// Source address is one of the table's VTEPs of this family.
+    FromVtep(Family),
+    /// Destination address is one of the table's VTEPs of this family.
+    ToVtep(Family),
+    /// Where a VXLAN packet has its VNI (`@th,96,24`, RFC 7348) is none of the table's. A packet that is too short to have
+    /// one, such as a tiny first fragment, is not meant.
+    OtherVni,
     /// Goes to this port.
     Port(Protocol, u16),
     /// Seen only: one that we never write, as JSON text.
@@ -160,6 +189,8 @@ pub enum LinkMatch {
     Is(IfName),
     /// All whose name starts so ("ovh-").
     StartsWith(IfName),
+    /// All but this one.
+    IsNot(IfName),
     /// All whose name does not start so.
     StartsNotWith(IfName),
 }
@@ -178,6 +209,8 @@ pub enum Action {
     /// Destination NAT to what the map has for the packet's protocol and destination port, and address if it is addressed;
     /// nothing for what it does not have. The rule applies to the map's family alone.
     Redirect(PortMap),
+    /// Go on in this chain, which has no hook, and do not come back.
+    Goto(Hook),
     /// Seen only: one that we never write, as JSON text.
     Other(String),
 }

@@ -67,6 +67,8 @@ pub struct NetnsState {
     /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself. What
     /// is not as we write it there is seen as a `StartsNotWith`, which is never wanted.
     pub openings: BTreeMap<Family, BTreeSet<LinkMatch>>,
+    /// Seen only: the families for which somebody else has a rule, or a policy of drop, for what is routed through.
+    pub forwarders: BTreeSet<Family>,
 }
 
 /// A network interface with all that hangs off it.
@@ -199,6 +201,6 @@ pub struct LookAt {
     pub table: bool,
     /// Also where port 53 of 127.0.0.11 leads.
     pub resolver: bool,
-    /// Also our rules in others' FORWARD chains.
+    /// Also our rules in others' FORWARD chains, and whether others have any for what is routed through.
     pub openings: bool,
 }

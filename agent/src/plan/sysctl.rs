@@ -1,6 +1,19 @@
-//! Keys below /proc/sys that belong to one link.
+//! Keys below /proc/sys: those of the host as a whole that may be changed, and those that belong to one link.
 
 use crate::model::IfName;
+
+/// Forwarding of IPv4, of the host as a whole.
+pub const FORWARDING_V4: &str = "net/ipv4/ip_forward";
+/// Forwarding of IPv6, likewise.
+pub const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
+/// The settings of the host as a whole that a plan may change, in slash form. Their values from before us are kept, and
+/// nothing else is ever put back.
+pub const HOST_SETTINGS: [&str; 2] = [FORWARDING_V4, FORWARDING_V6];
+
+/// Whether this is one of [`HOST_SETTINGS`] with a value that it may have had: a switch.
+pub fn is_host_setting(key: &str, value: &str) -> bool {
+    HOST_SETTINGS.contains(&key) && matches!(value, "0" | "1" | "2")
+}
 
 /// The key of a link's own setting: `net/ipv4/conf/eth0/forwarding`. A link's name never has a slash.
 pub(super) fn of_link(protocol: &str, link: IfName, setting: &str) -> String {
@@ -18,6 +31,23 @@ pub(super) fn link_of(key: &str) -> Option<IfName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_switches_of_forwarding_are_settings_of_the_host() {
+        for (key, value) in [(FORWARDING_V4, "0"), (FORWARDING_V6, "1")] {
+            assert!(is_host_setting(key, value), "{key}={value}");
+        }
+        for (key, value) in [
+            ("kernel/core_pattern", "|/bin/sh"),
+            ("kernel/core_pattern", "0"),
+            ("net/ipv4/conf/all/rp_filter", "0"),
+            ("net/ipv4/../../kernel/sysrq", "1"),
+            (FORWARDING_V4, ""),
+            (FORWARDING_V4, "|x"),
+        ] {
+            assert!(!is_host_setting(key, value), "{key}={value}");
+        }
+    }
 
     #[test]
     fn a_key_tells_the_link_that_it_belongs_to() {

@@ -37,8 +37,14 @@ pub(super) fn table(input: &OverlayInput<'_>, leg: Leg) -> Table {
     if !ports.is_empty() {
         chains.push(Chain { hook: Hook::Prerouting, rules: redirects(&ports, leg) });
     }
+    if masquerades(input) {
+        // What belongs to no connection would leave with an endpoint's own address.
+        let out = Match::Out(LinkMatch::Is(INNER));
+        let astray = Rule { matches: vec![out, Match::Invalid], action: Action::Drop };
+        chains.push(Chain { hook: Hook::Forward, rules: vec![astray] });
+    }
     chains.push(Chain { hook: Hook::Postrouting, rules: sources(input) });
-    Table { ports, chains }
+    Table { ports, chains, ..Table::default() }
 }
 
 fn ports(redirected: &[Redirected]) -> BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>> {

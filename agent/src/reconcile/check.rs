@@ -100,7 +100,7 @@ impl Check {
     }
 
     async fn whole<K: Kernel>(self, kernel: &K) -> Result<bool, String> {
-        let unit = self.subject.unit();
+        let (unit, subject) = (self.subject.unit(), self.subject.clone());
         let said = move || {
             let same = self.is_as_said();
             let wanted = self.subject.wanted();
@@ -108,7 +108,16 @@ impl Check {
             same.then_some((wanted, look))
         };
         let Some((wanted, look)) = beside(said).await? else { return Ok(false) };
+        let closed = match &subject {
+            Subject::Host(input) => input.closed.clone(),
+            Subject::Network(..) => BTreeSet::new(),
+        };
         let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
+        // Somebody else has come who forwards, and decides from now on.
+        let theirs = seen.netns.get(&Netns::Host).map(|host| &host.forwarders);
+        if theirs.is_some_and(|theirs| !theirs.is_disjoint(&closed)) {
+            return Ok(false);
+        }
         beside(move || plan(unit, &wanted, &seen).is_empty()).await
     }
 

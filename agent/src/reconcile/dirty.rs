@@ -95,7 +95,12 @@ impl Dirty {
                 self.equal_subnets(*network, &[], intent, me);
             }
             Touched::Member(network, node) => self.row(*network, Row::Member(*node)),
-            Touched::Node(node) | Touched::Alive(node) => self.node(*node, intent),
+            Touched::Node(node) => {
+                self.node(*node, intent);
+                // Whose tunnels are let in.
+                self.add(Unit::Host, Depth::CHANGED);
+            }
+            Touched::Alive(node) => self.node(*node, intent),
             Touched::Sandbox(name) => {
                 if let Some(sandbox) = intent.sandboxes().get(name) {
                     self.add(Unit::Sandbox(sandbox.id), Depth::Full);

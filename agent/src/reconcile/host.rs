@@ -16,18 +16,18 @@ use crate::{
     intent::{Intent, NetworkView},
     kernel::Kernel,
     model::{
-        BridgeSettings, DriverSettings, Endpoint, Network, NetworkId, NodeId, OverlaySettings, PublishedPort,
+        BridgeSettings, DriverSettings, Endpoint, Network, NetworkId, NodeId, OverlaySettings, Protocol,
+        PublishedPort,
     },
     plan::{
-        Forward, HostInput, HostNetwork, HostSide, Leg, bridge_name, host, outer_name,
+        FORWARDING_V4, Forward, HOST_SETTINGS, HostInput, HostNetwork, HostSide, Leg, Underlay, bridge_name,
+        host, outer_name,
         ownership::Unit,
         plan,
-        ruleset::Table,
+        ruleset::{Family, Table},
         state::{Netns, State},
     },
 };
-
-const FORWARDING: &str = "net/ipv4/ip_forward";
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Something that the host's part depends on may have changed: nothing is looked at if it is as it was programmed.
@@ -42,6 +42,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if self.world.host_in_doubt() || but_table(&wanted) != but_table(&programmed) {
             return self.full(Unit::Host).await;
         }
+        self.host_leads(&input);
         // If somebody took the table away, this fails or puts all of it there.
         let failures = self.apply(Unit::Host, plan(Unit::Host, &wanted, &programmed)).await;
         self.host = failures.is_empty().then(|| Arc::new(input));
@@ -49,16 +50,21 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     pub(super) async fn look_at_host(&mut self) -> Result<Plan, String> {
-        let input = self.host_input().await?;
-        let wanted = host(&input);
-        let mut look = host_look(&wanted);
+        let mut input = self.host_input().await?;
+        let first = host(&input);
+        let settings = first.netns.get(&Netns::Host).map(|state| state.sysctls.clone()).unwrap_or_default();
         let told = input.ip_forward || input.networks.is_empty() || self.told_forwarding;
-        if !told {
-            look.netns.entry(Netns::Host).or_default().sysctls.insert(FORWARDING.into());
-        }
+        let mut look = host_look(&first);
+        let at = look.netns.entry(Netns::Host).or_default();
+        at.sysctls.extend(HOST_SETTINGS.map(str::to_owned));
         let seen = self.observe(look).await?;
+        if let Some(there) = seen.netns.get(&Netns::Host) {
+            self.forwarding.saw(there, &settings);
+            input.closed = self.closed();
+        }
+        let wanted = host(&input);
         let originals = seen.netns.get(&Netns::Host).map(|state| state.sysctls.clone()).unwrap_or_default();
-        if !told && originals.get(FORWARDING).is_some_and(|value| value == "0") {
+        if !told && originals.get(FORWARDING_V4).is_some_and(|value| value == "0") {
             self.told_forwarding = true;
             tracing::warn!(
                 "net.ipv4.ip_forward is 0, and --ip-forward=false leaves it: networks of this host do not reach the outside, \
@@ -77,6 +83,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     pub(super) async fn host_input(&mut self) -> Result<HostInput, String> {
         let features = self.known_features().await?;
+        self.learn_originals().await?;
         let me = self.world.me;
         let here: Vec<NetworkId> = self.world.read(|intent| {
             let here = intent.networks().filter(|(_, view)| is_here(view, me));
@@ -90,7 +97,36 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let mut input = self.world.read(|intent| of(intent, (me, &hidden), &self.legs));
         input.ip_forward = self.settings.ip_forward;
         input.ipv6 = features.ipv6;
+        input.bridge_firewall = features.bridge_firewall;
+        input.underlay = Some(self.underlay(&input.ports));
+        input.closed = self.closed();
         Ok(input)
+    }
+
+    /// The families that are forwarded for our networks only. Who turns forwarding on by himself decides by himself.
+    fn closed(&self) -> BTreeSet<Family> {
+        if self.settings.ip_forward { self.forwarding.closed() } else { BTreeSet::new() }
+    }
+
+    /// What of the agent is reached over the underlay, and from where.
+    fn underlay(&self, ports: &[Forward]) -> Underlay {
+        let (me, settings) = (self.world.me, &self.settings);
+        // A store of the sandboxes' own at the same port is theirs to reach.
+        let is_published =
+            |tcp: u16| ports.iter().any(|port| port.protocol == Protocol::Tcp && port.host_port == tcp);
+        let (vteps, vnis) = self.world.read(|intent| {
+            let here = intent.networks().filter(|(_, view)| is_here(view, me));
+            let vnis = here.filter_map(|(_, view)| view.network()?.vni).collect();
+            (intent.nodes().values().map(|node| node.vtep).chain([settings.vtep]).collect(), vnis)
+        });
+        Underlay {
+            vtep: settings.vtep,
+            vxlan_port: settings.vxlan_port,
+            gossip_port: settings.gossip_port,
+            store_ports: settings.store_ports.iter().copied().filter(|port| !is_published(*port)).collect(),
+            vteps,
+            vnis,
+        }
     }
 }
 

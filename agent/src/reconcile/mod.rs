@@ -5,10 +5,12 @@
 //! hints, `routine` and `check` look at what nothing but time asks for.
 
 mod check;
+mod connections;
 pub mod dirty;
 mod doubt;
 mod evidence;
 pub mod feed;
+mod forwarding;
 mod gate;
 mod hints;
 mod host;
@@ -64,6 +66,7 @@ use crate::{
 };
 
 pub use self::{
+    connections::forget,
     evidence::Evidence,
     network::{host_routes, is_here},
     whereabouts::{marked_units, whereabouts},
@@ -91,6 +94,10 @@ pub struct Settings {
     pub vtep: IpAddr,
     /// UDP port of VXLAN.
     pub vxlan_port: u16,
+    /// UDP port of gossip.
+    pub gossip_port: u16,
+    /// TCP ports of the cluster's store that sandboxes must not reach on nodes.
+    pub store_ports: BTreeSet<u16>,
     /// Time between full looks at everything.
     pub full_look: Duration,
     /// Set the host's forwarding where a network needs it.
@@ -137,6 +144,7 @@ pub struct Reconciler<K, P> {
     own: BTreeSet<NetworkId>,
     /// What the host's own part was last brought to; None: not known.
     host: Option<Arc<HostInput>>,
+    forwarding: forwarding::Forwarding,
     /// It was said that forwarding is off.
     told_forwarding: bool,
     hints: Hints,
@@ -182,6 +190,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             made: BTreeMap::new(),
             own: BTreeSet::new(),
             host: None,
+            forwarding: forwarding::Forwarding::default(),
             told_forwarding: false,
             hints: Hints::default(),
             retries: Retries::default(),

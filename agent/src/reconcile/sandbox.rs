@@ -46,6 +46,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             let mut state = NetnsState { resolver: port, ..NetnsState::default() };
             if !sandbox.adopted {
                 state.mark = Some(Mark::new(unit, "netns"));
+                // Where this is on, a link hears redirects whatever its own setting says.
+                state.sysctls.insert("net/ipv4/conf/all/accept_redirects".into(), "0".into());
                 if features.ipv6 {
                     state.sysctls.insert("net/ipv6/conf/default/accept_dad".into(), "0".into());
                 }

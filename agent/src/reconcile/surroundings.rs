@@ -18,14 +18,13 @@ use crate::{
     kernel::Kernel,
     model::{NetworkId, NodeId, Sandbox},
     plan::{
-        Features,
+        FORWARDING_V6, Features,
         op::Op,
         state::{Look, LookAt, Netns},
     },
     store::{Commit, Key},
 };
 
-const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
 /// Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so they take the default route.
 const OUTSIDE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];

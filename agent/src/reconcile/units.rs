@@ -62,7 +62,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let failures = self.apply(unit, plan.ops).await;
         let done = failures.is_empty();
         match (unit, plan.done) {
-            (_, Done::Host(input)) => self.host = done.then(|| Arc::new(input)),
+            (_, Done::Host(input)) => {
+                self.host_leads(&input);
+                self.host = done.then(|| Arc::new(input));
+            }
             (Unit::Network(id), Done::Network(to)) => {
                 self.world.set_mtu(id, to.as_ref().map(|(base, _)| base.mtu()));
                 if done {
@@ -91,7 +94,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             return Vec::new();
         }
         tracing::debug!(%unit, steps = ops.len(), "apply");
-        match self.kernel.apply(ops).await {
+        let leads =
+            ops.iter().filter(|op| matches!(op, Op::AddAddress(..) | Op::SetTable(..) | Op::ChangePorts(..)));
+        let leads: Vec<Op> = leads.cloned().collect();
+        let outcome = self.kernel.apply(ops).await;
+        if let Unit::Network(id) = unit {
+            self.network_leads(id, &leads);
+        }
+        match outcome {
             Ok(()) => Vec::new(),
             Err(ApplyError { failures, .. }) => {
                 failures.into_iter().map(|(op, error)| (Some(op), chain(&error))).collect()

@@ -6,7 +6,7 @@ mod ports;
 mod share;
 mod terms;
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use tokio::{net::UdpSocket, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -118,6 +118,8 @@ impl Ground {
         let settings = reconcile::Settings {
             vtep: advertise.ip(),
             vxlan_port: 4789,
+            gossip_port: 7946,
+            store_ports: BTreeSet::new(),
             full_look: Duration::from_secs(60),
             ip_forward: true,
         };

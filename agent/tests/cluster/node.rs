@@ -139,6 +139,8 @@ impl Node {
         let settings = reconcile::Settings {
             vtep: host.vtep,
             vxlan_port: 4789,
+            gossip_port: 7946,
+            store_ports: BTreeSet::new(),
             // Events alone must do.
             full_look: Duration::from_secs(3600),
             ip_forward: true,

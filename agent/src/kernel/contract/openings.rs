@@ -36,7 +36,7 @@ async fn opened<K: Kernel>(kernel: &K) -> Built<()> {
     let unasked = Look { netns: [(Netns::Host, LookAt::default())].into() };
     let seen = kernel.observe(unasked).await.map_err(|error| chain(&error))?;
     match seen.netns.get(&Netns::Host) {
-        Some(host) if host.openings.is_empty() => Ok(()),
+        Some(host) if host.openings.is_empty() && host.forwarders.is_empty() => Ok(()),
         host => Err(format!("openings were seen although the look did not ask: {host:?}")),
     }
 }
@@ -46,7 +46,13 @@ async fn same<K: Kernel>(kernel: &K, wanted: Option<&BTreeSet<LinkMatch>>) -> Bu
     let at = LookAt { openings: true, ..LookAt::default() };
     let look = Look { netns: [(Netns::Host, at)].into() };
     let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
-    let seen = seen.netns.get(&Netns::Host).map(|host| &host.openings).ok_or("no host")?;
+    let host = seen.netns.get(&Netns::Host).ok_or("no host")?;
+    // Openings of ours do not make us one of the others.
+    let others = wanted.map(|_| Family::V4).into_iter().collect();
+    if host.forwarders != others {
+        return Err(format!("others have rules for {others:?}\n  seen {:?}", host.forwarders));
+    }
+    let seen = &host.openings;
     if seen.len() == usize::from(wanted.is_some()) && seen.get(&Family::V4) == wanted {
         Ok(())
     } else {

@@ -11,7 +11,7 @@ use super::{
     cleared, expect, refused,
 };
 use crate::{
-    model::{IfName, Protocol},
+    model::{IfName, Protocol, Vni},
     plan::{
         op::Op,
         ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
@@ -92,12 +92,45 @@ pub(super) fn table() -> Built<Table> {
         ),
     ];
     let chains = vec![
-        Chain { hook: Hook::Raw, rules: vec![] },
+        Chain {
+            hook: Hook::Raw,
+            rules: vec![rule(vec![Match::Port(Protocol::Udp, 4789)], Action::Goto(Hook::Tunnel))],
+        },
         Chain { hook: Hook::Forward, rules: forward },
         Chain { hook: Hook::Postrouting, rules: postrouting },
     ];
-    let redirects = redirects()?;
-    Ok(Table { chains: chains.into_iter().chain(redirects.chains).collect(), ..redirects })
+    let (redirects, guard) = (redirects()?, guard()?);
+    let chains = guard.chains.into_iter().chain(chains).chain(redirects.chains).collect();
+    Ok(Table { ports: redirects.ports, chains, ..guard })
+}
+
+/// Chains without a hook, and the sets that their rules ask, one of them empty.
+fn guard() -> Built<Table> {
+    let rule = |matches, action| Rule { matches, action };
+    let sandboxes = vec![
+        rule(vec![Match::ToVtep(Family::V4)], Action::Drop),
+        rule(vec![Match::ToVtep(Family::V6)], Action::Drop),
+        rule(vec![Match::Family(Family::V6), Match::In(LinkMatch::IsNot(BRIDGE))], Action::Drop),
+    ];
+    let link = LinkMatch::StartsWith(IfName::literal("ovh-"));
+    let agent = vec![rule(vec![Match::In(link)], Action::Goto(Hook::Sandboxes))];
+    let tunnel = vec![
+        rule(vec![Match::OtherVni], Action::Accept),
+        rule(vec![Match::FromVtep(Family::V4), Match::Destination(net("10.77.0.1/32")?)], Action::Accept),
+        rule(vec![Match::Invalid], Action::Accept),
+        rule(vec![], Action::Drop),
+    ];
+    let chains = [(Hook::Sandboxes, sandboxes), (Hook::Agent, agent), (Hook::Tunnel, tunnel)];
+    let vni = |number| Vni::new(number).map_err(|error| error.to_string());
+    Ok(Table {
+        vnis: [vni(1)?, vni(900)?, vni(Vni::MAX)?].into(),
+        vteps: ["10.77.0.1", "10.77.0.2"]
+            .map(|address| address.parse::<IpAddr>().map_err(text))
+            .into_iter()
+            .collect::<Result<_, _>>()?,
+        chains: chains.into_iter().map(|(hook, rules)| Chain { hook, rules }).collect(),
+        ..Table::default()
+    })
 }
 
 /// Maps of ports of all kinds, one of them empty, and the rules that use them.
@@ -139,5 +172,5 @@ fn redirects() -> Built<Table> {
         Chain { hook: Hook::Prerouting, rules: prerouting },
         Chain { hook: Hook::Output, rules: output },
     ];
-    Ok(Table { ports: ports.into(), chains })
+    Ok(Table { ports: ports.into(), chains, ..Table::default() })
 }

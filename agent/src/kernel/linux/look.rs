@@ -10,6 +10,7 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
+    forwarders,
     hanging::{self, Links},
     link_row::{LinkRow, parse},
     links,
@@ -106,6 +107,7 @@ fn look_at(
     }
     if at.openings {
         seen.openings = openings::read(namespace, netns)?;
+        seen.forwarders = forwarders::read(namespace, netns)?;
     }
     Ok(seen)
 }

@@ -12,8 +12,10 @@ mod apply;
 mod attributes;
 mod batch;
 mod birth;
+mod conntrack;
 mod facts;
 mod failure;
+mod forwarders;
 mod hanging;
 mod lacks;
 mod link_row;
@@ -48,14 +50,15 @@ use std::{
     path::PathBuf,
 };
 
-use self::{listings::Listings, mounts::Mounts, refusal::Refusal};
+use self::{listings::Listings, mounts::Mounts, namespace::Namespace, refusal::Refusal};
 use super::{ApplyError, Facts, Kernel, KernelError};
 use crate::{
     model::{IfName, Name},
     plan::{
+        Outdated,
         op::Op,
         ownership::Mark,
-        state::{Look, State},
+        state::{Look, Netns, State},
     },
 };
 
@@ -151,6 +154,18 @@ impl Kernel for LinuxKernel {
             let error = KernelError::Os { operation: "apply steps to", target: "the kernel".into(), source };
             Err(ApplyError { total, failures: vec![(first, error)] })
         })
+    }
+
+    async fn forget(&self, netns: Netns, outdated: Outdated) -> Result<usize, KernelError> {
+        let dir = self.netns_dir.clone();
+        blocking("forget connections in", move || {
+            let failed = |refusal: Refusal| refusal.into_error("open network namespace", netns.to_string());
+            match Namespace::open(&dir, &netns).map_err(failed)? {
+                Some(namespace) => conntrack::forget(&namespace, &netns, &outdated),
+                None => Ok(0),
+            }
+        })
+        .await
     }
 
     async fn facts(&self) -> Result<Facts, KernelError> {

@@ -33,7 +33,7 @@ pub(super) const HEADER: usize = 4;
 pub(super) const SUBSYSTEM: u16 = 10;
 /// Messages of that subsystem. Those of tables are 0 to 2, of chains 3 to 5, of rules 6 to 8, then of sets and others.
 const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
-const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
+pub(super) const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
 const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
 /// The end of a transaction.
 const NEW_GENERATION: u16 = 15;
@@ -42,7 +42,9 @@ pub(super) const TABLE_NAME: u16 = 1;
 /// … of chains …
 pub(super) const CHAIN_TABLE: u16 = 1;
 pub(super) const CHAIN_NAME: u16 = 3;
-const CHAIN_POLICY: u16 = 5;
+pub(super) const CHAIN_HOOK: u16 = 4;
+pub(super) const CHAIN_POLICY: u16 = 5;
+pub(super) const CHAIN_USE: u16 = 6;
 /// … of rules …
 pub(super) const RULE_TABLE: u16 = 1;
 pub(super) const RULE_CHAIN: u16 = 2;
@@ -67,7 +69,7 @@ const VERDICT_CODE: u16 = 1;
 const MATCH_NAME: u16 = 1;
 const MATCH_INFO: u16 = 3;
 /// Verdicts, and policies (linux/netfilter.h).
-const DROP: u32 = 0;
+pub(super) const DROP: u32 = 0;
 const ACCEPT: u32 = 1;
 /// The kind of a rule's userdata that is a comment (libnftnl/udata.h).
 const UDATA_COMMENT: u8 = 0;
@@ -214,7 +216,7 @@ pub(super) const INET: u8 = 1;
 pub(super) const NETDEV: u8 = 5;
 
 /// NFPROTO_IPV4 or NFPROTO_IPV6.
-const fn number(family: Family) -> u8 {
+pub(super) const fn number(family: Family) -> u8 {
     match family {
         Family::V4 => 2,
         Family::V6 => 10,

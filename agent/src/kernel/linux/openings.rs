@@ -46,6 +46,12 @@ pub(super) fn read(
     Ok(seen)
 }
 
+/// Whether the chain of a family is there and says something that is not ours.
+pub(super) fn has_others(namespace: &Namespace, netns: &Netns, family: Family) -> Result<bool, KernelError> {
+    let chain = chain(namespace, netns, family)?;
+    Ok(chain.is_some_and(|chain| chain.drops || chain.rules.iter().any(|rule| !is_ours(rule))))
+}
+
 /// Have exactly these openings, in one transaction. Where there is no such chain, everything is open.
 pub(super) fn set(
     namespace: &Namespace,
@@ -105,7 +111,9 @@ fn commands(family: Family, chain: &ForeignChain, wanted: &BTreeSet<LinkMatch>) 
         Family::V4 => format!("ip {table} {name}"),
         Family::V6 => format!("ip6 {table} {name}"),
     };
-    if let Some(wrong) = wanted.iter().find(|link| matches!(link, LinkMatch::StartsNotWith(_))) {
+    if let Some(wrong) =
+        wanted.iter().find(|link| matches!(link, LinkMatch::IsNot(_) | LinkMatch::StartsNotWith(_)))
+    {
         return Err(format!("{wrong:?} is no opening: it is for links named so, or whose names start so"));
     }
     let wanted: BTreeSet<Passes> =

@@ -105,10 +105,12 @@ fn base_chain(chain: Attributes<'_>) -> Option<Hook> {
     }
     HOOKS.into_iter().find(|hook| {
         let place = Place::of(*hook);
-        chain.find(CHAIN_NAME).and_then(text) == Some(place.name)
-            && chain.find(CHAIN_TYPE).and_then(text) == Some(place.kind)
-            && place.priority == priority
-            && hook_number(place.hook) == Some(at)
+        place.base.is_some_and(|base| {
+            chain.find(CHAIN_NAME).and_then(text) == Some(place.name)
+                && chain.find(CHAIN_TYPE).and_then(text) == Some(base.kind)
+                && base.priority == priority
+                && hook_number(base.hook) == Some(at)
+        })
     })
 }
 

@@ -148,6 +148,17 @@ impl Rtnl {
         self.objects(self.sequence, each)
     }
 
+    /// Have one thing done by a message of this type, of any family of netlink, and wait until it is.
+    pub(super) fn command(&mut self, kind: u16, body: &[u8]) -> Result<(), Refusal> {
+        let mut bytes = Vec::with_capacity(HEADER + body.len());
+        self.put(&mut bytes, (kind, NLM_F_ACK), body)?;
+        self.send(&bytes)?;
+        self.receive(self.sequence, &mut |answer| match answer.kind {
+            NLMSG_ERROR => refused(answer).map_or(Ok(true), Err),
+            _other => Ok(false),
+        })
+    }
+
     /// Have a subsystem of nfnetlink do all of these (type, flags, body), or nothing of it, and wait until it is done. For one
     /// call of a socket that had no answer to wait for.
     pub(super) fn transact(

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     model::{IfName, Name},
     plan::{
+        Connection, Outdated,
         op::Op,
         ownership::Mark,
         state::{Link, Look, Netns, NetnsState, State},
@@ -52,6 +53,7 @@ struct Inner {
     world: World,
     facts: Facts,
     path_mtus: BTreeMap<IpAddr, u32>,
+    connections: BTreeMap<Netns, Vec<Connection>>,
     fault: Option<Fault>,
     gate: Option<Gate>,
     held: u64,
@@ -103,6 +105,16 @@ impl MemoryKernel {
     /// Set the MTU of the path to an address, in bytes; 1500 if it is never set.
     pub fn set_path_mtu(&self, to: IpAddr, mtu: u32) {
         self.lock().path_mtus.insert(to, mtu);
+    }
+
+    /// Track a connection in a namespace.
+    pub fn track(&self, netns: Netns, connection: Connection) {
+        self.lock().connections.entry(netns).or_default().push(connection);
+    }
+
+    /// The connections tracked in a namespace.
+    pub fn tracked(&self, netns: &Netns) -> Vec<Connection> {
+        self.lock().connections.get(netns).cloned().unwrap_or_default()
     }
 
     /// From now on steps fail that `when` says yes to.
@@ -197,6 +209,7 @@ impl Kernel for MemoryKernel {
             part.table = part.table.filter(|_| at.table);
             part.resolver = part.resolver.filter(|_| at.resolver);
             part.openings.retain(|_, _| at.openings);
+            part.forwarders.retain(|_| at.openings);
             seen.netns.insert(netns.clone(), part);
         }
         Ok(seen)
@@ -224,6 +237,14 @@ impl Kernel for MemoryKernel {
             }
         }
         if failures.is_empty() { Ok(()) } else { Err(ApplyError { total, failures }) }
+    }
+
+    async fn forget(&self, netns: Netns, outdated: Outdated) -> Result<usize, KernelError> {
+        let mut inner = self.lock();
+        let Some(tracked) = inner.connections.get_mut(&netns) else { return Ok(0) };
+        let before = tracked.len();
+        tracked.retain(|connection| !outdated.has(connection));
+        Ok(before - tracked.len())
     }
 
     async fn facts(&self) -> Result<Facts, KernelError> {
@@ -328,6 +349,7 @@ mod tests {
         fn close(&self, family: Family) -> Result<(), String> {
             self.edit(|state| {
                 state.netns.get_mut(&Netns::Host).unwrap().openings.insert(family, BTreeSet::new());
+                state.netns.get_mut(&Netns::Host).unwrap().forwarders.insert(family);
             });
             Ok(())
         }
@@ -335,6 +357,7 @@ mod tests {
         fn open(&self, family: Family) -> Result<(), String> {
             self.edit(|state| {
                 state.netns.get_mut(&Netns::Host).unwrap().openings.remove(&family);
+                state.netns.get_mut(&Netns::Host).unwrap().forwarders.remove(&family);
             });
             Ok(())
         }

@@ -1,13 +1,16 @@
 //! From nft's listing to a table. What we never write becomes `Other`, so that the table differs from any wanted one.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{HOOKS, MAPS, PROTOCOLS, Place, map_types, number};
+use super::{FAMILIES, HOOKS, MAPS, PROTOCOLS, Place, VNI_AT, VNIS, family_word, map_types, number, vteps};
 use crate::{
-    model::{IfName, Protocol},
+    model::{IfName, Protocol, Vni},
     plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
 };
 
@@ -29,8 +32,12 @@ pub(in crate::kernel) fn table(listing: &str) -> Result<Table, String> {
         let chain = table.chains.iter_mut().find(|chain| Some(chain.hook) == hook);
         if let Some(chain) = chain.filter(|_| rule.is_object()) {
             chain.rules.push(read_rule(rule));
-        } else if let Some(hook) = base_chain(&object["chain"]) {
+        } else if let Some(hook) = our_chain(&object["chain"]) {
             table.chains.push(Chain { hook, rules: Vec::new() });
+        } else if let Some(vnis) = vnis(&object["set"]) {
+            table.vnis = vnis;
+        } else if let Some(vteps) = our_vteps(&object["set"]) {
+            table.vteps.extend(vteps);
         } else if let Some((map, ports)) = port_map(&object["map"]) {
             // What is empty is not there.
             table.ports.extend((!ports.is_empty()).then_some((map, ports)));
@@ -43,21 +50,52 @@ pub(in crate::kernel) fn table(listing: &str) -> Result<Table, String> {
     Ok(table)
 }
 
+/// The chain of ours with this name, if it has no hook.
+fn regular(name: &str) -> Option<Hook> {
+    by_name(name).filter(|hook| Place::of(*hook).base.is_none())
+}
+
 fn by_name(name: &str) -> Option<Hook> {
     HOOKS.into_iter().find(|hook| Place::of(*hook).name == name)
 }
 
 /// The hook of a chain that is exactly as we make it.
-fn base_chain(chain: &Value) -> Option<Hook> {
+fn our_chain(chain: &Value) -> Option<Hook> {
     let is_ours = |hook: &Hook| {
         let place = Place::of(*hook);
-        chain["name"] == place.name
-            && chain["hook"] == place.hook
-            && chain["type"] == place.kind
-            && chain["prio"] == place.priority
-            && chain["policy"] == "accept"
+        let is_placed = match place.base {
+            Some(base) => {
+                chain["hook"] == base.hook
+                    && chain["type"] == base.kind
+                    && chain["prio"] == base.priority
+                    && chain["policy"] == "accept"
+            }
+            None => chain["hook"].is_null(),
+        };
+        chain["name"] == place.name && is_placed
     };
     HOOKS.into_iter().find(is_ours)
+}
+
+/// The elements of a set that is exactly as we make it.
+fn elements<'a>(set: &'a Value, (name, kind): (&str, &str)) -> Option<&'a [Value]> {
+    let known = ["family", "name", "table", "type", "handle", "elem"];
+    let plain = set.as_object()?.keys().all(|key| known.contains(&key.as_str()));
+    // Newer nft lists a type of raw bits by where they are.
+    let is_kind = set["type"] == kind || set["type"]["typeof"] == vni_bits();
+    let is_ours = plain && set["name"] == name && is_kind;
+    is_ours.then(|| set["elem"].as_array().map(Vec::as_slice).unwrap_or_default())
+}
+
+fn vnis(set: &Value) -> Option<BTreeSet<Vni>> {
+    let (name, _, kind) = VNIS;
+    let vni = |number: &Value| Vni::new(u32::try_from(number.as_u64()?).ok()?).ok();
+    elements(set, (name, kind))?.iter().map(vni).collect()
+}
+
+fn our_vteps(set: &Value) -> Option<Vec<IpAddr>> {
+    let elements = FAMILIES.into_iter().find_map(|family| elements(set, vteps(family)))?;
+    elements.iter().map(|address| address.as_str()?.parse().ok()).collect()
 }
 
 /// A map that is exactly as we make it.
@@ -110,27 +148,42 @@ fn condition(part: &Value) -> Match {
 
 fn known_condition(part: &Value) -> Option<Match> {
     let (op, left, right) = (part["op"].as_str()?, &part["left"], &part["right"]);
+    if left["meta"]["key"] == "nfproto" {
+        let family = FAMILIES.into_iter().find(|family| right == family_word(*family));
+        return family.filter(|_| op == "==").map(Match::Family);
+    }
     if let Some(key) = left["meta"]["key"].as_str() {
-        let link = link(op, right.as_str()?)?;
+        let is_bridge = op == "==" && right == "bridge";
         return match key {
-            "iifname" => Some(Match::In(link)),
-            "oifname" => Some(Match::Out(link)),
+            "iifname" => Some(Match::In(link(op, right.as_str()?)?)),
+            "oifname" => Some(Match::Out(link(op, right.as_str()?)?)),
+            "iifkind" => is_bridge.then_some(Match::FromBridge),
+            "oifkind" => is_bridge.then_some(Match::ToBridge),
             _ => None,
         };
     }
     if left["fib"].is_object() {
         let local = op == "==" && *left == json!({ "fib": { "result": "type", "flags": ["daddr"] } });
-        return (local && right == "local").then_some(Match::DestinationLocal);
+        return match right.as_str()? {
+            _ if !local => None,
+            "local" => Some(Match::DestinationLocal),
+            "unicast" => Some(Match::DestinationElsewhere),
+            _ => None,
+        };
     }
     if let Some(key) = left["ct"]["key"].as_str() {
         return match (key, op) {
             ("state", "in") if *right == json!(["established", "related"]) => Some(Match::Established),
+            ("state", "in") if right == "invalid" => Some(Match::Invalid),
             ("status", "in") if right == "dnat" => Some(Match::Redirected),
             _ => None,
         };
     }
     if left["payload"]["field"] == "dport" && op == "==" {
         return Some(Match::Port(protocol(&left["payload"]["protocol"])?, number16(right)?));
+    }
+    if let Some(set) = right.as_str().and_then(|name| name.strip_prefix('@')) {
+        return in_set((op, left), set);
     }
     let net = prefix(right)?;
     if left["payload"]["protocol"] != family(net.addr()) {
@@ -140,6 +193,29 @@ fn known_condition(part: &Value) -> Option<Match> {
         ("saddr", "==") => Some(Match::Source(net)),
         ("daddr", "==") => Some(Match::Destination(net)),
         ("daddr", "!=") => Some(Match::NotDestination(net)),
+        _ => None,
+    }
+}
+
+fn vni_bits() -> Value {
+    let (offset, length) = VNI_AT;
+    json!({ "payload": { "base": "th", "offset": offset, "len": length } })
+}
+
+/// A condition on an element of a set of ours.
+fn in_set((op, left): (&str, &Value), set: &str) -> Option<Match> {
+    if set == VNIS.0 {
+        return (op == "!=" && *left == vni_bits()).then_some(Match::OtherVni);
+    }
+    let family = FAMILIES.into_iter().find(|family| vteps(*family).0 == set)?;
+    let protocol = match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    };
+    match (left["payload"]["field"].as_str()?, op) {
+        _ if left["payload"]["protocol"] != protocol => None,
+        ("saddr", "==") => Some(Match::FromVtep(family)),
+        ("daddr", "==") => Some(Match::ToVtep(family)),
         _ => None,
     }
 }
@@ -156,6 +232,7 @@ fn link(op: &str, pattern: &str) -> Option<LinkMatch> {
     match (op, open) {
         ("==", false) => Some(LinkMatch::Is(name)),
         ("==", true) => Some(LinkMatch::StartsWith(name)),
+        ("!=", false) => Some(LinkMatch::IsNot(name)),
         ("!=", true) => Some(LinkMatch::StartsNotWith(name)),
         _ => None,
     }
@@ -184,6 +261,7 @@ fn known_action(part: &Value) -> Option<Action> {
             (to.get("family")? == family(address)).then_some(Action::SourceNat(address))
         }
         ("dnat", Value::Object(to)) if to.len() == 2 => redirect(value),
+        ("goto", to) => regular(to["target"].as_str()?).map(Action::Goto),
         _ => None,
     }
 }

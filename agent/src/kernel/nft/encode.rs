@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{MAPS, Place, map_name, map_types, number};
+use super::{FAMILIES, MAPS, Place, VNI_AT, VNIS, family_word, map_name, map_types, number, vteps};
 use crate::{
     model::IfName,
     plan::{
@@ -25,8 +25,9 @@ pub(in crate::kernel) fn transaction(table: Option<&Table>) -> Result<String, St
         for (map, name) in MAPS.into_iter().filter(|(map, _)| maps(table).contains(map)) {
             text += &port_map(table, map, name);
         }
+        text += &sets(table);
         for chain in &table.chains {
-            text += &base_chain(chain)?;
+            text += &self::chain(chain)?;
         }
         text += "}\n";
     }
@@ -69,6 +70,36 @@ fn port_map(table: &Table, map: PortMap, name: &str) -> String {
     text + "}\n"
 }
 
+/// The sets that have something, or that a rule refers to.
+fn sets(table: &Table) -> String {
+    let refers = |to: &dyn Fn(&Match) -> bool| {
+        table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.matches).any(to)
+    };
+    let mut text = String::new();
+    if !table.vnis.is_empty() || refers(&|part| *part == Match::OtherVni) {
+        let (name, kind, _) = VNIS;
+        text += &set(name, kind, table.vnis.iter().map(|vni| vni.get().to_string()));
+    }
+    for family in FAMILIES {
+        let own = || table.vteps.iter().filter(|vtep| Family::of(**vtep) == family);
+        let asks = |part: &Match| matches!(part, Match::FromVtep(it) | Match::ToVtep(it) if *it == family);
+        if own().next().is_some() || refers(&asks) {
+            let (name, kind) = vteps(family);
+            text += &set(name, &format!("type {kind}"), own().map(ToString::to_string));
+        }
+    }
+    text
+}
+
+fn set(name: &str, kind: &str, elements: impl Iterator<Item = String>) -> String {
+    let elements: Vec<String> = elements.collect();
+    let listed = match elements.is_empty() {
+        true => String::new(),
+        false => format!("elements = {{\n{} }}\n", elements.join(",\n")),
+    };
+    format!("set {name} {{\n{kind}\n{listed}}}\n")
+}
+
 fn element(key: &PortKey, to: (IpAddr, u16)) -> String {
     format!("{} : {} . {}", self::key(key), to.0, to.1)
 }
@@ -79,12 +110,12 @@ fn key(key: &PortKey) -> String {
     format!("{address}{} . {}", number(key.protocol), key.port)
 }
 
-fn base_chain(chain: &Chain) -> Result<String, String> {
+fn chain(chain: &Chain) -> Result<String, String> {
     let place = Place::of(chain.hook);
-    let mut text = format!(
-        "chain {} {{ type {} hook {} priority {}; policy accept\n",
-        place.name, place.kind, place.hook, place.priority
-    );
+    let mut text = format!("chain {} {{\n", place.name);
+    if let Some(base) = place.base {
+        text += &format!("type {} hook {} priority {}; policy accept\n", base.kind, base.hook, base.priority);
+    }
     for rule in &chain.rules {
         for condition in &rule.matches {
             text += &self::condition(condition)?;
@@ -104,8 +135,16 @@ fn condition(condition: &Match) -> Result<String, String> {
         Match::Destination(net) => format!("{} daddr {net}", family(net.addr())),
         Match::NotDestination(net) => format!("{} daddr != {net}", family(net.addr())),
         Match::DestinationLocal => "fib daddr type local".into(),
+        Match::DestinationElsewhere => "fib daddr type unicast".into(),
+        Match::FromBridge => "meta iifkind \"bridge\"".into(),
+        Match::ToBridge => "meta oifkind \"bridge\"".into(),
         Match::Established => "ct state established,related".into(),
+        Match::Invalid => "ct state invalid".into(),
         Match::Redirected => "ct status dnat".into(),
+        Match::Family(family) => format!("meta nfproto {}", family_word(*family)),
+        Match::FromVtep(family) => format!("{} saddr @{}", header(*family), vteps(*family).0),
+        Match::ToVtep(family) => format!("{} daddr @{}", header(*family), vteps(*family).0),
+        Match::OtherVni => format!("@th,{},{} != @{}", VNI_AT.0, VNI_AT.1, VNIS.0),
         Match::Port(protocol, port) => format!("{protocol} dport {port}"),
         Match::Other(text) => return Err(foreign(text)),
     })
@@ -117,6 +156,7 @@ pub(in crate::kernel) fn pattern(link: &LinkMatch) -> Result<String, String> {
     let (op, name, open) = match link {
         LinkMatch::Is(name) => ("", name.as_str(), false),
         LinkMatch::StartsWith(name) => ("", name.as_str(), true),
+        LinkMatch::IsNot(name) => ("!= ", name.as_str(), false),
         LinkMatch::StartsNotWith(name) => ("!= ", name.as_str(), true),
     };
     let (text, lost) = match name.strip_suffix('*') {
@@ -145,8 +185,17 @@ fn action(action: &Action) -> Result<String, String> {
             let address = if map.addressed { address } else { "" };
             format!("dnat {family} to {address}meta l4proto . th dport map @{}", map_name(*map))
         }
+        Action::Goto(hook) => format!("goto {}", Place::of(*hook).name),
         Action::Other(text) => return Err(foreign(text)),
     })
+}
+
+/// nft's word for a family's header.
+const fn header(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
 }
 
 fn family(address: IpAddr) -> &'static str {

@@ -9,10 +9,16 @@ use crate::{
     plan::ruleset::{Family, Hook, PortMap},
 };
 
-/// A base chain's place, and its name.
+/// A chain's name, and its place if it is a base chain.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) name: &'static str,
+    pub(super) base: Option<Base>,
+}
+
+/// What makes a chain a base chain.
+#[derive(Clone, Copy)]
+pub(super) struct Base {
     pub(super) kind: &'static str,
     pub(super) hook: &'static str,
     pub(super) priority: i64,
@@ -20,7 +26,11 @@ pub(super) struct Place {
 
 impl Place {
     const fn new(name: &'static str, kind: &'static str, hook: &'static str, priority: i64) -> Self {
-        Self { name, kind, hook, priority }
+        Self { name, base: Some(Base { kind, hook, priority }) }
+    }
+
+    const fn regular(name: &'static str) -> Self {
+        Self { name, base: None }
     }
 
     pub(super) const fn of(hook: Hook) -> Self {
@@ -30,13 +40,47 @@ impl Place {
             Hook::Output => Self::new("output", "nat", "output", -100),
             Hook::Forward => Self::new("forward", "filter", "forward", 0),
             Hook::Postrouting => Self::new("postrouting", "nat", "postrouting", 100),
+            Hook::Sandboxes => Self::regular("sandboxes"),
+            Hook::Agent => Self::regular("agent"),
+            Hook::Tunnel => Self::regular("tunnel"),
         }
     }
 }
 
 /// All of them.
-pub(super) const HOOKS: [Hook; 5] =
-    [Hook::Raw, Hook::Prerouting, Hook::Output, Hook::Forward, Hook::Postrouting];
+pub(super) const HOOKS: [Hook; 8] = [
+    Hook::Raw,
+    Hook::Prerouting,
+    Hook::Output,
+    Hook::Forward,
+    Hook::Postrouting,
+    Hook::Sandboxes,
+    Hook::Agent,
+    Hook::Tunnel,
+];
+
+/// Name of the set of VNIs, and its type as nft says it when the set is made and as it lists it.
+const VNIS: (&str, &str, &str) = ("vnis", "typeof @th,96,24", "integer");
+/// Bits of a VNI behind the start of the UDP header: offset and length.
+const VNI_AT: (u64, u64) = (96, 24);
+
+/// Name and type of the set of a family's VTEPs.
+const fn vteps(family: Family) -> (&'static str, &'static str) {
+    match family {
+        Family::V4 => ("vteps4", "ipv4_addr"),
+        Family::V6 => ("vteps6", "ipv6_addr"),
+    }
+}
+
+/// nft's word for a family.
+const fn family_word(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    }
+}
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// Every map of ports, with its name.
 pub(super) const MAPS: [(PortMap, &str); 4] = [

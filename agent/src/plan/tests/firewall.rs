@@ -1,7 +1,10 @@
 //! The host's rules, followed by packets.
 
 use super::packet::*;
-use crate::plan::{HostNetwork, HostSide};
+use crate::{
+    model::Vni,
+    plan::{HostInput, HostNetwork, HostSide, Underlay, ruleset::Family},
+};
 
 fn reaches(to: &str) -> End {
     End::Reaches(format!("{to} 80"))
@@ -147,5 +150,132 @@ fn no_sandbox_reaches_what_the_host_has_on_its_loopback() {
         for port in [631, 8080] {
             assert_eq!(host.forward(link, "172.30.1.5", ("127.0.0.1", port)), End::Dropped);
         }
+    }
+}
+
+/// A node at 198.51.100.1 in a cluster with one at .2, with the overlay 900.
+fn underlay() -> Underlay {
+    Underlay {
+        vtep: ip(HERE[0]),
+        vxlan_port: 4789,
+        gossip_port: 7946,
+        store_ports: [2379].into(),
+        vteps: [ip(HERE[0]), ip("198.51.100.2")].into(),
+        vnis: [Vni::new(900).unwrap()].into(),
+    }
+}
+
+#[test]
+fn into_an_overlay_here_come_packets_of_nodes_only_and_other_vnis_are_others() {
+    let (node, stranger) = ("198.51.100.2", CLIENT[0]);
+    // The rules are the same where no network has a link in the host.
+    for networks in [vec![], vec![leg_of(1, |_| ())]] {
+        let input = HostInput { networks, underlay: Some(underlay()), ..HostInput::default() };
+        let host = Host::of(&input);
+        let from = |from, to, vni| host.tunnelled(NIC, (from, to), vni);
+        assert_eq!(from(node, HERE[0], Some(900)), End::Host);
+        assert_eq!(from(stranger, HERE[0], Some(900)), End::Dropped);
+        assert_eq!(from(stranger, HERE[0], Some(901)), End::Host, "somebody else's");
+        assert_eq!(from(stranger, HERE[0], None), End::Dropped, "a first fragment too short for a VNI");
+        assert_eq!(from(CLIENT[1], HERE[1], Some(900)), End::Dropped, "the other family");
+        assert_eq!(from(node, "127.0.0.1", Some(900)), End::Dropped, "not at this node's VTEP");
+        let passing = host.tunnelled(NIC, (stranger, "203.0.113.7"), Some(900));
+        assert_eq!(passing, End::Reaches("203.0.113.7 4789".into()), "to a node behind this one");
+    }
+}
+
+#[test]
+fn no_sandbox_reaches_a_port_of_the_agent_here_or_on_another_node() {
+    let networks = vec![
+        leg_of(1, |_| ()),
+        bridge_of(2, |_| ()),
+        bridge_of(3, |it| it.link = "lab3".parse().unwrap()),
+        bridge_of(4, |it| it.internal = true),
+    ];
+    let input = HostInput { networks: networks.clone(), underlay: Some(underlay()), ..HostInput::default() };
+    let host = Host::of(&input);
+    for network in &networks {
+        for to in [HERE[0], HERE[1], "198.51.100.2"] {
+            // Its own address, and those of nodes.
+            for from in ["172.30.2.5", HERE[0], "198.51.100.2"] {
+                for vni in [Some(900), Some(901), None] {
+                    assert_eq!(
+                        host.tunnelled(network.link, (from, to), vni),
+                        End::Dropped,
+                        "{} {to}",
+                        network.link
+                    );
+                }
+            }
+            assert_eq!(host.sandbox_sends(network, (to, 2379)), End::Dropped, "{} {to}", network.link);
+        }
+        assert_eq!(host.sandbox_sends(network, (HERE[0], 80)), End::Host, "the host's other ports are open");
+    }
+    // A store, a tunnel of a sandbox's own elsewhere.
+    assert_eq!(
+        host.sandbox_sends(&networks[1], (CLIENT[0], 2379)),
+        End::Masqueraded("198.51.100.9 2379".into())
+    );
+    assert_eq!(host.outsider_sends((HERE[0], 2379)), End::Host, "other hosts need the store");
+}
+
+#[test]
+fn nobody_outside_reaches_a_port_that_is_published_on_the_loopback() {
+    let one = bridge_of(1, |_| ());
+    let host = Host::new(vec![one.clone()], vec![published(&one, Some("127.0.0.1"), 8080, "172.30.1.2")]);
+    assert_eq!(host.outsider_sends(("127.0.0.1", 8080)), End::Dropped);
+    assert_eq!(host.host_sends(("127.0.0.1", 8080)), masqueraded("172.30.1.2"));
+}
+
+#[test]
+fn what_belongs_to_no_connection_leaves_no_network_that_masquerades() {
+    let bare = |network: &mut HostNetwork| network.masquerade = false;
+    let networks = vec![bridge_of(1, |_| ()), leg_of(2, |_| ()), bridge_of(3, bare), leg_of(4, bare)];
+    let host = Host::new(networks.clone(), vec![]);
+    for network in &networks {
+        let from = network.subnets[0].hosts().nth(4).unwrap().to_string();
+        let left = host.astray(network.link, &from, CLIENT[0]);
+        let expected = if network.masquerade { End::Dropped } else { reaches(CLIENT[0]) };
+        assert_eq!(left, expected, "{}", network.link);
+        assert_ne!(host.sandbox_sends(network, (CLIENT[0], 80)), End::Dropped);
+    }
+}
+
+#[test]
+fn a_host_that_was_no_router_before_routes_for_nobody_else() {
+    let one = bridge_of(1, |_| ());
+    let both = [Family::V4, Family::V6];
+    let beyond = ["203.0.113.7", "2001:db8:7::7"];
+    for (networks, closed) in [
+        (vec![one.clone()], &both[..]),
+        (vec![one.clone()], &both[..1]),
+        (vec![], &both[..]),
+        (vec![one.clone()], &[]),
+    ] {
+        let closed: std::collections::BTreeSet<Family> = closed.iter().copied().collect();
+        let input = HostInput { networks: networks.clone(), closed: closed.clone(), ..HostInput::default() };
+        let host = Host::of(&input);
+        for (to, family) in beyond.into_iter().zip(both) {
+            let expected = if closed.contains(&family) { End::Dropped } else { reaches(to) };
+            assert_eq!(host.outsider_sends((to, 80)), expected, "{to} {closed:?}");
+            assert_eq!(host.host_sends((to, 80)), reaches(to));
+            for network in &networks {
+                assert_eq!(host.sandbox_sends(network, (to, 80)), masqueraded(to));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stays_within_a_bridge_of_somebody_else_passes_a_closed_host() {
+    let closed = [Family::V4].into();
+    let input = HostInput { networks: vec![bridge_of(1, |_| ())], closed, ..HostInput::default() };
+    for bridge_firewall in [false, true] {
+        let host = Host::of(&HostInput { bridge_firewall, ..input.clone() });
+        let within = host.forward(BRIDGE, "192.168.122.8", (BRIDGED, 80));
+        // Where the firewall does not see frames of bridges, such a packet is routed.
+        assert_eq!(within == End::Dropped, !bridge_firewall);
+        assert_eq!(host.forward(BRIDGE, BRIDGED, (CLIENT[0], 80)), End::Dropped);
+        assert_eq!(host.forward(NIC, CLIENT[0], (BRIDGED, 80)), End::Dropped);
     }
 }

@@ -8,12 +8,15 @@ use super::{
     packet::{End, Host, bridge_of, ip, leg_of, published, table_of},
     stage::*,
 };
-use crate::plan::{
-    op::Op,
-    ownership::Unit,
-    ruleset::{Family, LinkMatch, Match},
-    state::{Netns, NetnsState, State},
-    *,
+use crate::{
+    model::Vni,
+    plan::{
+        op::Op,
+        ownership::Unit,
+        ruleset::{Family, LinkMatch, Match},
+        state::{Netns, NetnsState, State},
+        *,
+    },
 };
 
 fn networks() -> impl Strategy<Value = Vec<HostNetwork>> {
@@ -37,15 +40,39 @@ fn networks() -> impl Strategy<Value = Vec<HostNetwork>> {
         .prop_flat_map(move |numbers| numbers.into_iter().map(one).collect::<Vec<_>>())
 }
 
+fn underlays() -> impl Strategy<Value = Underlay> {
+    let nodes = prop::collection::btree_set(1..5_u8, 0..4);
+    (any::<bool>(), nodes, prop::collection::btree_set(256..260_u32, 0..3)).prop_map(|(v6, nodes, vnis)| {
+        let vtep =
+            |number| ip(&if v6 { format!("2001:db8::{number}") } else { format!("198.51.100.{number}") });
+        Underlay {
+            vtep: vtep(1),
+            vxlan_port: 4789,
+            gossip_port: 7946,
+            store_ports: [2379].into(),
+            vteps: nodes.into_iter().map(vtep).chain([vtep(1)]).collect(),
+            vnis: vnis.into_iter().map(|vni| Vni::new(vni).unwrap()).collect(),
+        }
+    })
+}
+
+fn closed() -> impl Strategy<Value = BTreeSet<Family>> {
+    prop::sample::subsequence(vec![Family::V4, Family::V6], 0..=2).prop_map(|it| it.into_iter().collect())
+}
+
 fn inputs() -> impl Strategy<Value = HostInput> {
     let ports = prop::collection::vec((1..9_u8, 8000..8010_u16, 2..9_u8, any::<bool>()), 0..8);
-    (networks(), ports, any::<bool>()).prop_map(|(networks, ports, ip_forward)| {
-        let forward = |(number, port, to, addressed): (u8, u16, u8, bool)| {
-            let host = addressed.then_some("127.0.0.1");
-            published(&bridge_of(number, |_| ()), host, port, &format!("172.30.{number}.{to}"))
-        };
-        HostInput { networks, ports: ports.into_iter().map(forward).collect(), ip_forward, ipv6: true }
-    })
+    let rest = (any::<[bool; 2]>(), prop::option::of(underlays()), closed());
+    (networks(), ports, rest).prop_map(
+        |(networks, ports, ([ip_forward, bridge_firewall], underlay, closed))| {
+            let forward = |(number, port, to, addressed): (u8, u16, u8, bool)| {
+                let host = addressed.then_some("127.0.0.1");
+                published(&bridge_of(number, |_| ()), host, port, &format!("172.30.{number}.{to}"))
+            };
+            let ports = ports.into_iter().map(forward).collect();
+            HostInput { networks, ports, ip_forward, ipv6: true, underlay, closed, bridge_firewall }
+        },
+    )
 }
 
 fn bring_host_about(kernel: &crate::kernel::MemoryKernel, wanted: &State) -> Result<Vec<Op>, TestCaseError> {
@@ -82,7 +109,8 @@ proptest! {
     fn rules_speak_only_of_links_that_networks_have(input in inputs()) {
         let links: BTreeSet<String> = input.networks.iter().map(|network| network.link.to_string()).collect();
         let Some(table) = host(&input).netns.remove(&Netns::Host).unwrap().table else {
-            prop_assert!(input.networks.is_empty());
+            let tunnels = input.underlay.is_some_and(|underlay| !underlay.vnis.is_empty());
+            prop_assert!(input.networks.is_empty() && input.closed.is_empty() && !tunnels);
             return Ok(());
         };
         for condition in table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.matches) {
@@ -90,6 +118,7 @@ proptest! {
             let is_there = match link {
                 LinkMatch::Is(name) => name.as_str() == "lo" || links.contains(name.as_str()),
                 LinkMatch::StartsWith(start) => links.iter().any(|link| link.starts_with(start.as_str())),
+                LinkMatch::IsNot(name) => name.as_str() == "lo",
                 LinkMatch::StartsNotWith(_) => false,
             };
             prop_assert!(is_there, "{:?} of {:?}", link, links);
@@ -104,7 +133,7 @@ proptest! {
     #[test]
     fn what_is_not_redirected_gets_into_no_other_network(input in inputs()) {
         prop_assume!(!input.networks.is_empty());
-        let host = Host::new(input.networks.clone(), input.ports.clone());
+        let host = Host::of(&input);
         for to in &input.networks {
             let address = format!("{}", to.subnets[0].hosts().nth(6).unwrap());
             prop_assert_eq!(host.outsider_sends((&address, 80)), End::Dropped);
@@ -119,7 +148,7 @@ proptest! {
 }
 
 fn sysctls(networks: Vec<HostNetwork>, ip_forward: bool, ipv6: bool) -> BTreeMap<String, String> {
-    let input = HostInput { networks, ports: vec![], ip_forward, ipv6 };
+    let input = HostInput { networks, ip_forward, ipv6, ..HostInput::default() };
     host(&input).netns.remove(&Netns::Host).unwrap().sysctls
 }
 
@@ -156,7 +185,7 @@ fn openings_are_for_the_links_that_there_are_by_family() {
         }),
         leg_of(3, |_| ()),
     ];
-    let input = HostInput { networks, ports: vec![], ip_forward: true, ipv6: true };
+    let input = HostInput { networks, ip_forward: true, ipv6: true, ..HostInput::default() };
     let openings = host(&input).netns.remove(&Netns::Host).unwrap().openings;
     let starts = |name: &str| LinkMatch::StartsWith(name.parse().unwrap());
     let v4 = [starts("ovb-"), starts("ovh-"), LinkMatch::Is("ovnet0".parse().unwrap())];
@@ -183,7 +212,7 @@ fn a_thousand_published_ports_are_two_rules_and_a_map() {
     let one = bridge_of(1, |_| ());
     let many = |ports: u16| {
         let ports = (0..ports).map(|port| published(&one, None, 8000 + port, "172.30.1.2")).collect();
-        table_of(&HostInput { networks: vec![one.clone()], ports, ip_forward: true, ipv6: true })
+        table_of(&HostInput { networks: vec![one.clone()], ports, ip_forward: true, ..HostInput::default() })
     };
     let rules = |table: &ruleset::Table| table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>();
     let (few, thousand) = (many(1), many(1000));

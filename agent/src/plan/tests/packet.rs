@@ -16,6 +16,9 @@ use crate::{
 /// The link to the outside, and the host's address on it.
 pub(super) const NIC: IfName = IfName::literal("eth9");
 pub(super) const HERE: [&str; 2] = ["198.51.100.1", "2001:db8::1"];
+/// A bridge of somebody else's, and who is on it.
+pub(super) const BRIDGE: IfName = IfName::literal("virbr0");
+pub(super) const BRIDGED: &str = "192.168.122.9";
 /// Somebody outside.
 pub(super) const CLIENT: [&str; 2] = ["198.51.100.9", "2001:db8::9"];
 
@@ -32,7 +35,35 @@ struct Packet {
     destination: IpAddr,
     port: u16,
     redirected: bool,
-    established: bool,
+    state: Connection,
+    protocol: Protocol,
+    vni: Option<u32>,
+}
+
+/// What connection it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    New,
+    Established,
+    /// None, and it begins none.
+    Invalid,
+}
+
+impl Packet {
+    /// A new one of TCP.
+    fn new(source: IpAddr, destination: IpAddr, port: u16) -> Self {
+        Self {
+            input: None,
+            output: None,
+            source,
+            destination,
+            port,
+            redirected: false,
+            state: Connection::New,
+            protocol: Protocol::Tcp,
+            vni: None,
+        }
+    }
 }
 
 /// Where a packet gets to.
@@ -89,8 +120,11 @@ pub(super) fn table_of(input: &HostInput) -> Table {
 
 impl Host {
     pub(super) fn new(networks: Vec<HostNetwork>, ports: Vec<Forward>) -> Self {
-        let input = HostInput { networks: networks.clone(), ports, ip_forward: true, ipv6: true };
-        Self { networks, table: table_of(&input) }
+        Self::of(&HostInput { networks, ports, ip_forward: true, ipv6: true, ..HostInput::default() })
+    }
+
+    pub(super) fn of(input: &HostInput) -> Self {
+        Self { networks: input.networks.clone(), table: table_of(input) }
     }
 
     pub(super) fn route(&self, to: IpAddr) -> IfName {
@@ -101,22 +135,34 @@ impl Host {
             };
             network.subnets.iter().chain(&leg).any(|net| net.contains(&to))
         };
-        self.networks.iter().find(behind).map_or(NIC, |network| network.link)
+        let elsewhere = if to == ip(BRIDGED) { BRIDGE } else { NIC };
+        self.networks.iter().find(behind).map_or(elsewhere, |network| network.link)
     }
 
     /// What comes in by a link, from this address to this one.
     pub(super) fn forward(&self, input: IfName, source: &str, (to, port): (&str, u16)) -> End {
-        let packet = Packet {
-            input: Some(input),
-            output: None,
-            source: ip(source),
-            destination: ip(to),
-            port,
-            redirected: false,
-            established: false,
-        };
+        self.receive(Packet { input: Some(input), ..Packet::new(ip(source), ip(to), port) })
+    }
+
+    /// A VXLAN packet of this VNI that comes in by a link; None: one that is too short to have any.
+    pub(super) fn tunnelled(&self, input: IfName, (source, to): (&str, &str), vni: Option<u32>) -> End {
+        let packet = Packet::new(ip(source), ip(to), 4789);
+        self.receive(Packet { input: Some(input), protocol: Protocol::Udp, vni, ..packet })
+    }
+
+    /// What belongs to no connection.
+    pub(super) fn astray(&self, input: IfName, source: &str, to: &str) -> End {
+        let packet = Packet::new(ip(source), ip(to), 80);
+        self.receive(Packet { input: Some(input), state: Connection::Invalid, ..packet })
+    }
+
+    fn receive(&self, packet: Packet) -> End {
         if self.verdict(Hook::Raw, &packet) == Some(Outcome::Verdict(Action::Drop)) {
             return End::Dropped;
+        }
+        // Nobody translates what belongs to no connection.
+        if packet.state == Connection::Invalid {
+            return self.deliver(packet);
         }
         self.deliver(self.translated(Hook::Prerouting, packet))
     }
@@ -145,8 +191,7 @@ impl Host {
         let own = HERE[usize::from(ip(to).is_ipv6())];
         let source = if ip(to).is_loopback() { ip(to) } else { ip(own) };
         let (destination, output) = (ip(to), Some(self.route(ip(to))));
-        let packet =
-            Packet { input: None, output, source, destination, port, redirected: false, established: false };
+        let packet = Packet { output, ..Packet::new(source, destination, port) };
         self.deliver(self.translated(Hook::Output, packet))
     }
 
@@ -161,8 +206,8 @@ impl Host {
             return End::Dropped;
         }
         let at = format!("{} {}", packet.destination, packet.port);
-        let masquerades =
-            self.verdict(Hook::Postrouting, &packet) == Some(Outcome::Verdict(Action::Masquerade));
+        let masquerades = packet.state != Connection::Invalid
+            && self.verdict(Hook::Postrouting, &packet) == Some(Outcome::Verdict(Action::Masquerade));
         if masquerades { End::Masqueraded(at) } else { End::Reaches(at) }
     }
 
@@ -172,11 +217,8 @@ impl Host {
         let packet = Packet {
             input: Some(input),
             output,
-            source: ip(source),
-            destination: ip(to),
-            port: 40_000,
-            redirected: false,
-            established: true,
+            state: Connection::Established,
+            ..Packet::new(ip(source), ip(to), 40_000)
         };
         self.verdict(Hook::Forward, &packet) == Some(Outcome::Verdict(Action::Accept))
     }
@@ -197,8 +239,12 @@ impl Host {
     }
 
     fn outcome(&self, rule: &Rule, packet: &Packet) -> Option<Outcome> {
-        if !rule.matches.iter().all(|condition| holds(condition, packet)) {
+        if !rule.matches.iter().all(|condition| self.holds(condition, packet)) {
             return None;
+        }
+        if let Action::Goto(hook) = &rule.action {
+            // At the end of that chain the packet passes: rules behind this one are not for it.
+            return Some(self.verdict(*hook, packet).unwrap_or(Outcome::Verdict(Action::Accept)));
         }
         let Action::Redirect(map) = &rule.action else { return Some(Outcome::Verdict(rule.action.clone())) };
         let address = map.addressed.then_some(packet.destination);
@@ -220,24 +266,37 @@ fn is_local(address: IpAddr) -> bool {
     address.is_loopback() || HERE.map(ip).contains(&address)
 }
 
-fn holds(condition: &Match, packet: &Packet) -> bool {
-    let by = |link: &LinkMatch, name: Option<IfName>| {
-        name.is_some_and(|name| match link {
-            LinkMatch::Is(it) => name == *it,
-            LinkMatch::StartsWith(start) => name.as_str().starts_with(start.as_str()),
-            LinkMatch::StartsNotWith(start) => !name.as_str().starts_with(start.as_str()),
-        })
-    };
-    match condition {
-        Match::In(link) => by(link, packet.input),
-        Match::Out(link) => by(link, packet.output),
-        Match::Source(net) => net.contains(&packet.source),
-        Match::Destination(net) => net.contains(&packet.destination),
-        Match::NotDestination(net) => !net.contains(&packet.destination),
-        Match::DestinationLocal => is_local(packet.destination),
-        Match::Established => packet.established,
-        Match::Redirected => packet.redirected,
-        Match::Port(protocol, port) => *protocol == Protocol::Tcp && packet.port == *port,
-        Match::Other(_) => false,
+impl Host {
+    fn holds(&self, condition: &Match, packet: &Packet) -> bool {
+        let by = |link: &LinkMatch, name: Option<IfName>| {
+            name.is_some_and(|name| match link {
+                LinkMatch::Is(it) => name == *it,
+                LinkMatch::StartsWith(start) => name.as_str().starts_with(start.as_str()),
+                LinkMatch::IsNot(it) => name != *it,
+                LinkMatch::StartsNotWith(start) => !name.as_str().starts_with(start.as_str()),
+            })
+        };
+        let has =
+            |family, address: IpAddr| Family::of(address) == family && self.table.vteps.contains(&address);
+        match condition {
+            Match::In(link) => by(link, packet.input),
+            Match::Out(link) => by(link, packet.output),
+            Match::Source(net) => net.contains(&packet.source),
+            Match::Destination(net) => net.contains(&packet.destination),
+            Match::NotDestination(net) => !net.contains(&packet.destination),
+            Match::DestinationLocal => is_local(packet.destination),
+            Match::DestinationElsewhere => !is_local(packet.destination),
+            Match::FromBridge => packet.input == Some(BRIDGE),
+            Match::ToBridge => packet.output == Some(BRIDGE),
+            Match::Established => packet.state == Connection::Established,
+            Match::Invalid => packet.state == Connection::Invalid,
+            Match::Family(family) => *family == Family::of(packet.source),
+            Match::FromVtep(family) => has(*family, packet.source),
+            Match::ToVtep(family) => has(*family, packet.destination),
+            Match::OtherVni => packet.vni.is_some_and(|vni| self.table.vnis.iter().all(|it| it.get() != vni)),
+            Match::Redirected => packet.redirected,
+            Match::Port(protocol, port) => *protocol == packet.protocol && packet.port == *port,
+            Match::Other(_) => false,
+        }
     }
 }

@@ -80,7 +80,8 @@ fn a_table_of_which_a_few_ports_are_other_is_not_replaced() {
     let ports = |ports: std::ops::Range<u16>| {
         let to = |port: u16| ("10.0.0.2".parse().unwrap(), port);
         let key = |port: u16| PortKey { address: None, protocol: Protocol::Tcp, port };
-        Table { ports: [(map, ports.map(|port| (key(port), to(port))).collect())].into(), chains: Vec::new() }
+        let ports = ports.map(|port| (key(port), to(port))).collect();
+        Table { ports: [(map, ports)].into(), ..Table::default() }
     };
     let state = |table: Table| with(sandbox(2), None, Some(table));
     let steps = plan(BOX, &state(ports(11..101)), &state(ports(10..100)));
@@ -92,7 +93,8 @@ fn a_table_of_which_a_few_ports_are_other_is_not_replaced() {
         (vec![10], vec![100])
     );
     // More than half of it, or a map that comes: a new table.
-    for other in [ports(60..150), Table::default()] {
+    let with_node = Table { vteps: ["198.51.100.1".parse().unwrap()].into(), ..ports(11..101) };
+    for other in [ports(60..150), Table::default(), with_node] {
         let steps = plan(BOX, &state(ports(10..100)), &state(other.clone()));
         assert!(matches!(steps[..], [Op::SetTable(..)]), "{other:?}: {steps:?}");
     }

@@ -140,6 +140,16 @@ pub(super) enum Piece {
     Remote(Station),
 }
 
+impl Piece {
+    /// The endpoint, if it is of this host.
+    pub(super) fn local(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Local(endpoint, _) => Some(endpoint),
+            Self::Remote(_) => None,
+        }
+    }
+}
+
 /// What a network was last brought to.
 #[derive(Clone, Debug)]
 pub(super) struct Programmed {

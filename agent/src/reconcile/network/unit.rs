@@ -17,6 +17,7 @@ use crate::{
     },
     reconcile::{
         Failures, Peers, Reconciler,
+        connections::gone_addresses,
         dirty::Row,
         doubt::without_removals,
         units::{Done, Plan},
@@ -126,7 +127,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// How a network is built: by its record, or as it was programmed. None: nobody knows any more.
-    fn driver(&self, id: NetworkId) -> Option<Driver> {
+    pub(in crate::reconcile) fn driver(&self, id: NetworkId) -> Option<Driver> {
         let known = self.world.read(|intent| Some(intent.network(id)?.network()?.driver()));
         known.or_else(|| Some(self.programmed.get(&id)?.base.driver()))
     }
@@ -146,6 +147,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         done: Option<(Base, BTreeMap<Row, Piece>)>,
     ) {
         self.haunts.remove(&id);
+        if let Some(programmed) = self.programmed.get(&id) {
+            let now = done.iter().flat_map(|(_, pieces)| pieces.values());
+            self.addresses_changed(id, gone_addresses(programmed.pieces.values(), now));
+        }
         let Some((base, pieces)) = done else {
             self.programmed.remove(&id);
             self.release_leg(id).await;
@@ -195,6 +200,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let before = programmed.base.wanted(rows.iter().filter_map(|row| programmed.pieces.get(row)));
         let after = base.wanted(new.iter().filter_map(|(_, piece)| piece.as_ref()));
         let ops = plan(Unit::Network(id), &after, &before);
+        let gone = gone_addresses(
+            new.iter().filter_map(|(row, _)| programmed.pieces.get(row)),
+            new.iter().filter_map(|(_, piece)| piece.as_ref()),
+        );
         // Somebody may be comparing it as it is.
         let programmed = Arc::make_mut(programmed);
         for (row, piece) in new {
@@ -207,6 +216,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             programmed.base = base.clone();
         }
         self.haunt(id, &base, &after);
+        self.addresses_changed(id, gone);
         let failures = self.apply(Unit::Network(id), ops).await;
         if !failures.is_empty() {
             // What is in the kernel is no longer known: the next look is a full one.

@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod drivers;
+mod gates;
 mod hinted;
 mod left;
 mod ports;
@@ -97,6 +98,8 @@ impl Bench {
         let settings = Settings {
             vtep: "192.0.2.1".parse().unwrap(),
             vxlan_port: 4789,
+            gossip_port: 7946,
+            store_ports: BTreeSet::new(),
             full_look: Duration::from_secs(3600),
             ip_forward,
         };

@@ -16,7 +16,10 @@ use std::{
 use tokio::sync::{Notify, broadcast, watch};
 
 use self::{holds::Holds, resolvers::Resolvers};
-use super::dirty::{Depth, Dirty};
+use super::{
+    connections::Connections,
+    dirty::{Depth, Dirty},
+};
 use crate::{
     intent::{Changed, Fact, Intent, Source, Touched},
     model::{ClusterId, Name, NetworkId, NodeId, Sandbox, SandboxId},
@@ -60,6 +63,8 @@ pub struct World {
     outcomes: Mutex<BTreeMap<Unit, Outcome>>,
     /// MTU of the endpoints of the networks here, in bytes.
     mtus: Mutex<BTreeMap<NetworkId, u32>>,
+    /// Connections that are to be forgotten.
+    pub(super) connections: Connections,
     /// Where the resolvers of sandboxes listen.
     resolvers: Mutex<Resolvers>,
     rounds: watch::Sender<u64>,
@@ -84,6 +89,7 @@ impl World {
             wake: Notify::new(),
             outcomes: Mutex::default(),
             mtus: Mutex::default(),
+            connections: Connections::default(),
             resolvers: Mutex::default(),
             rounds: watch::Sender::new(0),
             all_looked_at: watch::Sender::new(false),

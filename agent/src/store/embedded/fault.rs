@@ -33,6 +33,8 @@ pub(super) enum Fault {
     LeaseTooLong,
     #[error("ovnet: the embedded store has too many leases")]
     LeaseTooMany,
+    #[error("etcdserver: permission denied: this store serves only keys under /ovnet/v1/")]
+    NotServed,
     #[error("ovnet: the embedded store does not support {0}; use a real etcd for it")]
     Unsupported(&'static str),
     #[error("ovnet: the embedded store has a record that cannot be read: {0}")]
@@ -81,6 +83,7 @@ impl From<Fault> for Status {
             Fault::Compacted | Fault::Future | Fault::LeaseTooLong => Self::out_of_range(text),
             Fault::LeaseNotFound => Self::not_found(text),
             Fault::LeaseExists => Self::failed_precondition(text),
+            Fault::NotServed => Self::permission_denied(text),
             Fault::LeaseTooMany => Self::resource_exhausted(text),
             Fault::Unsupported(_) => Self::unimplemented(text),
             Fault::Record(_) | Fault::Storage(_) | Fault::File { .. } => Self::data_loss(text),

@@ -35,7 +35,8 @@ impl PbKvService for Service {
     type RangeStreamStream = tokio_stream::Empty<Result<PbRangeStreamResponse, Status>>;
 
     async fn range(&self, request: Request<PbRangeRequest>) -> Result<Response<PbRangeResponse>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        self.access.read(&mut request);
         let (mut answer, revision) = self.engine.call(move |engine| engine.range(&request)).await?;
         answer.header = self.header(revision);
         Ok(Response::new(answer))
@@ -49,7 +50,9 @@ impl PbKvService for Service {
     }
 
     async fn put(&self, request: Request<PbPutRequest>) -> Result<Response<PbPutResponse>, Status> {
-        let (answer, revision) = alone(self, PbTxnOpRequest::RequestPut(request.into_inner())).await?;
+        let request = request.into_inner();
+        self.access.put(&request)?;
+        let (answer, revision) = alone(self, PbTxnOpRequest::RequestPut(request)).await?;
         let Some(PbTxnOpResponse::ResponsePut(answer)) = answer else {
             return Err(Status::internal("a put without an answer"));
         };
@@ -60,8 +63,9 @@ impl PbKvService for Service {
         &self,
         request: Request<PbDeleteRequest>,
     ) -> Result<Response<PbDeleteResponse>, Status> {
-        let (answer, revision) =
-            alone(self, PbTxnOpRequest::RequestDeleteRange(request.into_inner())).await?;
+        let request = request.into_inner();
+        self.access.delete(&request)?;
+        let (answer, revision) = alone(self, PbTxnOpRequest::RequestDeleteRange(request)).await?;
         let Some(PbTxnOpResponse::ResponseDeleteRange(answer)) = answer else {
             return Err(Status::internal("a deletion without an answer"));
         };
@@ -69,9 +73,10 @@ impl PbKvService for Service {
     }
 
     async fn txn(&self, request: Request<PbTxnRequest>) -> Result<Response<PbTxnResponse>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         txn::check(&request)?;
         fits(&request)?;
+        self.access.txn(&mut request)?;
         let (mut answer, revision) = self.engine.call(move |engine| transact(engine, &request)).await?;
         answer.header = self.header(revision);
         Ok(Response::new(answer))

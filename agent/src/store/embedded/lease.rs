@@ -11,7 +11,7 @@ use futures_util::stream::{BoxStream, StreamExt, unfold};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::service::Service;
+use super::{fault::Fault, service::Service};
 
 /// One keep-alive stream.
 struct KeepAlive {
@@ -57,6 +57,10 @@ impl PbLeaseService for Service {
         request: Request<PbLeaseRevokeRequest>,
     ) -> Result<Response<PbLeaseRevokeResponse>, Status> {
         let id = request.into_inner().id;
+        let hides = |key: &Vec<u8>| !self.access.shows(key);
+        if self.engine.leases().get(id).is_some_and(|lease| lease.keys.iter().any(hides)) {
+            return Err(Fault::NotServed.into());
+        }
         let revision = self.engine.call(move |engine| engine.revoke(id)).await?;
         Ok(Response::new(PbLeaseRevokeResponse { header: self.header(revision) }))
     }
@@ -79,13 +83,14 @@ impl PbLeaseService for Service {
         let header = self.header(self.engine.revision());
         let leases = self.engine.leases();
         let answer = leases.get(id).map(|lease| {
+            let shown = lease.keys.iter().filter(|key| self.access.shows(key));
             let left = lease.deadline.saturating_duration_since(Instant::now()).as_secs();
             PbLeaseTimeToLiveResponse {
                 header,
                 id,
                 ttl: i64::try_from(left).unwrap_or(i64::MAX),
                 granted_ttl: lease.ttl,
-                keys: if with_keys { lease.keys.iter().cloned().collect() } else { Vec::new() },
+                keys: if with_keys { shown.cloned().collect() } else { Vec::new() },
             }
         });
         let gone =

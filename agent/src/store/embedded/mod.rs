@@ -3,9 +3,10 @@
 //! [`Store::embedded`](super::Store::embedded) calls it in process; [`Embedded::serve`] offers it to other nodes and to
 //! etcdctl. Every transaction is one durable commit and one revision; a bounded history serves watches and old reads.
 //!
-//! `engine` has the database, `batch` one write, `view` the reads, `leases` the clocks; `kv`, `watch`, `lease` and
+//! `access` says what a client sees, `engine` has the database, `batch` one write, `view` the reads, `leases` the clocks; `kv`, `watch`, `lease` and
 //! `maintenance` are the gRPC services on top.
 
+mod access;
 mod batch;
 mod engine;
 mod fault;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, codegen::http, service::Routes};
 use tower::{ServiceExt, util::BoxCloneSyncService};
 
+use access::Access;
 use engine::Engine;
 use service::Service;
 
@@ -105,7 +107,8 @@ impl Embedded {
         leases::tend(self.engine, stop).await;
     }
 
-    /// Serves other nodes, and etcdctl, on `listener` until `stop`; then ends open watches and returns.
+    /// Serves other nodes, and etcdctl, on `listener` until `stop`; then ends open watches and returns. They see the keys
+    /// that all nodes share, and no others.
     ///
     /// # Errors
     /// The listener failed.
@@ -120,7 +123,7 @@ impl Embedded {
     /// The services as a function, for a client in this process.
     pub(super) fn channel(&self) -> BoxCloneSyncService<Call, Answer, tower::BoxError> {
         // A client that is gone drops its streams with it: nothing has to stop them.
-        let service = Service::new(Arc::clone(&self.engine), CancellationToken::new());
+        let service = Service::new(Arc::clone(&self.engine), Access::All, CancellationToken::new());
         let routes = routes(service).prepare();
         BoxCloneSyncService::new(ServiceExt::<Call>::map_err(routes, |never| match never {}))
     }

@@ -8,7 +8,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use super::{EmbeddedError, engine::Engine, routes};
+use super::{EmbeddedError, access::Access, engine::Engine, routes};
 
 /// Streams that one connection may have open.
 const STREAMS_MAX: u32 = 1024;
@@ -21,13 +21,15 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) struct Service {
     pub(super) engine: Arc<Engine>,
+    /// What its clients see.
+    pub(super) access: Access,
     /// Ends the streams.
     pub(super) stop: CancellationToken,
 }
 
 impl Service {
-    pub(super) fn new(engine: Arc<Engine>, stop: CancellationToken) -> Self {
-        Self { engine, stop }
+    pub(super) fn new(engine: Arc<Engine>, access: Access, stop: CancellationToken) -> Self {
+        Self { engine, access, stop }
     }
 
     /// The header of an answer that shows `revision`.
@@ -47,7 +49,7 @@ pub(super) async fn serve(
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PING))
-        .add_routes(routes(Service::new(engine, stop.clone())))
+        .add_routes(routes(Service::new(engine, Access::Served, stop.clone())))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
     let mut server = std::pin::pin!(server);
     tokio::select! {

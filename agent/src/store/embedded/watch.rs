@@ -165,7 +165,8 @@ impl Session {
 
     fn take(&mut self, request: PbWatchRequest) -> Option<PbWatchResponse> {
         match request.request_union? {
-            PbWatchRequestUnion::CreateRequest(create) => {
+            PbWatchRequestUnion::CreateRequest(mut create) => {
+                self.service.access.clip(&mut create.key, &mut create.range_end);
                 let span = match Span::new(&create.key, &create.range_end) {
                     Ok(span) => span,
                     Err(fault) => return Some(self.refuse(&fault.to_string())),

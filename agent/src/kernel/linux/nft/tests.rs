@@ -12,7 +12,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     kernel::linux::alone,
-    model::{IfName, Protocol},
+    model::{IfName, Protocol, Vni},
     plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule},
 };
 
@@ -53,15 +53,16 @@ fn net(family: Family) -> impl Strategy<Value = IpNet> {
 fn link() -> impl Strategy<Value = LinkMatch> {
     // What nft has words for: see `encode::pattern`.
     let name = "[a-zA-Zé*$;@'\\\\-]{1,11}".prop_filter("as it is", |name| name != "." && name != "..");
-    (name, 0..3)
+    (name, 0..4)
         .prop_filter("an open name does not end with an escape", |(name, kind)| {
-            *kind == 0 || !name.ends_with('\\')
+            *kind == 0 || *kind == 3 || !name.ends_with('\\')
         })
         .prop_map(|(name, kind)| {
             let name: IfName = name.chars().take(7).collect::<String>().parse().unwrap();
             match kind {
                 0 => LinkMatch::Is(name),
                 1 => LinkMatch::StartsWith(name),
+                3 => LinkMatch::IsNot(name),
                 _ => LinkMatch::StartsNotWith(name),
             }
         })
@@ -81,15 +82,24 @@ fn condition(family: Family) -> impl Strategy<Value = Match> {
         net(family).prop_map(Match::Destination),
         net(family).prop_map(Match::NotDestination),
         Just(Match::DestinationLocal),
+        Just(Match::DestinationElsewhere),
+        Just(Match::FromBridge),
+        Just(Match::ToBridge),
         Just(Match::Established),
         Just(Match::Redirected),
+        Just(Match::Invalid),
+        Just(Match::FromVtep(family)),
+        Just(Match::ToVtep(family)),
+        Just(Match::OtherVni),
     ]
 }
 
 fn rule(hook: Hook) -> impl Strategy<Value = Rule> {
     prop_oneof![Just(Family::V4), Just(Family::V6)].prop_flat_map(move |family| {
         let nat = match hook {
-            Hook::Raw | Hook::Forward => Just(Action::Drop).boxed(),
+            Hook::Raw | Hook::Forward | Hook::Sandboxes | Hook::Agent | Hook::Tunnel => {
+                Just(Action::Drop).boxed()
+            }
             Hook::Postrouting => {
                 prop_oneof![Just(Action::Masquerade), address(family).prop_map(Action::SourceNat)].boxed()
             }
@@ -107,11 +117,15 @@ fn rule(hook: Hook) -> impl Strategy<Value = Rule> {
                 }
                 // The kernel knows the link that something leaves by in these hooks alone, and the other way round.
                 matches.retain(|condition| match hook {
-                    Hook::Raw | Hook::Prerouting => !matches!(condition, Match::Out(_)),
-                    Hook::Output | Hook::Postrouting => {
-                        !matches!(condition, Match::In(_) | Match::DestinationLocal)
-                    }
-                    Hook::Forward => true,
+                    Hook::Raw | Hook::Prerouting => !matches!(condition, Match::Out(_) | Match::ToBridge),
+                    Hook::Output | Hook::Postrouting => !matches!(
+                        condition,
+                        Match::In(_)
+                            | Match::FromBridge
+                            | Match::DestinationLocal
+                            | Match::DestinationElsewhere
+                    ),
+                    Hook::Forward | Hook::Sandboxes | Hook::Agent | Hook::Tunnel => true,
                 });
                 Rule { matches, action }
             },
@@ -129,17 +143,23 @@ fn ports() -> impl Strategy<Value = Table> {
         (Just(PortMap { family, addressed }), ports)
     });
     proptest::collection::btree_map(any::<u8>(), filled, 0..5)
-        .prop_map(|maps| Table { ports: maps.into_values().collect(), chains: Vec::new() })
+        .prop_map(|maps| Table { ports: maps.into_values().collect(), ..Table::default() })
 }
 
 fn table() -> impl Strategy<Value = Table> {
-    let hooks = [Hook::Raw, Hook::Prerouting, Hook::Output, Hook::Forward, Hook::Postrouting].to_vec();
-    let chains = proptest::sample::subsequence(hooks, 0..=5).prop_flat_map(|hooks| {
-        let chain =
-            |hook| proptest::collection::vec(rule(hook), 0..5).prop_map(move |rules| Chain { hook, rules });
-        hooks.into_iter().map(chain).collect::<Vec<_>>()
-    });
-    (ports(), chains).prop_map(|(ports, chains)| Table { chains, ..ports })
+    let regular = [Hook::Sandboxes, Hook::Agent, Hook::Tunnel];
+    let base = [Hook::Raw, Hook::Prerouting, Hook::Output, Hook::Forward, Hook::Postrouting];
+    let chains =
+        proptest::sample::subsequence([&regular[..], &base].concat(), 0..=8).prop_flat_map(|hooks| {
+            let chain = |hook| {
+                proptest::collection::vec(rule(hook), 0..5).prop_map(move |rules| Chain { hook, rules })
+            };
+            hooks.into_iter().map(chain).collect::<Vec<_>>()
+        });
+    let vni = (1..=Vni::MAX).prop_map(|number| Vni::new(number).unwrap());
+    let vtep = prop_oneof![address(Family::V4), address(Family::V6)];
+    let sets = (proptest::collection::btree_set(vni, 0..5), proptest::collection::btree_set(vtep, 0..5));
+    (ports(), sets, chains).prop_map(|(ports, (vnis, vteps), chains)| Table { vnis, vteps, chains, ..ports })
 }
 
 #[test]
@@ -170,7 +190,8 @@ fn a_thousand_ports_go_in_one_quick_transaction() {
         };
         let rule = Rule { matches: vec![Match::DestinationLocal], action: Action::Redirect(map) };
         let chains = vec![Chain { hook: Hook::Prerouting, rules: vec![rule] }];
-        let mut table = Table { ports: [(map, (1000..2000).map(port).collect())].into(), chains };
+        let ports = [(map, (1000..2000).map(port).collect())].into();
+        let mut table = Table { ports, chains, ..Table::default() };
         let namespace = host();
         let mut rounds = Vec::new();
         for added in 2000..2010 {
@@ -233,10 +254,17 @@ fn what_others_put_into_our_table_makes_it_another_one() {
         let key = PortKey { address: None, protocol: Protocol::Sctp, port: 80 };
         let rule = Rule { matches: vec![Match::DestinationLocal], action: Action::Redirect(map) };
         let chains = vec![Chain { hook: Hook::Prerouting, rules: vec![rule] }];
-        let ours = Table { ports: [(map, [(key, to)].into())].into(), chains };
+        let vteps = [Ipv4Addr::new(192, 0, 2, 1).into()].into();
+        let ports = [(map, [(key, to)].into())].into();
+        let ours = Table { ports, vteps, chains, ..Table::default() };
         for damage in [
             "add chain inet ovnet input { type filter hook input priority 0; }",
             "add set inet ovnet s { type ipv4_addr; }",
+            "add chain inet ovnet agent",
+            "add element inet ovnet vteps4 { 192.0.2.2 }",
+            "delete element inet ovnet vteps4 { 192.0.2.1 }",
+            "add set inet ovnet vteps6 { type ipv6_addr; timeout 1h; }",
+            "add set inet ovnet vnis { type ipv6_addr; }",
             "add map inet ovnet m { type ipv4_addr : ipv4_addr; }",
             "add map inet ovnet ports6 { type inet_proto . inet_service : ipv6_addr . inet_service; timeout 1h; }",
             "add element inet ovnet ports4 { tcp . 81 : 10.0.0.2 . 81 }",

@@ -1,0 +1,67 @@
+//! Whose forwarding is: where this host was no router before us, it is none for strangers after us.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Peers, Reconciler, chain};
+use crate::{
+    kernel::Kernel,
+    plan::{FORWARDING_V4, FORWARDING_V6, HOST_SETTINGS, ruleset::Family, state::NetnsState},
+    store::Key,
+};
+
+/// The settings that forward a family.
+const SETTINGS: [(Family, &str); 2] = [(Family::V4, FORWARDING_V4), (Family::V6, FORWARDING_V6)];
+
+/// What is known of the host's forwarding.
+#[derive(Debug, Default)]
+pub(super) struct Forwarding {
+    /// The host's settings that we changed, with their values from before; None: the local store was not read yet.
+    originals: Option<BTreeMap<String, String>>,
+    /// The families that somebody else has rules for, as last seen.
+    others: BTreeSet<Family>,
+}
+
+impl Forwarding {
+    /// The families that are forwarded for our networks only: forwarding is ours, and nobody else has rules for it.
+    pub(super) fn closed(&self) -> BTreeSet<Family> {
+        let was_off =
+            |key: &str| self.originals.as_ref().and_then(|all| all.get(key)).is_some_and(|was| was == "0");
+        let ours = SETTINGS.into_iter().filter(|(_, key)| was_off(key)).map(|(family, _)| family);
+        ours.filter(|family| !self.others.contains(family)).collect()
+    }
+
+    /// The host was seen so, and these settings are wanted. What is off and not wanted on is nobody's: whoever turns it on
+    /// later has it to himself.
+    pub(super) fn saw(&mut self, host: &NetnsState, wanted: &BTreeMap<String, String>) {
+        self.others.clone_from(&host.forwarders);
+        let originals = self.originals.get_or_insert_default();
+        for key in HOST_SETTINGS {
+            let Some(seen) = host.sysctls.get(key) else { continue };
+            match wanted.get(key) {
+                Some(value) if value != seen => {
+                    originals.entry(key.to_owned()).or_insert_with(|| seen.clone());
+                }
+                None if seen == "0" => drop(originals.remove(key)),
+                Some(_) | None => {}
+            }
+        }
+    }
+}
+
+impl<K: Kernel, P: Peers> Reconciler<K, P> {
+    /// Learn what the host's settings were before us, once.
+    pub(super) async fn learn_originals(&mut self) -> Result<(), String> {
+        if self.forwarding.originals.is_some() {
+            return Ok(());
+        }
+        let mut originals = BTreeMap::new();
+        for key in HOST_SETTINGS {
+            let name = Key::Sysctl(key.replace('/', "."));
+            let kept = self.local.get(&name).await.map_err(|error| chain(&error))?.1;
+            let value = kept.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
+            originals.extend(value.map(|value| (key.to_owned(), value)));
+        }
+        self.forwarding.originals = Some(originals);
+        Ok(())
+    }
+}
