@@ -51,6 +51,11 @@ impl Node {
         Self { id, address, gossip, task: tokio::spawn(pump) }
     }
 
+    /// What the store would tell it: these nodes.
+    fn knows<'a>(&self, nodes: impl IntoIterator<Item = &'a Self>) {
+        self.gossip.know(nodes.into_iter().map(|node| (node.id, node.address)).collect());
+    }
+
     /// Waits until this node sees the members so.
     async fn sees(&self, what: &str, wanted: impl Fn(&Members) -> bool) {
         let mut members = self.gossip.members();
@@ -72,6 +77,9 @@ async fn cluster(size: u16) -> Vec<Node> {
     for n in 2..=size {
         let seeds = [nodes[0].address];
         nodes.push(Node::start(n, &seeds).await);
+    }
+    for node in &nodes {
+        node.knows(&nodes);
     }
     for node in &nodes {
         node.sees("all alive", |members| {
@@ -112,6 +120,7 @@ async fn a_node_that_leaves_is_seen_as_left_and_can_come_back() {
     }
     let socket = UdpSocket::bind(leaver.address).await.unwrap();
     let back = Node::start_on(socket, 2, &[nodes[0].address]);
+    back.knows(&nodes);
     for node in &nodes {
         node.sees_state(&back, State::Alive).await;
     }
@@ -129,6 +138,9 @@ async fn a_crash_is_noticed_and_the_node_can_come_back_at_another_address() {
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     let back = Node::start(3, &[nodes[1].address]).await;
     assert_ne!(back.address, crashed.address);
+    for node in nodes.iter().chain([&back]) {
+        node.knows(nodes.iter().chain([&back]));
+    }
     for node in &nodes {
         node.sees("the node alive at its new address", |members| {
             members.get(&back.id).is_some_and(|m| m.state == State::Alive && m.address == back.address)
@@ -152,6 +164,32 @@ async fn garbage_is_counted_and_does_no_harm() {
     };
     timeout(PATIENCE, counted).await.expect("all are counted");
     assert!(nodes[0].gossip.members().borrow().values().all(|member| member.state == State::Alive));
+}
+
+/// Once as a node that nobody knows, once under the id of one that is known, which counts up to the end.
+#[tokio::test]
+async fn a_stranger_is_no_member_and_speaks_for_nobody() {
+    let nodes = cluster(3).await;
+    for n in [9, 2] {
+        let before = nodes[0].gossip.counters().refused();
+        let stranger = Node::start(n, &[nodes[0].address]).await;
+        stranger.knows(&nodes);
+        stranger.gossip.applied(network(), 99);
+        let refused = async {
+            while nodes[0].gossip.counters().refused() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, refused).await.expect("it is refused");
+        let members = nodes[0].gossip.members().borrow().clone();
+        assert_eq!(members.len(), 3);
+        assert_eq!(members[&nodes[1].id].address, nodes[1].address);
+        assert_eq!(stranger.gossip.members().borrow().len(), 1, "it was answered");
+        let asked = vec![(nodes[1].id, nodes[1].address)];
+        let missing = nodes[0].gossip.confirm(network(), 42, asked, Duration::from_millis(200)).await;
+        assert_eq!(missing.into_iter().collect::<Vec<_>>(), [nodes[1].id]);
+        stranger.task.abort();
+    }
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use crate::{
     name = "ovctl",
     version,
     arg_required_else_help = true,
-    after_help = "Exit status: 0 done, 1 refused, 2 bad usage, 3 the agent cannot be reached; run and exec end \
-                  as their command does."
+    after_help = "Exit status: 0 done, 1 refused, 2 bad usage, 3 the agent cannot be reached or does not \
+                  answer; run and exec end as their command does."
 )]
 pub(crate) struct Cli {
     /// The agent's socket, as unix:///path or a path

@@ -10,19 +10,22 @@ use std::{
 use hyper_util::rt::TokioIo;
 use ovnet_proto::v1::agent_client::AgentClient;
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Endpoint, Uri};
 use tower::service_fn;
 
-use crate::failure::{Failure, chain};
+use crate::{
+    failure::{Failure, chain},
+    patience::{Patient, Peer, READ},
+};
 
 /// A client of the agent.
-pub(crate) type Agent = AgentClient<Channel>;
+pub(crate) type Agent = AgentClient<Patient>;
 
 /// Where the agent listens unless told otherwise.
 pub(crate) const DEFAULT_HOST: &str = "unix:///run/ovnet/api.sock";
-/// How long the agent may take to accept a connection.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long the agent may take to answer a call; an attachment waits for other nodes and for the store.
+/// Pause before a connection is tried again when too many wait to be accepted.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long the agent may take to answer what changes something; an attachment waits for other nodes and for the store.
 const ANSWER: Duration = Duration::from_secs(60);
 /// Largest answer: room for 100,000 endpoints.
 const MAX_ANSWER: usize = 64 << 20;
@@ -60,21 +63,38 @@ impl FromStr for HostAddress {
 /// [`Failure::Unreachable`], with the path, what is wrong and what to do.
 pub(crate) async fn connect(host: &HostAddress) -> Result<Agent, Failure> {
     let path = host.socket();
-    let stream = match tokio::time::timeout(CONNECT, UnixStream::connect(path)).await {
-        Ok(connected) => connected.map_err(|cause| unreachable(path, &cause))?,
-        Err(_elapsed) => return Err(unreachable(path, &io::ErrorKind::TimedOut.into())),
+    let mut peer = Peer::default();
+    let stream = match peer.wait(READ, "", open(path)).await {
+        Some(connected) => connected.map_err(|cause| unreachable(path, &cause))?,
+        None => return Err(unreachable(path, &io::ErrorKind::TimedOut.into())),
     };
+    peer.pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
     // One connection serves one command: when it breaks, the command ends rather than asks twice.
     let mut stream = Some(TokioIo::new(stream));
     let connector = service_fn(move |_uri: Uri| {
         let next = stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset));
         std::future::ready(next)
     });
-    let endpoint = Endpoint::from_static("http://ovagent").timeout(ANSWER);
-    let channel = endpoint.connect_with_connector(connector).await.map_err(|cause| {
+    let endpoint = Endpoint::from_static("http://ovagent");
+    let connected = endpoint.connect_with_connector(connector);
+    let Some(channel) = peer.wait(READ, "", connected).await else {
+        return Err(Failure::Unreachable(peer.silent(READ)));
+    };
+    let channel = channel.map_err(|cause| {
         Failure::Unreachable(format!("no answer from the agent at {}: {}", path.display(), chain(&cause)))
     })?;
-    Ok(AgentClient::new(channel).max_decoding_message_size(MAX_ANSWER))
+    let patient = Patient { channel, peer, change: ANSWER };
+    Ok(AgentClient::new(patient).max_decoding_message_size(MAX_ANSWER))
+}
+
+/// Connects, as soon as there is room in the queue of those who wait to be accepted.
+async fn open(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(full) if full.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(AGAIN).await,
+            connected => return connected,
+        }
+    }
 }
 
 fn unreachable(path: &Path, cause: &io::Error) -> Failure {

@@ -6,6 +6,9 @@ use tonic::{Code, Status};
 
 use crate::output::{say, template::TemplateError};
 
+/// What the agent's word to those begins with whom its end cuts short.
+const STOPPING: &str = "the agent is stopping";
+
 /// The status that ovctl ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit(pub(crate) u8);
@@ -109,12 +112,12 @@ impl From<Status> for Failure {
                 chain(cause)
             ));
         }
-        // The agent cancels nothing: this is the client's own deadline.
-        if status.code() == Code::Cancelled {
-            return Self::Unreachable(
-                "the agent gave no answer in time; it may still do what was asked: look with ovctl before asking again"
-                    .into(),
-            );
+        if status.code() == Code::Cancelled && status.message().starts_with(STOPPING) {
+            return Self::Unreachable(status.message().to_owned());
+        }
+        // No refusal of the agent has this code: it is our own deadline.
+        if status.code() == Code::DeadlineExceeded {
+            return Self::Unreachable(status.message().to_owned());
         }
         if status.message().is_empty() {
             let unknown = status.code() == Code::Unimplemented;
@@ -163,7 +166,12 @@ mod tests {
     fn the_agents_refusals_and_our_deadline_differ_in_status() {
         let refused = Failure::from(Status::unavailable("the store is away"));
         assert_eq!((refused.exit(), refused.to_string().as_str()), (Exit::REFUSED, "the store is away"));
-        assert_eq!(Failure::from(Status::cancelled("Timeout expired")).exit(), Exit(3));
+        assert_eq!(Failure::from(Status::deadline_exceeded("no answer")).exit(), Exit(3));
+        let stopping = Failure::from(Status::cancelled("the agent is stopping: this is all"));
+        assert_eq!(
+            (stopping.exit(), stopping.to_string().as_str()),
+            (Exit(3), "the agent is stopping: this is all")
+        );
         let old = Failure::from(Status::unimplemented(""));
         assert!(old.to_string().ends_with("compare with ovctl version"), "{old}");
     }

@@ -18,6 +18,7 @@ mod filter;
 mod names;
 mod output;
 mod pairs;
+mod patience;
 mod port;
 mod process;
 mod wanted;

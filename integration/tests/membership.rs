@@ -1,14 +1,22 @@
 //! Who is there: joins, leaves, failures and rejoins, with and without etcd, and what is thrown at the gossip port.
 
-use std::{net::UdpSocket, time::Duration};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
+use ovagent::{
+    gossip::{self, GossipConfig},
+    model::NetworkId,
+};
 use ovnet_integration::{
     frame::{self, Test},
     lab::{From, Host, Lab},
     probe::in_netns,
-    wait::{Poll, wait_for},
+    wait::{Poll, wait_for, wait_until},
 };
+use tokio_util::sync::CancellationToken;
 
 /// How long a failure may take to be seen: probes, then suspicion.
 const DETECTION: Duration = Duration::from_secs(30);
@@ -27,6 +35,11 @@ fn main() -> Result<()> {
             partitioned,
         ),
         Test::new("a packet that does not parse is counted and dropped", Lab::builder().hosts(2), garbage),
+        Test::new(
+            "a stranger who gossips as a node is refused, and confirms nothing for it",
+            Lab::builder().agents(false),
+            impostor,
+        ),
         Test::new("one node can serve the store to the others", bare(), served),
         Test::new("one host works without etcd", bare().hosts(1), alone),
     ])
@@ -130,6 +143,70 @@ fn garbage(lab: &Lab) -> Result<()> {
         })
     })?;
     lab.hosts.iter().try_for_each(|host| host.wait_nodes_alive(2))
+}
+
+/// h3 has no agent: somebody there has read the id of h2, and gossips as it, started later than that will ever be.
+fn impostor(lab: &Lab) -> Result<()> {
+    let (h1, h2, h3) = (lab.host(1)?, lab.host(2)?, lab.host(3)?);
+    for host in [h1, h2] {
+        host.start_agent()?;
+        host.wait_ready()?;
+    }
+    [h1, h2].iter().try_for_each(|host| host.wait_nodes_alive(2))?;
+    let created = h1.ovctl_ok(&["network", "create", "-d", "overlay", "--subnet", "10.9.0.0/24", "net"])?;
+    let network: NetworkId = created.stdout.trim().parse()?;
+    h2.wait_network("net")?;
+    h2.create_sandbox("b", &["net"])?;
+    let known = h1.api()?.nodes()?.into_iter().filter_map(|node| node.node);
+    let victim = known.into_iter().find(|node| node.name == "h2").context("h2 is not listed")?;
+    let stop = CancellationToken::new();
+    let (from, to): (SocketAddr, SocketAddr) =
+        (format!("{}:7946", h3.address_v4()).parse()?, format!("{}:7946", h1.address_v4()).parse()?);
+    let config = GossipConfig {
+        node: victim.id.parse()?,
+        name: "h2".parse()?,
+        advertise: from,
+        vtep: from.ip(),
+        version: victim.version,
+        generation: u64::MAX - 1,
+        seed: 1,
+    };
+    std::thread::scope(|scope| {
+        let (netns, end) = (h3.netns(), stop.clone());
+        let lie = scope.spawn(move || {
+            in_netns(&netns, move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(async move {
+                    let (gossip, pump) = gossip::new(tokio::net::UdpSocket::bind(from).await?, config, end);
+                    gossip.applied(network, i64::MAX);
+                    gossip.seed(vec![to]);
+                    pump.await;
+                    Ok(())
+                })
+            })
+        });
+        let seen = nobody_is_fooled(h1, h2);
+        stop.cancel();
+        lie.join().map_err(|_panic| anyhow::anyhow!("the stranger panicked"))??;
+        seen
+    })?;
+    [h1, h2].iter().try_for_each(|host| host.wait_nodes_alive(2))
+}
+
+fn nobody_is_fooled(h1: &Host, h2: &Host) -> Result<()> {
+    let said = || -> Result<usize> {
+        let log = std::fs::read_to_string(h1.log()).context("read the log")?;
+        Ok(log.matches("datagrams of strangers to the gossip port are refused").count())
+    };
+    wait_until("the stranger to be refused", NEWS * 2, || Ok(said()? > 0))?;
+    // Its kernel is there, its agent does not answer: nobody else may do that for it.
+    h2.freeze_agent()?;
+    let made = h1.ovctl(&["sandbox", "create", "--network", "net", "a"]);
+    h2.thaw_agent()?;
+    let made = made?.ok()?;
+    ensure!(made.stderr.contains("not confirmed by: h2"), "confirmed by a stranger: {made}");
+    ensure!(said()? == 1, "said {} times", said()?);
+    Ok(())
 }
 
 fn served(lab: &Lab) -> Result<()> {

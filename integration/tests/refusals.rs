@@ -23,6 +23,7 @@ fn main() -> Result<()> {
             ("a container that is not there cannot be shared", containers),
             ("links that lead nowhere or in a loop are refused", links),
             ("malformed names, hosts and servers are refused", names),
+            ("a path where no namespace is hangs nobody, whatever is there", odd_files),
             ("parents that are gone, in use or unfit are refused", parents),
             ("a parent that goes later is named", parent_goes),
             ("endpoint options that cannot be are refused", endpoint_options),
@@ -42,6 +43,39 @@ fn traces(host: &Host) -> Result<BTreeSet<String>> {
     let store = store.lines().filter(|line| !line.contains("/sysctls/"));
     let lines = store.chain(links.lines()).chain(files.lines()).map(String::from);
     Ok(lines.chain(host.netns_names()?).collect())
+}
+
+/// More of each than the agent has threads for what blocks.
+fn odd_files(lab: &Lab) -> Result<()> {
+    let host = lab.host(1)?;
+    let made =
+        "mkdir -p /run/netns/odd-dir; for n in 1 2 3 4 5 6 7 8 9 10; do mkfifo /run/netns/odd-fifo$n; done";
+    host.exec_ok(&["sh", "-c", made])?;
+    let mut paths: Vec<String> = (1..=10).map(|n| format!("/run/netns/odd-fifo{n}")).collect();
+    paths.extend(["/run/netns/odd-dir", "/dev/zero", "/etc/passwd"].map(String::from));
+    std::thread::scope(|scope| {
+        let create = |path: &String| host.ovctl(&["sandbox", "create", "--netns", path]);
+        let calls: Vec<_> = paths.iter().map(|path| (path, scope.spawn(move || create(path)))).collect();
+        for (path, call) in calls {
+            let done = call.join().map_err(|_panic| anyhow::anyhow!("a panic"))??;
+            ensure!(done.code() == 1 && done.stderr.contains(path.as_str()), "{done}");
+        }
+        anyhow::Ok(())
+    })?;
+    // A record may lead to one as well.
+    host.exec_ok(&["ip", "netns", "add", "odd-was"])?;
+    host.ovctl_ok(&["sandbox", "create", "--netns", "/run/netns/odd-was", "odd"])?;
+    host.exec_ok(&["sh", "-c", "ip netns del odd-was; mkfifo /run/netns/odd-was"])?;
+    let gone = host.ovctl_ok(&["sandbox", "ls", "--format", "{{.Name}} {{.State}}"])?.stdout;
+    ensure!(gone.contains("odd gone"), "{gone}");
+    let entered = host.ovctl(&["exec", "odd", "true"])?;
+    ensure!(!entered.status.success(), "{entered}");
+    host.stop_agent()?;
+    host.start_agent()?;
+    host.wait_ready()?;
+    host.ovctl_ok(&["sandbox", "rm", "odd"])?;
+    host.exec_ok(&["sh", "-c", "rm -r /run/netns/odd-*"])?;
+    Ok(())
 }
 
 /// Each of these is refused, by ovctl (2) or by the agent (1), with all of these words, and nothing is left.

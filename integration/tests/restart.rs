@@ -1,14 +1,23 @@
 //! Agents and stores come and go; traffic stays. What is wrong is mended, what is foreign is left alone, and `cleanup`
 //! leaves nothing.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use ovnet_integration::{
+    binaries::Binaries,
     frame::{self, Test},
     lab::{From, Host, Lab, OUTSIDE_V4},
     ping::Background,
-    wait::wait_until,
+    wait::{Poll, wait_for, wait_until},
 };
 
 fn main() -> Result<()> {
@@ -16,6 +25,11 @@ fn main() -> Result<()> {
     frame::run([
         Test::new("traffic runs on while agents are killed and started", two(), killed),
         Test::new("traffic runs on while agents are stopped and started", two(), stopped),
+        Test::new(
+            "a stop ends what clients have open, with a word, and waits for none of them",
+            two(),
+            attended,
+        ),
         Test::new("traffic and agents outlive a store that is away", two(), store_away),
         Test::new("a change while an agent is down is caught up", two(), caught_up),
         Test::new("what was removed or bent by hand is mended", two(), mended),
@@ -85,6 +99,55 @@ fn stopped(lab: &Lab) -> Result<()> {
     without_loss(pings)
 }
 
+/// `ovctl events`, whose first event has come.
+fn attend(host: &Host) -> Result<Child> {
+    let mut command = host.program(Binaries::find()?.ovctl).args(["events"]).into_command();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut output = BufReader::new(child.stdout.take().context("its output")?);
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(output.read_line(&mut String::new()).map(|_length| output)));
+    let mut number = 0;
+    let output = wait_for("an event to be printed", Duration::from_secs(10), || {
+        number += 1;
+        let name = format!("seen-{}-{number}", child.id());
+        host.ovctl_ok(&["network", "create", "-d", "overlay", &name])?;
+        Ok(told.try_recv().map_or_else(|_none| Poll::Pending("nothing".into()), Poll::Ready))
+    })?;
+    child.stdout = Some(output?.into_inner());
+    Ok(child)
+}
+
+/// One who reads a stream, one who does not, and a call that cannot be answered.
+fn attended(lab: &Lab) -> Result<()> {
+    let (host, etcd) = (lab.host(1)?, lab.etcd()?);
+    let (reader, mut frozen) = (attend(host)?, attend(host)?);
+    kill(Pid::from_raw(i32::try_from(frozen.id())?), Signal::SIGSTOP).context("freeze a client")?;
+    etcd.freeze()?;
+    let verb = host.program(Binaries::find()?.ovctl).args(["network", "create", "-d", "overlay", "late"]);
+    let mut verb = verb.into_command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut words = BufReader::new(verb.stderr.take().context("its words")?);
+    let mut line = String::new();
+    words.read_line(&mut line)?;
+    ensure!(line.contains("waiting for the agent"), "{line}");
+    let start = Instant::now();
+    let stopped = host.stop_agent();
+    let took = start.elapsed();
+    etcd.thaw()?;
+    frozen.kill().and_then(|()| frozen.wait())?;
+    stopped?;
+    words.read_to_string(&mut line)?;
+    ensure!(verb.wait()?.code() == Some(3) && line.contains("the agent is stopping"), "the call: {line}");
+    let reader = reader.wait_with_output()?;
+    let said = String::from_utf8_lossy(&reader.stderr);
+    ensure!(reader.status.code() == Some(3) && said.contains("the agent is stopping"), "the events: {said}");
+    let log = std::fs::read_to_string(host.log()).context("read the log")?;
+    ensure!(log.contains("stopped; what is in the kernel stays"), "it was cut short:\n{log}");
+    ensure!(!log.contains("some tasks did not end in time"), "it waited for somebody ({took:?}):\n{log}");
+    ensure!(took < Duration::from_secs(3), "it took {took:?}");
+    eprintln!("with clients and without its store the stop took {took:?}");
+    Ok(())
+}
+
 fn store_away(lab: &Lab) -> Result<()> {
     let (a, b) = pair(lab)?;
     let mut pings = traffic(lab, &a, &b)?;
@@ -149,12 +212,17 @@ fn mended(lab: &Lab) -> Result<()> {
     let (a, b) = pair(lab)?;
     let (h1, h2) = (lab.host(1)?, lab.host(2)?);
     let netns = network_netns(h1)?;
-    let damage: [&[&str]; 6] = [
+    let damage: [&[&str]; 7] = [
         &["sh", "-c", "ip neigh show dev vxlan0 | while read to rest; do ip neigh del $to dev vxlan0; done"],
         &[
             "sh",
             "-c",
             "bridge fdb show dev vxlan0 | grep dst | while read mac rest; do bridge fdb del $mac dev vxlan0; done",
+        ],
+        &[
+            "sh",
+            "-c",
+            "bridge fdb replace $(cat /sys/class/net/br0/address) dev $(ls /sys/class/net | grep ^ep | head -1) master static",
         ],
         &["ip", "link", "set", "br0", "down"],
         &["ip", "link", "del", "vxlan0"],

@@ -53,7 +53,7 @@ fn json(key: &str, value: &[u8]) -> String {
         Ok(Key::Endpoint(..)) => message::<v1::Endpoint>(value),
         Ok(Key::Member(..)) => message::<v1::Member>(value),
         Ok(Key::Node(_)) => message::<v1::Node>(value),
-        Ok(Key::Address(..)) => message::<v1::AddressOwner>(value),
+        Ok(Key::Address(..) | Key::Mac(..)) => message::<v1::AddressOwner>(value),
         Ok(Key::Sandbox(_)) => message::<v1::Sandbox>(value),
         Ok(
             Key::NetworkName(_)

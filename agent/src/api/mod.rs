@@ -2,6 +2,7 @@
 //!
 //! `status` is the one place where a refusal becomes a gRPC status, `view` where nouns become answers.
 
+mod closing;
 mod dump;
 mod events;
 mod request;
@@ -10,12 +11,15 @@ mod view;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+pub use closing::Closing;
+use futures_util::stream::BoxStream;
+
 use ovnet_proto::v1::{
     self,
     agent_server::{Agent, AgentServer},
 };
 use tokio::sync::{oneshot, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -52,12 +56,20 @@ pub struct Api<K> {
     service: Arc<Service<K>>,
     about: About,
     store: watch::Receiver<StoreStatus>,
+    /// When streams end.
+    closing: CancellationToken,
 }
 
 impl<K: Kernel> Api<K> {
     /// The service over the verbs.
     pub fn new(service: Arc<Service<K>>, about: About, store: watch::Receiver<StoreStatus>) -> Self {
-        Self { service, about, store }
+        Self { service, about, store, closing: CancellationToken::new() }
+    }
+
+    /// The same, whose streams end with a word when this is cancelled.
+    #[must_use]
+    pub fn until(self, closing: CancellationToken) -> Self {
+        Self { closing, ..self }
     }
 
     /// The service as a server of tonic takes it.
@@ -233,16 +245,18 @@ impl<K: Kernel> Agent for Api<K> {
         reply(self.differences(&request.into_inner().network).await, |lines| v1::DiffResponse { lines })
     }
 
-    type EventsStream = ReceiverStream<Result<v1::Event, Status>>;
+    type EventsStream = BoxStream<'static, Result<v1::Event, Status>>;
 
     async fn events(&self, _request: Request<v1::EventsRequest>) -> Reply<Self::EventsStream> {
-        Ok(Response::new(events::stream(Arc::clone(&self.service.world))))
+        let events = events::stream(Arc::clone(&self.service.world));
+        Ok(Response::new(closing::until(self.closing.clone(), events)))
     }
 
-    type DumpStoreStream = ReceiverStream<Result<v1::StoreEntry, Status>>;
+    type DumpStoreStream = BoxStream<'static, Result<v1::StoreEntry, Status>>;
 
     async fn dump_store(&self, _request: Request<v1::DumpStoreRequest>) -> Reply<Self::DumpStoreStream> {
         let dumped = dump::stream(&self.service.global, &self.service.local).await;
+        let dumped = dumped.map(|entries| closing::until(self.closing.clone(), entries));
         dumped.map(Response::new).map_err(|error| status::of(&error))
     }
 

@@ -211,7 +211,7 @@ fn belongs(key: &Key, value: &[u8], id: NodeId, endpoints: &[Endpoint]) -> bool 
             endpoints.iter().any(|own| own.network == *network && own.name == *name)
         }
         Key::Member(_, node) => *node == id,
-        Key::Address(..) => match AddressOwner::from_bytes(value) {
+        Key::Address(..) | Key::Mac(..) => match AddressOwner::from_bytes(value) {
             Ok(AddressOwner::Endpoint(owner)) => endpoints.iter().any(|own| own.id == owner),
             Ok(AddressOwner::Node(owner)) => owner == id,
             Ok(AddressOwner::Reserved(_)) | Err(_) => false,

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::{claim::undisputed, register::await_reason, tasks::Tasks};
 use crate::{
     config::HostPort,
-    gossip::{self, Gossip, GossipConfig},
+    gossip::{self, Gossip, GossipConfig, Nodes},
     intent::Touched,
     kernel::port,
-    model::{Node, Protocol},
-    reconcile::world::World,
+    model::{Node, NodeId, Protocol},
+    reconcile::world::{Revisions, World},
     service,
     store::Tenure,
 };
@@ -86,19 +86,30 @@ pub(super) async fn join(gossip: Gossip, targets: Vec<HostPort>, stop: Cancellat
     }
 }
 
-/// Tell the gossip where the registered nodes are that it does not know as up, until stopped.
-pub(super) async fn seed(world: Arc<World>, gossip: Gossip, stop: CancellationToken) {
+/// Tell the gossip which nodes are registered, and where those are that it does not know as up, until stopped.
+pub(super) async fn introduce(world: Arc<World>, gossip: Gossip, stop: CancellationToken) {
     let mut changes = world.changes();
+    // What was not read yet is not "nobody".
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = world.reached(Revisions::default()) => {}
+    }
+    let mut known = None;
     loop {
         let members = gossip.members().borrow().clone();
-        let unknown = world.read(|intent| {
+        let others: Nodes = world.read(|intent| {
             let others = intent.nodes().values().filter(|node| node.id != world.me);
-            let missing =
-                others.filter(|node| !members.get(&node.id).is_some_and(|member| member.state.is_active()));
-            missing.map(|node| node.gossip).collect::<Vec<_>>()
+            others.map(|node| (node.id, node.gossip)).collect()
         });
-        if !unknown.is_empty() {
-            gossip.seed(unknown);
+        let up = |node: &NodeId| members.get(node).is_some_and(|member| member.state.is_active());
+        let missing: Vec<_> =
+            others.iter().filter(|(node, _)| !up(node)).map(|(_, address)| *address).collect();
+        if known.as_ref() != Some(&others) {
+            gossip.know(others.clone());
+            known = Some(others);
+        }
+        if !missing.is_empty() {
+            gossip.seed(missing);
         }
         let concerns = |touched: &Touched| matches!(touched, Touched::Node(_) | Touched::Alive(_));
         if !await_reason(&mut changes, concerns, &stop).await {

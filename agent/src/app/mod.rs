@@ -34,6 +34,9 @@ const NAMES_FILE: &str = "names";
 /// Changes that wait to be taken in; a full queue holds the store back.
 const QUEUE: usize = 64;
 
+/// How long the end waits for threads that something keeps.
+const BLOCKED: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// Bit of CAP_NET_ADMIN and of CAP_SYS_ADMIN (capability.h).
 const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
@@ -43,7 +46,11 @@ const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 /// What it needs cannot be had, or a part of it ended early.
 pub fn run(config: Config) -> Result<()> {
     require_privilege()?;
-    runtime()?.block_on(start::run(config))
+    let runtime = runtime()?;
+    let ended = runtime.block_on(start::run(config));
+    // Its drop would wait for whatever a file or the kernel keeps, however long that is.
+    runtime.shutdown_timeout(BLOCKED);
+    ended
 }
 
 /// Remove everything of ours from this host.

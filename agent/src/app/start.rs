@@ -19,10 +19,10 @@ use super::{
     lock, members, register, server,
     stores::{self, Stores},
     surroundings,
-    tasks::Tasks,
+    tasks::{Tasks, When},
 };
 use crate::{
-    api::{About, Api},
+    api::{About, Api, Closing},
     config::{Config, StoreConfig},
     dns::{self, Dns, HostConf},
     gossip::Gossip,
@@ -40,6 +40,10 @@ use crate::{
 const FULL_LOOK: Duration = Duration::from_secs(60);
 /// Pause after the watch of the kernel has ended.
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
+/// How long verbs that are under way when the agent is stopped may go on: what they wait for ends after that.
+const UNDER_WAY: Duration = Duration::from_millis(400);
+/// How long the word that the others end with may take to its reader.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Whom this host asks for names.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -216,7 +220,10 @@ fn start_resolvers(
     };
     let is_down = Box::new(move |node| dead.contains(node));
     let (dns, standing) = Dns::new(Arc::clone(world), is_down, Arc::clone(host_conf), settings);
-    tasks.run("resolvers", standing.run(tasks.stop.clone()));
+    tasks.run_until(When::Last, "resolvers", |stop| async {
+        standing.run(stop).await;
+        Ok(())
+    });
     dns
 }
 
@@ -255,19 +262,30 @@ fn keep_registered(
     let tenure = held.subscribe();
     let alive = hold_claim(stores.global.clone(), claim, held, stop());
     let record = register::register(Arc::clone(world), stores.global.clone(), node.clone(), tenure, stop());
-    let seeds = members::seed(Arc::clone(world), gossip.clone(), stop());
+    let others = members::introduce(Arc::clone(world), gossip.clone(), stop());
     tasks.run("lease", alive);
     tasks.run("registration", record);
-    tasks.run("seeds", seeds);
+    tasks.run("introductions", others);
 }
 
 fn serve_api(tasks: &mut Tasks, api: Api<LinuxKernel>, listener: UnixListener) {
-    let stop = tasks.stop.clone();
-    tasks.run_fallible("API", async move {
-        let server = tonic::transport::Server::builder().add_service(api.into_server());
+    tasks.run_until(When::First, "API", |stop| async move {
+        let (closed, farewell) = (CancellationToken::new(), stop.clone());
+        let service = Closing::new(api.until(stop.clone()).into_server(), closed.clone());
+        let server = tonic::transport::Server::builder().add_service(service);
         let incoming = UnixListenerStream::new(listener);
-        // Calls under way, such as `events`, are cut when their time is over.
-        server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
+        let serving = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        let patience = async {
+            farewell.cancelled().await;
+            tokio::time::sleep(UNDER_WAY).await;
+            closed.cancel();
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            served = serving => served?,
+            // Somebody does not read what is left for him.
+            () = patience => tracing::debug!("the connection of a client is cut"),
+        }
         Ok(())
     });
 }

@@ -12,6 +12,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::kernel::opening;
+
 /// Largest resolv.conf that is read, in bytes.
 const LARGEST: usize = 64 << 10;
 /// Most servers of it that are asked (MAXNS of resolv.h).
@@ -166,7 +168,7 @@ impl HostConf {
                 fs::metadata(&self.path).ok().map(|it| (it.ino(), it.size(), it.mtime(), it.mtime_nsec()));
             if first || stamp != seen.stamp {
                 seen.stamp = stamp;
-                let text = fs::read(&self.path).unwrap_or_default();
+                let text = opening::read(&self.path).unwrap_or_default();
                 let text = text.get(..text.len().min(LARGEST)).unwrap_or_default();
                 let conf = ResolvConf::parse(&String::from_utf8_lossy(text));
                 if first || conf != *seen.conf {

@@ -8,6 +8,7 @@ use foca::{Header, Member, Message, PostcardCodec};
 use super::identity::Identity;
 
 /// The codec of one node.
+#[derive(Clone, Copy)]
 pub(super) struct Codec {
     /// Our own address, as the others are told it.
     pub(super) own: SocketAddr,

@@ -13,7 +13,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::wire::{Note, Packet};
+use super::{
+    roster::same,
+    wire::{Note, Packet},
+};
 use crate::model::{NetworkId, NodeId};
 
 /// Pause before a question is asked again.
@@ -68,11 +71,12 @@ impl Asks {
         self.open.remove(&token);
     }
 
-    /// Takes an answer; one that nobody asked for, or to something else, changes nothing.
-    pub(super) fn applied(&mut self, note: &Note) {
+    /// Takes an answer; one that nobody asked for, or to something else, or from elsewhere, changes nothing.
+    pub(super) fn applied(&mut self, note: &Note, from: SocketAddr) {
         if let Some(ask) = self.open.get_mut(&note.token)
             && ask.network == note.network
             && ask.revision <= note.revision
+            && ask.missing.get(&note.node).is_some_and(|asked| same(*asked, from))
         {
             ask.missing.remove(&note.node);
         }
@@ -210,10 +214,10 @@ mod tests {
         let question = Packet::Ask(note(5, 9, 7));
         assert_eq!(asks.turn(now, node(9)).send, [(address(1), question), (address(2), question)]);
         assert!(asks.turn(now, node(9)).send.is_empty());
-        asks.applied(&note(5, 1, 7));
+        asks.applied(&note(5, 1, 7), address(1));
         assert_eq!(asks.next(), Some(now + REPEAT));
         assert_eq!(asks.turn(now + REPEAT, node(9)).send, [(address(2), question)]);
-        asks.applied(&note(6, 2, 7));
+        asks.applied(&note(6, 2, 7), address(2));
         assert_eq!(asks.turn(now + REPEAT, node(9)).done, [(7, BTreeSet::new())]);
         assert_eq!(asks.next(), None);
     }
@@ -223,21 +227,22 @@ mod tests {
         let now = Instant::now();
         let mut asks = Asks::default();
         asks.open(7, ask(now, &[1, 2]));
-        asks.applied(&note(5, 1, 7));
+        asks.applied(&note(5, 1, 7), address(1));
         let turn = asks.turn(now + Duration::from_secs(1), node(9));
         assert_eq!(turn.done, [(7, BTreeSet::from([node(2)]))]);
         assert!(turn.send.is_empty());
     }
 
     #[test]
-    fn an_answer_to_something_else_does_not_count() {
+    fn an_answer_to_something_else_or_from_elsewhere_does_not_count() {
         let now = Instant::now();
         let mut asks = Asks::default();
         asks.open(7, ask(now, &[1]));
-        asks.applied(&note(4, 1, 7));
-        asks.applied(&note(5, 1, 8));
-        asks.applied(&note(5, 2, 7));
-        asks.applied(&Note { network: network(2), ..note(5, 1, 7) });
+        asks.applied(&note(4, 1, 7), address(1));
+        asks.applied(&note(5, 1, 8), address(1));
+        asks.applied(&note(5, 2, 7), address(1));
+        asks.applied(&Note { network: network(2), ..note(5, 1, 7) }, address(1));
+        asks.applied(&note(5, 1, 7), address(2));
         assert!(asks.turn(now, node(9)).done.is_empty());
     }
 

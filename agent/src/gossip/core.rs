@@ -14,9 +14,11 @@ use super::{
     confirm::Outgoing,
     handle::{Confirm, Inbox},
     identity::Identity,
-    protocol::{Effects, MAX_MEMBERS, settings},
+    protocol::{Effects, settings},
     questions::Questions,
+    roster::Roster,
     seeds::Seeds,
+    strangers::{Claim, Strangers},
     timers::Timers,
     view::survey,
     wire::Packet,
@@ -39,29 +41,34 @@ type Swim = Foca<Identity, Codec, SmallRng, NoCustomBroadcast>;
 
 /// A gossiping node.
 pub(super) struct Core {
-    swim: Swim,
-    timers: Timers,
-    seeds: Seeds,
+    pub(super) swim: Swim,
+    pub(super) codec: Codec,
+    pub(super) timers: Timers,
+    pub(super) seeds: Seeds,
+    pub(super) roster: Roster,
+    pub(super) strangers: Strangers,
     questions: Questions,
     members: Arc<Members>,
-    survey: Survey,
+    pub(super) survey: Survey,
     /// How many members the protocol's settings are made for.
-    sized_for: usize,
+    pub(super) sized_for: usize,
     /// When to take part again after we gave up.
-    revive: Option<Instant>,
+    pub(super) revive: Option<Instant>,
+    /// When we last went above what others took us for.
+    pub(super) risen: Option<Instant>,
     /// When the others had last given this node up.
     rejoined: Option<Instant>,
-    out: Vec<(SocketAddr, Bytes)>,
-    counters: Arc<Counters>,
-    rng: SmallRng,
+    pub(super) out: Vec<(SocketAddr, Bytes)>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) rng: SmallRng,
     /// The start, by both clocks.
     start: (Instant, u64),
 }
 
 /// When to look at the members.
-struct Survey {
+pub(super) struct Survey {
     /// Something was notified since the last look.
-    changed: bool,
+    pub(super) changed: bool,
     /// Somebody was suspect at the last look.
     suspects: bool,
     last: Instant,
@@ -73,15 +80,20 @@ impl Core {
         let mut rng = SmallRng::seed_from_u64(config.seed);
         let swim_rng = SmallRng::seed_from_u64(rng.next_u64());
         let members = survey(&own, std::iter::empty(), &Members::new(), Timestamp(config.generation));
+        let codec = Codec { own: config.advertise };
         Self {
-            swim: Foca::new(own, settings(1), swim_rng, Codec { own: config.advertise }),
+            swim: Foca::new(own, settings(1), swim_rng, codec),
+            codec,
             timers: Timers::default(),
             seeds: Seeds::new(now),
+            roster: Roster::default(),
+            strangers: Strangers::default(),
             questions: Questions::new(config.node, Arc::clone(&counters)),
             members: Arc::new(members),
             survey: Survey { changed: false, suspects: false, last: now },
             sized_for: 1,
             revive: None,
+            risen: None,
             rejoined: None,
             out: Vec::new(),
             counters,
@@ -99,16 +111,22 @@ impl Core {
                 tracing::debug!(%from, length = datagram.len(), "a datagram does not parse");
             }
             Some(Packet::Swim(message)) => self.swim_message(message, from, now),
+            Some(Packet::Ask(note)) if !self.roster.knows(note.node, from) => {
+                self.refuse(Claim { node: note.node, address: from, from }, now);
+            }
             Some(Packet::Ask(note)) => {
                 let answer = self.questions.asked(note, from, now);
                 self.out.extend(answer.map(|answer| (from, answer.to_bytes())));
             }
-            Some(Packet::Applied(note)) => self.questions.answered(&note),
+            Some(Packet::Applied(note)) => self.questions.answered(&note, from),
         }
     }
 
     /// What the handle was told.
     pub(super) fn news(&mut self, news: Inbox, now: Instant) {
+        if let Some(nodes) = news.nodes {
+            self.know(nodes, now);
+        }
         let own = self.swim.identity().address;
         self.seeds.add(news.seeds.into_iter().filter(|seed| *seed != own), now);
         for (network, revision) in news.networks {
@@ -137,6 +155,7 @@ impl Core {
         self.announce(now);
         let asks = self.questions.turn(now);
         self.say(asks);
+        self.tell_of_strangers(now);
         self.look(now);
     }
 
@@ -144,7 +163,7 @@ impl Core {
     pub(super) fn next(&self, now: Instant) -> Instant {
         let look = self.survey.changed.then(|| self.survey.last + SURVEY);
         let announce = if self.revive.is_some() { self.revive } else { Some(self.seeds.next()) };
-        let all = [self.timers.next(), self.questions.next(), look, announce];
+        let all = [self.timers.next(), self.questions.next(), self.strangers.next(), look, announce];
         all.into_iter().flatten().min().unwrap_or(now + LATER)
     }
 
@@ -176,31 +195,8 @@ impl Core {
         self.out.extend(packets.into_iter().map(|(to, packet)| (to, packet.to_bytes())));
     }
 
-    fn swim_message(&mut self, message: &[u8], from: SocketAddr, now: Instant) {
-        let known = self.swim.iter_membership_state().len();
-        if known >= MAX_MEMBERS && !self.swim.iter_members().any(|member| member.id().address == from) {
-            self.counters.dropped.more();
-            return;
-        }
-        let Some(error) = self.drive(now, |swim, effects| swim.handle_data(message, effects)) else { return };
-        match error {
-            foca::Error::Decode(_) | foca::Error::MalformedPacket | foca::Error::DataTooBig => {
-                self.counters.malformed.more();
-            }
-            foca::Error::NotUndead
-            | foca::Error::SameIdentity
-            | foca::Error::NotConnected
-            | foca::Error::IncompleteProbeCycle
-            | foca::Error::DataFromOurselves
-            | foca::Error::IndirectForOurselves
-            | foca::Error::Encode(_)
-            | foca::Error::CustomBroadcast(_)
-            | foca::Error::InvalidConfig => self.counters.dropped.more(),
-        }
-    }
-
     /// Calls the protocol, and takes in what it wants done.
-    fn drive(
+    pub(super) fn drive(
         &mut self,
         now: Instant,
         call: impl FnOnce(&mut Swim, &mut Effects) -> Result<(), foca::Error>,
@@ -241,12 +237,7 @@ impl Core {
                 self.seeds.hurry(now);
             }
             OwnedNotification::Rejoin(own) => {
-                let before = self.rejoined.replace(now);
-                if before.is_some_and(|before| now.saturating_duration_since(before) < REJOINS) {
-                    tracing::debug!(?own, "the others had given this node up again");
-                } else {
-                    tracing::info!(?own, "the others had given this node up; it is back");
-                }
+                self.say_back(own, now);
                 if self.swim.num_members() == 0 {
                     self.seeds.hurry(now);
                 }
@@ -256,6 +247,16 @@ impl Core {
                 tracing::warn!("the others give this node up again and again: is its address used twice?");
                 self.revive = Some(now + REVIVE);
             }
+        }
+    }
+
+    /// Says that this node takes part again.
+    pub(super) fn say_back(&mut self, own: &Identity, now: Instant) {
+        let before = self.rejoined.replace(now);
+        if before.is_some_and(|before| now.saturating_duration_since(before) < REJOINS) {
+            tracing::debug!(?own, "the others had given this node up again");
+        } else {
+            tracing::info!(?own, "the others had given this node up; it is back");
         }
     }
 
@@ -288,7 +289,8 @@ impl Core {
         let (start, epoch) = self.start;
         let elapsed = now.saturating_duration_since(start).as_millis();
         let time = Timestamp(epoch.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX)));
-        let members = survey(self.swim.identity(), self.swim.iter_membership_state(), &self.members, time);
+        let known = self.swim.iter_membership_state().filter(|member| self.roster.shows(member.id()));
+        let members = survey(self.swim.identity(), known, &self.members, time);
         if members != *self.members {
             self.members = Arc::new(members);
         }

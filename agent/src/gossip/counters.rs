@@ -28,6 +28,8 @@ counters! {
     malformed,
     /// Datagrams that parse and were not used: from ourselves, or too many members.
     dropped,
+    /// Datagrams of those that the store does not have as nodes, or has at another address.
+    refused,
     /// Datagrams that went out.
     sent,
     /// Datagrams that the kernel refused to send.

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Counters, Members};
+use super::{Counters, Members, Nodes};
 use crate::model::{NetworkId, NodeId};
 
 /// Most questions that wait for the pump.
@@ -53,6 +53,8 @@ pub(super) struct Shared {
 pub(super) struct Inbox {
     /// Addresses to announce ourselves to.
     pub(super) seeds: BTreeSet<SocketAddr>,
+    /// The nodes that the store has, if that is news.
+    pub(super) nodes: Option<Arc<Nodes>>,
     /// Revisions that were applied; none: the network is no longer here.
     pub(super) networks: BTreeMap<NetworkId, Option<i64>>,
 }
@@ -81,6 +83,12 @@ impl Gossip {
     /// The members, now and whenever they change. Empty until the pump runs.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.members.clone()
+    }
+
+    /// The nodes that the store has, with where they gossip: nobody else takes part, nor they from elsewhere. To be told
+    /// once the store has been read, and whenever that changes; while the store is away the last word holds.
+    pub fn know(&self, nodes: Nodes) {
+        self.shared.tell(|inbox| inbox.nodes = Some(Arc::new(nodes)));
     }
 
     /// Addresses where other nodes may be, besides those given before: we announce ourselves there at once, and again

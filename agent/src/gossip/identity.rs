@@ -1,7 +1,11 @@
 //! What the membership protocol knows a node by. The address is the key; of two identities with one address the newer
 //! stays.
+//!
+//! Generations are compared as serial numbers (RFC 1982): each has one above it. None that somebody makes up is the last
+//! word on a node, which goes one above what it hears of itself ([`Identity::above`]).
 
 use std::{
+    cmp::Ordering,
     fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -69,7 +73,12 @@ impl Identity {
 
     /// The same node, newer by as little as possible, and counting its renewals anew.
     pub(super) fn refreshed(&self) -> Self {
-        Self { generation: self.generation.saturating_add(1), renewals: 0, ..self.clone() }
+        self.above(self)
+    }
+
+    /// The same node, newer than `other`, and counting its renewals anew.
+    pub(super) fn above(&self, other: &Self) -> Self {
+        Self { generation: other.generation.wrapping_add(1), renewals: 0, ..self.clone() }
     }
 
     /// The same node on its way out.
@@ -87,7 +96,7 @@ impl foca::Identity for Identity {
         if self.renewals >= MAX_RENEWALS || self.leaving {
             return None;
         }
-        let generation = self.generation.saturating_add(1 << self.renewals.min(MAX_STEP));
+        let generation = self.generation.wrapping_add(1 << self.renewals.min(MAX_STEP));
         Some(Self { generation, renewals: self.renewals + 1, ..self.clone() })
     }
 
@@ -96,7 +105,19 @@ impl foca::Identity for Identity {
     }
 
     fn win_addr_conflict(&self, adversary: &Self) -> bool {
-        (self.generation, self.node) > (adversary.generation, adversary.node)
+        match order(self.generation, adversary.generation) {
+            Ordering::Equal => self.node > adversary.node,
+            order => order.is_gt(),
+        }
+    }
+}
+
+/// Which of two generations is the newer: the one that fewer steps upwards lead to, past the greatest number to zero.
+pub(super) const fn order(one: u64, other: u64) -> Ordering {
+    match one.wrapping_sub(other).cast_signed() {
+        0 => Ordering::Equal,
+        1.. => Ordering::Greater,
+        ..0 => Ordering::Less,
     }
 }
 
@@ -224,6 +245,15 @@ mod tests {
             renewals += 1;
         }
         assert!(renewals < 45, "{renewals} renewals");
+    }
+
+    #[test]
+    fn no_generation_is_the_last_word() {
+        for generation in [1, 1_700_000_000_000, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
+            let forged = identity(generation);
+            let real = identity(1_700_000_000_000).above(&forged);
+            assert!(real.win_addr_conflict(&forged) && !forged.win_addr_conflict(&real), "{generation}");
+        }
     }
 
     #[test]

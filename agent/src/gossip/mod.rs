@@ -2,17 +2,27 @@
 //!
 //! `Core` decides and is free of input and output, `pump` moves datagrams and time, and [`Gossip`] is
 //! what the rest of the agent holds. Nothing here is the truth about intent: that is the store's.
+//!
+//! Nor is it here that a node is made: only those that the store has take part ([`Gossip::know`]), each from the address of
+//! its record. What others send is neither answered nor taken in. Until the store has been read nobody can be told from a
+//! stranger. The others know us, though, and would take our silence for our end: so whoever speaks is answered where he
+//! speaks from, for himself alone and a few at most; he gets no answer to questions, and goes with the first look at the
+//! store unless it has him.
 
+mod admission;
 mod codec;
 mod confirm;
 mod core;
 mod counters;
 mod handle;
 mod identity;
+mod letter;
 mod protocol;
 mod pump;
 mod questions;
+mod roster;
 mod seeds;
+mod strangers;
 mod timers;
 mod view;
 mod wire;
@@ -21,6 +31,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use counters::Counters;
 pub use handle::Gossip;
+pub use roster::Nodes;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 pub use view::{Member, Members, State};

@@ -41,8 +41,8 @@ impl Questions {
     }
 
     /// Somebody answers us.
-    pub(super) fn answered(&mut self, note: &Note) {
-        self.asks.applied(note);
+    pub(super) fn answered(&mut self, note: &Note, from: SocketAddr) {
+        self.asks.applied(note, from);
     }
 
     /// Somebody asks us: the answer, if there is one now.

@@ -11,11 +11,14 @@ use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Counters, GossipConfig, State,
+    Counters, GossipConfig, Nodes, State,
     core::Core,
     handle::{Confirm, Inbox},
+    roster::Roster,
 };
 use crate::model::{NetworkId, NodeId};
+
+mod attacks;
 
 const LATENCY: Duration = Duration::from_millis(1);
 /// As a socket's buffer.
@@ -38,6 +41,8 @@ struct Sim {
     cut: BTreeSet<(SocketAddr, SocketAddr)>,
     /// Of how many datagrams one is lost; 0: none.
     loss: u64,
+    /// What the store has.
+    records: Nodes,
 }
 
 fn address(n: u8) -> SocketAddr {
@@ -57,7 +62,15 @@ impl Sim {
     /// So many hosts, of which all know the first.
     fn new(hosts: u8) -> Self {
         let (flying, cut) = (BTreeMap::new(), BTreeSet::new());
-        let mut sim = Self { now: Instant::now(), hosts: BTreeMap::new(), flying, sent: 0, cut, loss: 0 };
+        let mut sim = Self {
+            now: Instant::now(),
+            hosts: BTreeMap::new(),
+            flying,
+            sent: 0,
+            cut,
+            loss: 0,
+            records: Nodes::new(),
+        };
         for n in 1..=hosts {
             sim.start(n, node(n), 1_000_000);
         }
@@ -86,6 +99,15 @@ impl Sim {
         core.news(Inbox { seeds: [address(1)].into(), ..Inbox::default() }, self.now);
         let host = Host { core, counters, node, frozen: false, waiting: VecDeque::new() };
         self.hosts.insert(address(n), host);
+        self.register(node, address(n));
+    }
+
+    /// Gives the store a record, and tells everybody.
+    fn register(&mut self, node: NodeId, address: SocketAddr) {
+        self.records.insert(node, address);
+        for host in self.hosts.values_mut() {
+            host.core.know(self.records.clone().into(), self.now);
+        }
     }
 
     fn host(&mut self, n: u8) -> &mut Host {

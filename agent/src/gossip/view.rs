@@ -1,12 +1,13 @@
 //! The members as the rest of the agent sees them: one entry for each node.
 
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     fmt,
     net::{IpAddr, SocketAddr},
 };
 
-use super::identity::Identity;
+use super::identity::{Identity, order};
 use crate::model::{Name, NodeId, Timestamp};
 
 /// Every node that the gossip knows of, this one included.
@@ -27,7 +28,7 @@ pub struct Member {
     pub state: State,
     /// Since when it is so, by this node's clock.
     pub since: Timestamp,
-    /// When it started, in milliseconds since the Unix epoch by its own clock; grows with every renewal.
+    /// When it started, in milliseconds since the Unix epoch by its own clock; goes up with every renewal.
     pub generation: u64,
 }
 
@@ -74,8 +75,9 @@ pub(super) fn survey<'a>(
     for one in known {
         let node = one.id().node;
         let Some(member) = member(one.id(), state(one)).filter(|_| node != own.node) else { continue };
-        let newer = |other: &Member| {
-            (other.generation, other.state.is_active()) >= (member.generation, member.state.is_active())
+        let newer = |other: &Member| match order(other.generation, member.generation) {
+            Ordering::Equal => other.state.is_active() >= member.state.is_active(),
+            order => order.is_gt(),
         };
         if !members.get(&node).is_some_and(newer) {
             members.insert(node, member);

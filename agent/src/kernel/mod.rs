@@ -7,6 +7,7 @@ pub mod contract;
 mod linux;
 mod memory;
 mod nft;
+pub(crate) mod opening;
 pub(crate) mod port;
 pub(crate) mod processes;
 mod step;

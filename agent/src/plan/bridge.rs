@@ -68,8 +68,13 @@ const fn place(input: &BridgeInput<'_>, bridge: IfName) -> Port {
     Port { bridge, learning: true, unicast_flood: true, isolated, hairpin: by_bridge }
 }
 
+/// The Ethernet address of a network's bridge, which no endpoint may have.
+pub fn own_mac(network: NetworkId) -> Mac {
+    Mac::internal(0x46, network.as_bytes())
+}
+
 fn link(input: &BridgeInput<'_>, unit: Unit) -> Link {
-    let mac = Mac::internal(0x46, input.network.id.as_bytes());
+    let mac = own_mac(input.network.id);
     let mut link = Link::new(LinkKind::Bridge, Mark::new(unit, "bridge"), mac, input.mtu);
     for subnet in &input.network.subnets {
         link.addresses.extend(subnet.gateway.map(|gateway| subnet.with_prefix(gateway)));

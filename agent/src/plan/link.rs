@@ -48,6 +48,7 @@ pub(super) fn diff_link(
 fn bare(want: &Link) -> Link {
     // A macvlan link that has its parent for itself is born with the parent's address, whatever it was to have.
     let mac = if let LinkKind::Macvlan(_, MacvlanMode::Passthru) = want.kind { None } else { want.mac };
+    let own = mac.filter(|_| want.kind == LinkKind::Bridge);
     Link {
         kind: want.kind.clone(),
         mark: want.mark.clone(),
@@ -60,7 +61,7 @@ fn bare(want: &Link) -> Link {
         neighbours: BTreeMap::new(),
         tunnels: BTreeMap::new(),
         floods: BTreeSet::new(),
-        stations: BTreeSet::new(),
+        stations: own.into_iter().collect(),
     }
 }
 

@@ -26,7 +26,9 @@ mod sysctl;
 mod tests;
 mod translation;
 
-pub use bridge::{BridgeInput, DEFAULT_GATEWAYS, DEFAULT_NETWORK, bridge, bridge_name, bridge_port_of};
+pub use bridge::{
+    BridgeInput, DEFAULT_GATEWAYS, DEFAULT_NETWORK, bridge, bridge_name, bridge_port_of, own_mac,
+};
 pub use connections::{Connection, Outdated};
 pub use guard::Underlay;
 pub use host::{Features, Forward, HostInput, HostNetwork, HostSide, host};

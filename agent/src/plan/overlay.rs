@@ -110,8 +110,20 @@ pub fn overlay(input: &OverlayInput<'_>) -> State {
         inside.links.insert(port_of(local.endpoint.id), port);
         put(&mut state, local, interface, input.features);
     }
+    if others_have(input, input.member.mac)
+        && let Some(bridge) = inside.links.get_mut(&BRIDGE)
+    {
+        bridge.stations.clear();
+    }
     state.netns.insert(netns_of(input.network.id), inside);
     state
+}
+
+/// Whether a station has this address as well, as agents of old let one choose it. There is one row for both, and it is the
+/// station's.
+fn others_have(input: &OverlayInput<'_>, mac: Mac) -> bool {
+    let local = input.local.iter().map(|local| local.endpoint.mac);
+    local.chain(input.remote.iter().map(|station| station.mac)).any(|other| other == mac)
 }
 
 fn sysctls(input: &OverlayInput<'_>) -> BTreeMap<String, String> {

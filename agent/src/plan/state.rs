@@ -98,17 +98,20 @@ pub struct Link {
     pub tunnels: BTreeMap<Mac, IpAddr>,
     /// On a vxlan device: where broadcast, unknown and multicast go (all-zero rows).
     pub floods: BTreeSet<IpAddr>,
-    /// On a bridge port: the bridge's own rows for it (`master static`).
+    /// On a bridge port: the bridge's own rows for it (`master static`). On a bridge: what it takes for itself (`self permanent`),
+    /// which is its Ethernet address; without that row it hears nothing of what is meant for it.
     pub stations: BTreeSet<Mac>,
 }
 
 impl Link {
     /// A link of this kind that is up and has nothing yet.
     pub fn new(kind: LinkKind, mark: Mark, mac: impl Into<Option<Mac>>, mtu: u32) -> Self {
+        let mac = mac.into();
+        let own = mac.filter(|_| kind == LinkKind::Bridge);
         Self {
             kind,
             mark: Some(mark),
-            mac: mac.into(),
+            mac,
             mtu,
             up: true,
             port: None,
@@ -117,7 +120,7 @@ impl Link {
             neighbours: BTreeMap::new(),
             tunnels: BTreeMap::new(),
             floods: BTreeSet::new(),
-            stations: BTreeSet::new(),
+            stations: own.into_iter().collect(),
         }
     }
 }

@@ -184,19 +184,17 @@ impl<K: Kernel> Service<K> {
         self.world.outcome(Unit::Host).unwrap_or_default()
     }
 
-    /// The other nodes of a network that are alive, by gossip or by their lease, with where they gossip.
+    /// The other nodes of a network that are alive, by gossip or by their lease, with where their records say that they
+    /// gossip: what gossip itself says of that is anybody's word.
     fn live_members(&self, endpoint: &Endpoint) -> Vec<(NodeId, SocketAddr)> {
         let members = self.gossip.members().borrow().clone();
         self.world.read(|intent| {
             let nodes = intent.network(endpoint.network).map(|view| view.members().keys().copied());
             let others = nodes.into_iter().flatten().filter(|node| *node != self.world.me);
-            let alive = others.filter_map(|node| match members.get(&node) {
-                Some(member) => member.state.is_active().then_some((node, member.address)),
-                // Gossip has not met it (yet), but it lives: it is asked where its record says, and named if that is in
-                // vain.
-                None => Some((node, intent.nodes().get(&node).filter(|_| intent.is_alive(node))?.gossip)),
-            });
-            alive.collect()
+            let heard = |node: &NodeId| members.get(node).is_some_and(|member| member.state.is_active());
+            // One that lives and that gossip does not reach is named, since it does not confirm.
+            let alive = others.filter(|node| heard(node) || intent.is_alive(*node));
+            alive.filter_map(|node| Some((node, intent.nodes().get(&node)?.gossip))).collect()
         })
     }
 

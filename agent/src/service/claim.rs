@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 use super::{
     AttachSpec, PortSpec, Service, ServiceError, TRIES,
     choosing::{Claim, Reserved},
-    draft::{self, Choice, Draft},
+    draft::{self, Choice, Draft, Macs},
     ports::{self, HostPorts, Ports, Refused},
     turns::{Turn, Work},
 };
 use crate::{
     convert::{EndpointOptions, Record, parse_endpoint_options},
     kernel::Kernel,
-    model::{Endpoint, IfName, Member, NetworkId, Sandbox, Scope},
+    model::{AddressOwner, Endpoint, IfName, Mac, Member, NetworkId, Sandbox, Scope},
     plan::state::{Look, LookAt, Netns},
     store::{Commit, CommitError, Guard, Key, Refusal, StoreError},
 };
@@ -59,11 +59,12 @@ impl<K: Kernel> Service<K> {
             Scope::Global => None,
         };
         let mut passed_over: BTreeSet<IpAddr> = BTreeSet::new();
+        let mut macs = Macs::default();
         // Of a network of this host alone all is known that there is.
         let mut caught_up = scope == Scope::Local;
         for attempt in 0..TRIES {
             let host = self.host_ports(network, &spec.ports).await?;
-            let (draft, reserved) = match self.draft(&wish, attempt, (&passed_over, host.as_ref())) {
+            let (draft, reserved) = match self.draft(&wish, attempt, (&passed_over, &macs, host.as_ref())) {
                 Ok(drafted) => drafted,
                 // What others of this host are about to take they may yet leave.
                 Err(refused)
@@ -97,6 +98,7 @@ impl<K: Kernel> Service<K> {
                     drop(reserved);
                     let found = refusals.iter().filter_map(|refusal| refusal.found.as_ref());
                     let newest = found.map(|entry| entry.mod_revision).max();
+                    self.weigh_macs(spec, &refusals, &mut macs).await?;
                     passed_over.extend(self.weigh(&draft, spec, refusals)?);
                     // What refused us is known here soon; choosing before that would only be refused again.
                     let heard = match newest {
@@ -105,6 +107,7 @@ impl<K: Kernel> Service<K> {
                     };
                     if heard {
                         passed_over.clear();
+                        macs.taken.clear();
                     }
                 }
                 Err(CommitError::Store(error)) => {
@@ -171,7 +174,7 @@ impl<K: Kernel> Service<K> {
         &self,
         wish: &Wish<'_>,
         attempt: u32,
-        (passed_over, host): (&BTreeSet<IpAddr>, Option<&HostPorts>),
+        (passed_over, macs, host): (&BTreeSet<IpAddr>, &Macs, Option<&HostPorts>),
     ) -> Result<(Draft, Reserved<'_>), Refused> {
         self.world.read(|intent| {
             let mut chosen = self.choosing.lock();
@@ -184,6 +187,7 @@ impl<K: Kernel> Service<K> {
                 options: &wish.options,
                 sandbox: wish.sandbox,
                 passed_over,
+                macs,
                 interfaces: wish.interfaces.clone(),
                 attempt,
             };
@@ -213,6 +217,46 @@ impl<K: Kernel> Service<K> {
     /// Whether other attaches of this host to the same network are under way.
     fn others_choose(&self, network: NetworkId) -> bool {
         !self.choosing.lock().addresses_in(network).is_empty()
+    }
+
+    /// Which Ethernet addresses are taken, and of which a key is left that nobody has any more. One that was asked for and is
+    /// taken cannot be mended.
+    async fn weigh_macs(
+        &self,
+        spec: &AttachSpec,
+        refusals: &[Refusal],
+        macs: &mut Macs,
+    ) -> Result<(), ServiceError> {
+        for refusal in refusals {
+            let Key::Mac(network, mac) = *refusal.guard.key() else { continue };
+            macs.left.remove(&mac);
+            let Some(found) = &refusal.found else { continue };
+            if !self.has_mac(network, mac, &found.value).await? {
+                macs.left.insert(mac, found.mod_revision);
+            } else if spec.mac == Some(mac) {
+                let holder = self.world.read(|intent| intent.network(network)?.holder_of_mac(mac));
+                let holder = holder.unwrap_or_else(|| "another endpoint".into());
+                return Err(ServiceError::Exists(format!("MAC address {mac} is taken by {holder}")));
+            } else {
+                macs.taken.insert(mac);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the owner that a key names is there, and has the Ethernet address.
+    async fn has_mac(&self, network: NetworkId, mac: Mac, owner: &[u8]) -> Result<bool, ServiceError> {
+        let (key, endpoint) = match AddressOwner::from_bytes(owner)? {
+            AddressOwner::Endpoint(id) => (Key::Endpoint(network, id), true),
+            AddressOwner::Node(node) => (Key::Member(network, node), false),
+            AddressOwner::Reserved(_) => return Ok(true),
+        };
+        let Some(record) = self.global.get(&key).await?.1 else { return Ok(false) };
+        let has = match endpoint {
+            true => Endpoint::from_bytes(&record.value)?.mac,
+            false => Member::from_bytes(&record.value)?.mac,
+        };
+        Ok(has == mac)
     }
 
     /// Which refusals can be mended by choosing again, and which cannot. The addresses that are taken come back.

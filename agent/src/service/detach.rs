@@ -173,7 +173,8 @@ fn deletion(endpoint: &Endpoint) -> Commit {
     let mut commit = Commit::new()
         .present(key.clone())
         .delete(key)
-        .delete(Key::EndpointName(endpoint.network, endpoint.name.clone()));
+        .delete(Key::EndpointName(endpoint.network, endpoint.name.clone()))
+        .delete(Key::Mac(endpoint.network, endpoint.mac));
     let addresses = endpoint.addresses.iter().map(ipnet::IpNet::addr);
     for address in addresses.chain(endpoint.link_local.iter().copied()) {
         commit = commit.delete(Key::Address(endpoint.network, address));
@@ -185,5 +186,5 @@ fn leave(mut commit: Commit, member: &Member) -> Commit {
     for address in &member.addresses {
         commit = commit.delete(Key::Address(member.network, address.addr()));
     }
-    commit.delete(Key::Member(member.network, member.node))
+    commit.delete(Key::Mac(member.network, member.mac)).delete(Key::Member(member.network, member.node))
 }

@@ -1,7 +1,7 @@
 //! An endpoint before it is committed: names and addresses chosen from what is known, and the transaction that makes it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -14,9 +14,10 @@ use crate::{
     intent::{Intent, NetworkView},
     ipam::{self, Pick},
     model::{
-        AddressOwner, Endpoint, EndpointId, IfName, Invalid, Mac, Member, Network, NetworkId, NodeId,
+        AddressOwner, Driver, Endpoint, EndpointId, IfName, Invalid, Mac, Member, Network, NetworkId, NodeId,
         Sandbox, Scope, Subnet,
     },
+    plan::own_mac,
     store::{Commit, Key},
 };
 
@@ -30,10 +31,21 @@ pub(super) struct Choice<'a> {
     pub(super) sandbox: &'a Sandbox,
     /// Addresses that turned out to be taken, or that others of this host are about to take.
     pub(super) passed_over: BTreeSet<IpAddr>,
+    /// The same of Ethernet addresses.
+    pub(super) macs: &'a Macs,
     /// Interfaces that the sandbox has already.
     pub(super) interfaces: BTreeSet<IfName>,
     /// How often this was tried already.
     pub(super) attempt: u32,
+}
+
+/// What the store said of Ethernet addresses that were to be taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Macs {
+    /// Others have them.
+    pub(super) taken: BTreeSet<Mac>,
+    /// Nobody has them any more, and their keys of these revisions were left behind: by an agent of old, which knows of none.
+    pub(super) left: BTreeMap<Mac, i64>,
 }
 
 /// An endpoint to be.
@@ -45,6 +57,8 @@ pub(super) struct Draft {
     pub(super) member: Option<Member>,
     /// The node has no endpoint in the network yet.
     pub(super) first: bool,
+    /// Keys of Ethernet addresses that were left behind.
+    left: BTreeMap<Mac, i64>,
 }
 
 impl Draft {
@@ -60,7 +74,7 @@ impl Draft {
         let (member, first) = match (network.scope, view.members().get(&choice.me)) {
             (Scope::Local, _) => (None, view.endpoints().is_empty()),
             (Scope::Global, Some(member)) => (Some(member.clone()), false),
-            (Scope::Global, None) => (Some(own_addresses(network, choice, &mut used)?), true),
+            (Scope::Global, None) => (Some(own_addresses((network, view), choice, &mut used)?), true),
         };
         let addresses = endpoint_addresses(network, view, choice, &used)?;
         let id = EndpointId::from_bytes(rand::random());
@@ -83,7 +97,7 @@ impl Draft {
             gateway_priority: choice.spec.gateway_priority,
             links: choice.spec.links.clone(),
         };
-        Ok(Self { network: network.clone(), endpoint, member, first })
+        Ok(Self { network: network.clone(), endpoint, member, first, left: choice.macs.left.clone() })
     }
 
     /// This node's part in the network, where this is what makes it take part.
@@ -126,6 +140,7 @@ impl Draft {
             let key = Key::Address(network, address);
             commit = commit.absent(key.clone()).put(key, owner.clone());
         }
+        commit = self.take_mac(commit, endpoint.mac, owner.into());
         if let Some(own) = self.joining() {
             commit = commit.put(Key::Network(network), self.network.to_bytes());
             let owner = AddressOwner::Node(own.node).to_bytes();
@@ -133,14 +148,25 @@ impl Draft {
                 let key = Key::Address(network, address.addr());
                 commit = commit.absent(key.clone()).put(key, owner.clone());
             }
+            commit = self.take_mac(commit, own.mac, owner.into());
         }
         commit.in_scope(self.network.scope)
+    }
+
+    /// The same transaction, which also takes an Ethernet address. Of a network of this host alone all are known here.
+    fn take_mac(&self, commit: Commit, mac: Mac, owner: Bytes) -> Commit {
+        let key = Key::Mac(self.network.id, mac);
+        match (self.network.scope, self.left.get(&mac)) {
+            (Scope::Local, _) => commit,
+            (Scope::Global, None) => commit.absent(key.clone()).put(key, owner),
+            (Scope::Global, Some(revision)) => commit.unchanged(key.clone(), *revision).put(key, owner),
+        }
     }
 }
 
 /// The node's own address of each subnet, for the host.
 fn own_addresses(
-    network: &Network,
+    (network, view): (&Network, &NetworkView),
     choice: &Choice<'_>,
     used: &mut BTreeSet<IpAddr>,
 ) -> Result<Member, ServiceError> {
@@ -152,7 +178,17 @@ fn own_addresses(
         used.insert(address);
         addresses.push(subnet.with_prefix(address));
     }
-    let mac = Mac::derived(addresses.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpNet::addr));
+    let derived = Mac::derived(addresses.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpNet::addr));
+    let other = |number: u8| {
+        Mac::internal(0x48, &[&network.id.as_bytes()[..], choice.me.0.as_bytes(), &[number]].concat())
+    };
+    let free = |mac: &Mac| {
+        choice.spec.mac != Some(*mac)
+            && !choice.macs.taken.contains(mac)
+            && view.holder_of_mac(*mac).is_none()
+    };
+    let none = || ServiceError::Exhausted("no Ethernet address is free for this node".into());
+    let mac = std::iter::once(derived).chain((0..=u8::MAX).map(other)).find(free).ok_or_else(none)?;
     Ok(Member { network: network.id, node: choice.me, mac, addresses })
 }
 
@@ -222,8 +258,17 @@ fn mac(
     addresses: &[IpNet],
     id: EndpointId,
 ) -> Result<Mac, ServiceError> {
-    let node = |mac: Mac| member.is_some_and(|member| member.mac == mac);
-    let holder = |mac: Mac| if node(mac) { Some("this node".into()) } else { view.holder_of_mac(mac) };
+    let own = match (member, view.network()) {
+        (Some(member), _) => Some((member.mac, "this node")),
+        (None, Some(network)) if network.driver() == Driver::Bridge => {
+            Some((own_mac(network.id), "the network's bridge"))
+        }
+        (None, _) => None,
+    };
+    let holder = |mac: Mac| match own {
+        Some((own, holder)) if own == mac => Some(holder.to_owned()),
+        _ => view.holder_of_mac(mac),
+    };
     if let Some(chosen) = choice.spec.mac {
         return match holder(chosen) {
             None => Ok(chosen),
@@ -232,6 +277,6 @@ fn mac(
     }
     let derived = addresses.first().map(|address| Mac::derived(address.addr()));
     Ok(derived
-        .filter(|mac| holder(*mac).is_none())
+        .filter(|mac| holder(*mac).is_none() && !choice.macs.taken.contains(mac))
         .unwrap_or_else(|| Mac::internal(0x46, id.to_string().as_bytes())))
 }

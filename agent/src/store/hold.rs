@@ -14,7 +14,7 @@ use super::{Commit, CommitError, Entry, Key, Retry, Store, StoreError, backoff::
 /// Shortest lease, in seconds: etcd itself grants no shorter one.
 const TTL_MIN: i64 = 2;
 /// How long taking the key away may hold up a shutdown.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_millis(400);
 
 /// How it stands with a key that is held, as its holder last saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

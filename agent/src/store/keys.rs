@@ -7,7 +7,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 
-use crate::model::{ClusterId, EndpointId, Invalid, Name, NetworkId, NodeId, Scope, Vni};
+use crate::model::{ClusterId, EndpointId, Invalid, Mac, Name, NetworkId, NodeId, Scope, Vni};
 
 /// What every global key starts with.
 pub(super) const GLOBAL: &str = "/ovnet/v1/";
@@ -31,6 +31,8 @@ pub enum Key {
     EndpointName(NetworkId, Name),
     /// `addresses/<network>/<address>`: the owner of an address.
     Address(NetworkId, IpAddr),
+    /// `addresses/<network>/<Ethernet address>`: the owner of an Ethernet address.
+    Mac(NetworkId, Mac),
     /// `nodes/<id>`: a node.
     Node(NodeId),
     /// `alive/<id>`: bound to the node's lease.
@@ -82,7 +84,8 @@ impl Key {
             | Self::NetworkName(_)
             | Self::Endpoint(..)
             | Self::EndpointName(..)
-            | Self::Address(..) => true,
+            | Self::Address(..)
+            | Self::Mac(..) => true,
             Self::Vni(_)
             | Self::Node(_)
             | Self::Alive(_)
@@ -112,6 +115,7 @@ impl fmt::Display for Key {
             Self::EndpointName(network, name) => write!(f, "{GLOBAL}endpoint-names/{network}/{name}"),
             // ::ffff:10.0.0.1 is 10.0.0.1: one address must not have two keys.
             Self::Address(network, ip) => write!(f, "{GLOBAL}addresses/{network}/{}", ip.to_canonical()),
+            Self::Mac(network, mac) => write!(f, "{GLOBAL}addresses/{network}/{mac}"),
             Self::Node(id) => write!(f, "{GLOBAL}nodes/{id}"),
             Self::Alive(id) => write!(f, "{GLOBAL}alive/{id}"),
             Self::Member(network, node) => write!(f, "{GLOBAL}members/{network}/{node}"),
@@ -162,7 +166,10 @@ fn global(path: &str) -> Result<Option<Key>, Invalid> {
         ["vnis", vni] => Key::Vni(vni.parse()?),
         ["endpoints", network, id] => Key::Endpoint(network.parse()?, id.parse()?),
         ["endpoint-names", network, name] => Key::EndpointName(network.parse()?, name.parse()?),
-        ["addresses", network, ip] => Key::Address(network.parse()?, address(ip)?),
+        ["addresses", network, text] => match text.parse() {
+            Ok(mac) => Key::Mac(network.parse()?, mac),
+            Err(_ip) => Key::Address(network.parse()?, address(text)?),
+        },
         ["nodes", id] => Key::Node(id.parse()?),
         ["alive", id] => Key::Alive(id.parse()?),
         ["members", network, node] => Key::Member(network.parse()?, node.parse()?),
@@ -243,6 +250,7 @@ mod tests {
                 .prop_map(|(network, id)| Key::Endpoint(network, EndpointId::from_bytes(id))),
             (network(), name()).prop_map(|(network, name)| Key::EndpointName(network, name)),
             (network(), ip()).prop_map(|(network, ip)| Key::Address(network, ip)),
+            (network(), ip()).prop_map(|(network, ip)| Key::Mac(network, Mac::derived(ip))),
             node().prop_map(Key::Node),
             node().prop_map(Key::Alive),
             (network(), node()).prop_map(|(network, node)| Key::Member(network, node)),

@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{EndpointId, NodeId, Vni},
+        model::{EndpointId, Mac, NodeId, Vni},
         store::Key,
     };
 
@@ -129,6 +129,7 @@ mod tests {
         }
         for key in [
             Key::Address(network, IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Key::Mac(network, Mac::derived(IpAddr::V4(Ipv4Addr::LOCALHOST))),
             Key::Vni(Vni::new(1).unwrap()),
             Key::Sandbox(name()),
             Key::Leg(network),

@@ -36,10 +36,11 @@ async fn populate(store: &Store, network: NetworkId) {
     let commit = Commit::new()
         .put(Key::Node(node), record.to_bytes())
         .put(Key::Member(network, node), member.to_bytes())
+        .put(Key::Mac(network, member.mac), AddressOwner::Node(node).to_bytes())
         .put(Key::Address(network, own.addr()), AddressOwner::Node(node).to_bytes());
     store.commit(commit).await.unwrap();
     let numbers: Vec<u32> = (0..ENDPOINTS).collect();
-    for some in numbers.chunks(40) {
+    for some in numbers.chunks(30) {
         let mut commit = Commit::new();
         for number in some {
             let mut id = [0; 32];
@@ -65,6 +66,7 @@ async fn populate(store: &Store, network: NetworkId) {
             commit = commit
                 .put(Key::Endpoint(network, id), endpoint.to_bytes())
                 .put(Key::EndpointName(network, endpoint.name.clone()), id.to_string())
+                .put(Key::Mac(network, endpoint.mac), AddressOwner::Endpoint(id).to_bytes())
                 .put(Key::Address(network, address.addr()), AddressOwner::Endpoint(id).to_bytes());
         }
         store.commit(commit).await.unwrap();

@@ -7,7 +7,7 @@ use std::{
 
 use ovagent::{
     convert::Record,
-    model::{AddressOwner, Endpoint, EndpointId, Member, Network, NetworkId, NodeId},
+    model::{AddressOwner, Endpoint, EndpointId, Mac, Member, Network, NetworkId, NodeId},
     plan::{netns_of, state::State},
     store::{Change, Key, KeyRange, Listing, Store},
 };
@@ -19,6 +19,7 @@ struct Seen {
     endpoints: BTreeMap<(NetworkId, EndpointId), Endpoint>,
     members: BTreeMap<(NetworkId, NodeId), Member>,
     owners: BTreeMap<(NetworkId, IpAddr), AddressOwner>,
+    macs: BTreeMap<(NetworkId, Mac), AddressOwner>,
     /// Unique names and numbers, and the pools, with the id that they name.
     index: BTreeMap<Key, String>,
 }
@@ -39,6 +40,9 @@ impl Seen {
                 }
                 Key::Address(network, address) => {
                     drop(seen.owners.insert((network, address), Record::from_bytes(value).unwrap()));
+                }
+                Key::Mac(network, mac) => {
+                    drop(seen.macs.insert((network, mac), Record::from_bytes(value).unwrap()));
                 }
                 Key::NetworkName(_) | Key::Vni(_) | Key::EndpointName(..) | Key::Pool(_) => {
                     drop(seen.index.insert(key, String::from_utf8(value.to_vec()).unwrap()));
@@ -85,6 +89,20 @@ impl Seen {
         claims
     }
 
+    /// The same of Ethernet addresses.
+    fn mac_claims(&self) -> BTreeMap<(NetworkId, Mac), AddressOwner> {
+        let endpoints = self.endpoints.iter();
+        let endpoints =
+            endpoints.map(|((network, id), it)| ((*network, it.mac), AddressOwner::Endpoint(*id)));
+        let members = self.members.iter();
+        let members = members.map(|((network, node), it)| ((*network, it.mac), AddressOwner::Node(*node)));
+        let mut claims = BTreeMap::new();
+        for (claim, owner) in endpoints.chain(members) {
+            assert_eq!(claims.insert(claim, owner), None, "{claim:?} has two owners");
+        }
+        claims
+    }
+
     /// The index keys that the records call for; a pool's only where there is one.
     fn wanted_index(&self) -> BTreeMap<Key, String> {
         let mut index = BTreeMap::new();
@@ -112,6 +130,13 @@ impl Seen {
 pub(crate) async fn check_store(store: &Store) {
     let seen = Seen::of(&store.list(&KeyRange::everything()).await.unwrap());
     assert_eq!(seen.owners, seen.claims(), "address keys (left) are what the records have (right)");
+    let claims = seen.mac_claims();
+    let strange: Vec<_> = seen.macs.iter().filter(|(key, owner)| claims.get(key) != Some(owner)).collect();
+    let missing: Vec<_> = claims.iter().filter(|(key, _)| !seen.macs.contains_key(key)).collect();
+    assert!(
+        strange.is_empty() && missing.is_empty(),
+        "keys of MACs: {strange:?} too many, {missing:?} missing"
+    );
     assert_eq!(
         seen.index,
         seen.wanted_index(),

@@ -37,6 +37,7 @@ impl Cluster {
     pub(crate) async fn meet(&self) {
         let addresses: Vec<_> = self.nodes.iter().map(|node| node.address).collect();
         for node in &self.nodes {
+            node.gossip.know(self.nodes.iter().map(|it| (it.host.id, it.address)).collect());
             node.gossip.seed(addresses.iter().copied().filter(|it| *it != node.address).collect());
         }
         for node in &self.nodes {

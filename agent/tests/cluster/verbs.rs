@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ovagent::{
     convert::Record,
-    model::{Mac, Member, Node as NodeRecord, NodeId, Timestamp},
+    model::{AddressOwner, EndpointId, Mac, Member, Node as NodeRecord, NodeId, Timestamp},
     plan::{op::Op, ownership::Unit, state::Netns},
     service::AttachSpec,
     store::{Commit, Key, KeyRange, Store},
@@ -12,7 +12,7 @@ use ovagent::{
 
 use crate::{
     invariants::{check_store, has_rows},
-    nodes::{Cluster, spec},
+    nodes::{Cluster, eventually, spec},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -145,6 +145,9 @@ async fn an_interface_moves_from_one_network_to_another_in_one_round() {
             .delete(Key::EndpointName(network, left.name.clone()))
             .delete(Key::Member(network, node.host.id));
         let own = node.world.read(|intent| intent.network(network).unwrap().members()[&node.host.id].clone());
+        for mac in [left.mac, own.mac] {
+            commit = commit.delete(Key::Mac(network, mac));
+        }
         for address in left.addresses.iter().chain(&own.addresses) {
             commit = commit.delete(Key::Address(network, address.addr()));
         }
@@ -154,6 +157,94 @@ async fn an_interface_moves_from_one_network_to_another_in_one_round() {
     }
     check_store(&cluster.store).await;
     cluster.check_in_step().await;
+}
+
+fn with_mac(mac: Mac) -> AttachSpec {
+    AttachSpec { network: "net".into(), mac: Some(mac), ..AttachSpec::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_choose_one_mac_at_the_same_time_one_gets_it() {
+    let cluster = Cluster::of(2).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    let [one, two] = &cluster.nodes[..] else { panic!("two nodes") };
+    for round in 0..10 {
+        let name = format!("rival{round}");
+        one.sandbox(&name).await;
+        two.sandbox(&format!("{name}b")).await;
+        let spec = with_mac(format!("02:00:00:00:00:{round:02x}").parse().unwrap());
+        let other = format!("{name}b");
+        let (first, second) =
+            tokio::join!(one.service.connect(&name, &spec), two.service.connect(&other, &spec));
+        let refused = [first.err(), second.err()].into_iter().flatten().collect::<Vec<_>>();
+        let [error] = &refused[..] else { panic!("{refused:?}") };
+        assert!(error.to_string().contains("is taken by"), "{error}");
+    }
+    cluster.quiet().await;
+    check_store(&cluster.store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_own_mac_an_endpoint_has_takes_another() {
+    let cluster = Cluster::of(2).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    let [one, two] = &cluster.nodes[..] else { panic!("two nodes") };
+    one.sandbox("a").await;
+    one.connect("net", "a").await.unwrap();
+    // These have 10.9.0.4 to 10.9.0.11, and the MACs that go with the addresses after those.
+    let macs = (12..20_u8).map(|last| Mac::derived([10, 9, 0, last].into()));
+    for (number, mac) in macs.enumerate() {
+        let name = format!("thief{number}");
+        one.sandbox(&name).await;
+        one.service.connect(&name, &with_mac(mac)).await.unwrap();
+    }
+    two.sandbox("b").await;
+    let attached = two.connect("net", "b").await.unwrap();
+    let network = attached.endpoint.network;
+    let member = two.world.read(|intent| intent.network(network).unwrap().members()[&two.host.id].clone());
+    assert_ne!(member.mac, Mac::derived(member.addresses[0].addr()));
+    cluster.quiet().await;
+    check_store(&cluster.store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn macs_that_agents_of_old_took_and_left_are_known_as_such() {
+    let cluster = Cluster::of(1).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    let node = &cluster.nodes[0];
+    let network = node.world.read(|intent| *intent.networks().next().unwrap().0);
+    for name in ["a", "b", "c"] {
+        node.sandbox(name).await;
+    }
+    let (first, second): (Mac, Mac) =
+        ("02:00:00:00:00:01".parse().unwrap(), "02:00:00:00:00:02".parse().unwrap());
+    // One that has an address without a key for it.
+    node.service.connect("a", &with_mac(first)).await.unwrap();
+    cluster.store.commit(Commit::new().delete(Key::Mac(network, first))).await.unwrap();
+    let refused = node.service.connect("b", &with_mac(first)).await.unwrap_err().to_string();
+    assert!(refused.contains("is taken by endpoint a"), "{refused}");
+    // One that has gone without its key.
+    let gone = AddressOwner::Endpoint(EndpointId::from_bytes([9; 32]));
+    cluster.store.commit(Commit::new().put(Key::Mac(network, second), gone.to_bytes())).await.unwrap();
+    node.service.connect("c", &with_mac(second)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_gossip_has_lost_and_whose_lease_holds_is_named_by_the_attach() {
+    let cluster = Cluster::of(2).await;
+    cluster.network("net", "10.9.0.0/24").await;
+    let [one, lost] = &cluster.nodes[..] else { panic!("two nodes") };
+    lost.sandbox("resident").await;
+    lost.connect("net", "resident").await.unwrap();
+    lost.gossip.leave();
+    let left =
+        || one.gossip.members().borrow().get(&lost.host.id).filter(|it| !it.state.is_active()).map(drop);
+    eventually("gossip has lost it", async || left()).await;
+    cluster.store.commit(Commit::new().put(Key::Alive(lost.host.id), "x")).await.unwrap();
+    cluster.quiet().await;
+    one.sandbox("a").await;
+    let attached = one.connect("net", "a").await.unwrap();
+    assert_eq!(attached.unconfirmed, ["node2"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

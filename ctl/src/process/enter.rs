@@ -16,7 +16,10 @@ use nix::{
     fcntl::OFlag,
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
-    sys::statvfs::{FsFlags, statvfs},
+    sys::{
+        statfs::{NSFS_MAGIC, fstatfs},
+        statvfs::{FsFlags, statvfs},
+    },
     unistd::{sethostname, setsid},
 };
 use rustix::system::setdomainname;
@@ -154,7 +157,7 @@ impl Enter {
 /// Joins a network namespace, with mounts of one's own for what goes with it.
 fn join(netns: &Path, files: Option<&Path>) -> Result<(), String> {
     let opened =
-        File::open(netns).map_err(because(format!("open the network namespace {}", netns.display())))?;
+        namespace(netns).map_err(because(format!("open the network namespace {}", netns.display())))?;
     setns(&opened, CloneFlags::CLONE_NEWNET)
         .map_err(because(format!("enter the network namespace {}", netns.display())))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(because("make a mount namespace"))?;
@@ -168,6 +171,17 @@ fn join(netns: &Path, files: Option<&Path>) -> Result<(), String> {
         say(&format!("warning: /sys shows the host's interfaces, not the sandbox's: {cause}"));
     }
     Ok(())
+}
+
+/// The file of a namespace. What else is at its path is not opened: a FIFO would wait for who writes it.
+fn namespace(path: &Path) -> io::Result<File> {
+    let open =
+        |path: &Path, flags: OFlag| OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
+    let seen = open(path, OFlag::O_PATH)?;
+    if fstatfs(&seen)?.filesystem_type() != NSFS_MAGIC {
+        return Err(io::Error::other("no namespace is there"));
+    }
+    open(Path::new(&format!("/proc/self/fd/{}", seen.as_raw_fd())), OFlag::O_NONBLOCK)
 }
 
 /// Whether there is such a command: a path, or a name in one of PATH's directories. The kernel's own answer blurs

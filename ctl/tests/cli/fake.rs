@@ -52,6 +52,11 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn start(world: World) -> Self {
+        Self::start_when(world, std::sync::mpsc::channel().1)
+    }
+
+    /// The same; it listens at once, and answers when something can be received, or its sender is gone.
+    pub(crate) fn start_when(world: World, thawed: std::sync::mpsc::Receiver<()>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("api.sock");
         let world = Arc::new(Mutex::new(world));
@@ -63,6 +68,7 @@ impl Fake {
             runtime.block_on(async {
                 let listener = UnixListener::bind(socket).unwrap();
                 ready.send(()).unwrap();
+                thawed.recv().ok();
                 let serve = tonic::transport::Server::builder()
                     .add_service(AgentServer::new(agent))
                     .serve_with_incoming(UnixListenerStream::new(listener));

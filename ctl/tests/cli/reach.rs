@@ -2,10 +2,15 @@
 
 use std::{
     fs,
-    io::Read as _,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    io::{BufRead as _, BufReader, Read as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::{fs::PermissionsExt as _, net::UnixStream, process::CommandExt as _},
+    },
     process::{Command, Stdio},
 };
+
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
 use ovnet_proto::v1 as pb;
 
@@ -53,6 +58,61 @@ fn an_agent_that_ends_during_a_call_is_told_with_status_3() {
     fake.kill();
     let error = Told::of(child.wait_with_output().unwrap()).failed(3);
     assert!(error.starts_with("ovctl: the connection to the agent broke"), "{error}");
+}
+
+/// The kernel takes connections for an agent that is stopped.
+#[test]
+fn what_only_reads_does_not_wait_for_ever_for_an_agent_that_does_not_answer() {
+    let (thaw, thawed) = std::sync::mpsc::channel();
+    let fake = Fake::start_when(World::default(), thawed);
+    let lines = ["network ls", "sandbox inspect a", "node ls", "version", "events", "port a"];
+    let children = lines.map(|line| {
+        let mut command = fake.command();
+        command.args(line.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped());
+        (line, command.spawn().unwrap())
+    });
+    for (line, child) in children {
+        let error = Told::of(child.wait_with_output().unwrap()).failed(3);
+        let pid = std::process::id();
+        let waiting = format!("ovctl: waiting for the agent (pid {pid}), which has not answered yet\n");
+        assert!(error.starts_with(&waiting), "{line}: {error}");
+        assert!(
+            error.contains(&format!("ovctl: the agent (pid {pid}) does not answer, 10 s")),
+            "{line}: {error}"
+        );
+    }
+    thaw.send(()).unwrap();
+}
+
+#[test]
+fn what_changes_something_says_that_it_waits_and_goes_on_waiting() {
+    let (thaw, thawed) = std::sync::mpsc::channel();
+    let fake = Fake::start_when(World::default(), thawed);
+    let mut command = fake.command();
+    command.args(["network", "create", "n"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = lines.next().unwrap().unwrap();
+    assert!(line.starts_with("ovctl: waiting for the agent (pid ") && line.contains("Ctrl-C ends"), "{line}");
+    thaw.send(()).unwrap();
+    assert_eq!(Told::of(child.wait_with_output().unwrap()).done(), format!("{}\n", "4f".repeat(32)));
+    assert!(lines.next().is_none());
+}
+
+#[test]
+fn a_queue_of_those_who_wait_to_be_accepted_that_is_full_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("api.sock");
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+    bind(socket.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&socket, Backlog::new(0).unwrap()).unwrap();
+    let first = UnixStream::connect(&path).unwrap();
+    let mut command = ovctl();
+    command.arg("--host").arg(&path).args(["network", "ls"]).stderr(Stdio::piped());
+    let error = Told::of(command.output().unwrap()).failed(3);
+    assert!(error.starts_with("ovctl: waiting for the agent, which has not answered yet\n"), "{error}");
+    assert!(error.contains("ovagent does not accept connections"), "{error}");
+    drop(first);
 }
 
 #[test]

@@ -57,11 +57,12 @@ pub trait Stranger: Sync {
 }
 
 /// Names of the checks.
-pub const CHECKS: [&str; 16] = [
+pub const CHECKS: [&str; 17] = [
     "what_was_applied_is_what_is_seen",
     "applying_again_changes_nothing",
     "random_states_are_seen_as_applied",
     "objects_change_as_told",
+    "a_bridge_has_a_row_of_its_own",
     "ports_change_alone_or_not_at_all",
     "a_look_sees_what_it_names_alone",
     "removing_what_is_gone_succeeds",
@@ -86,6 +87,7 @@ pub async fn check<K: Kernel>(name: &str, kernel: &K, stranger: &impl Stranger) 
         "applying_again_changes_nothing" => objects::again(kernel).await,
         "random_states_are_seen_as_applied" => objects::random(kernel).await,
         "objects_change_as_told" => objects::changes(kernel).await,
+        "a_bridge_has_a_row_of_its_own" => objects::own_row(kernel).await,
         "ports_change_alone_or_not_at_all" => tables::ports(kernel).await,
         "a_look_sees_what_it_names_alone" => objects::narrow_look(kernel).await,
         "removing_what_is_gone_succeeds" => refusals::absent(kernel).await,

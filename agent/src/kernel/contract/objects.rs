@@ -101,6 +101,7 @@ fn change_bridge(wanted: &mut State) -> Built<Vec<Op>> {
     let here = || at(&inner, BRIDGE);
     let bridge = link(wanted, &inner, BRIDGE)?;
     bridge.mac = Some(mac(11)?);
+    bridge.stations = [mac(11)?].into();
     bridge.mtu = 1300;
     bridge.addresses.remove(&net("10.77.0.9/32")?);
     bridge.addresses.insert(net("10.77.0.10/32")?);
@@ -122,6 +123,24 @@ fn change_bridge(wanted: &mut State) -> Built<Vec<Op>> {
     netns.sysctls.insert("net/ipv4/ip_forward".into(), "0".into());
     netns.table = None;
     Ok(ops)
+}
+
+/// Somebody gives a port the bridge's own address, by which nobody is heard behind the bridge any more.
+pub(super) async fn own_row<K: Kernel>(kernel: &K) -> Built<()> {
+    cleared(kernel, async {
+        let whole = network()?;
+        apply(kernel, steps(&whole)).await?;
+        let (inner, own) = (inner()?, mac(1)?);
+        let (bridge, port) = (|| at(&inner, BRIDGE), || at(&inner, PORT));
+        let mut bent = whole.clone();
+        link(&mut bent, &inner, BRIDGE)?.stations.clear();
+        link(&mut bent, &inner, PORT)?.stations.insert(own);
+        apply(kernel, vec![Op::RemoveStation(bridge(), own), Op::SetStation(port(), own)]).await?;
+        expect(kernel, &bent).await?;
+        apply(kernel, vec![Op::RemoveStation(port(), own), Op::SetStation(bridge(), own)]).await?;
+        expect(kernel, &whole).await
+    })
+    .await
 }
 
 fn change_tunnel(wanted: &mut State) -> Built<Vec<Op>> {

@@ -153,8 +153,8 @@ fn set_rows(session: &mut Session<'_>, run: &[&Op]) -> Vec<Outcome> {
 fn row(session: &mut Session<'_>, op: &Op) -> Result<Request, Failure> {
     let unknown = || Refusal::new(Errno::EINVAL, "not a row");
     let link = step::link(op).ok_or_else(unknown)?;
-    let index = session.namespace(&link.netns)?.index(link.name)?;
-    Ok(rows::request(op, index).ok_or_else(unknown)?)
+    let at = session.namespace(&link.netns)?.index_and_bridge(link.name)?;
+    Ok(rows::request(op, at).ok_or_else(unknown)?)
 }
 
 fn single(session: &mut Session<'_>, op: &Op) -> Outcome {

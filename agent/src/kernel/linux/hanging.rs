@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     model::{IfName, Mac},
-    plan::{ownership::ROUTE_PROTOCOL, state::Link},
+    plan::{
+        ownership::ROUTE_PROTOCOL,
+        state::{Link, LinkKind},
+    },
 };
 
 /// Links by index.
@@ -146,8 +149,17 @@ fn parse_neighbour(body: &[u8], bridge: bool, link: &mut Link) -> Option<()> {
         } else if permanent {
             link.tunnels.insert(Mac::new(octets).ok()?, to?);
         }
-    } else if state & libc::NUD_NOARP != 0 && !permanent && attributes.find(libc::NDA_MASTER).is_some() {
-        link.stations.insert(Mac::new(octets).ok()?);
+    } else if attributes.find(libc::NDA_MASTER).is_some() {
+        let ours = if link.kind == LinkKind::Bridge {
+            // Beside it there is one for each VLAN, which nothing goes by.
+            permanent && attributes.find(libc::NDA_VLAN).is_none()
+        } else {
+            // A port's own address is permanent.
+            state & libc::NUD_NOARP != 0 && !permanent
+        };
+        if ours {
+            link.stations.insert(Mac::new(octets).ok()?);
+        }
     }
     Some(())
 }

@@ -10,11 +10,12 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::Path,
     thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg},
+    fcntl::{Flock, FlockArg, OFlag},
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
@@ -34,6 +35,9 @@ use crate::{
 
 /// The index of `lo` in every namespace (LOOPBACK_IFINDEX, net/loopback.h).
 const LOOPBACK: u32 = 1;
+
+/// How long the lock on the directory is waited for.
+const LOCK: Duration = Duration::from_secs(1);
 
 /// Make a namespace with this name.
 pub(super) fn create(dir: &Path, name: &Name, mark: &Mark) -> Result<(), Refusal> {
@@ -166,9 +170,13 @@ pub(super) fn tidy(dir: &Path) -> Result<(), Refusal> {
 /// goes there too.
 fn prepare(dir: &Path) -> Result<(), Refusal> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
-    // ip netns takes the same lock for the same purpose.
-    let _lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusive).map_err(|(_file, errno)| errno)?;
     let share = || mount(None::<&str>, dir, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>);
+    match share() {
+        Err(Errno::EINVAL) => {}
+        outcome => return Ok(outcome?),
+    }
+    // ip netns takes the same lock for the same purpose. So may anybody who can read the directory, for ever.
+    let _lock = lock(dir)?;
     match share() {
         // It is no mount yet.
         Err(Errno::EINVAL) => {
@@ -178,6 +186,21 @@ fn prepare(dir: &Path) -> Result<(), Refusal> {
         outcome => outcome?,
     }
     Ok(())
+}
+
+/// The lock on a directory; None: somebody else keeps it.
+fn lock(dir: &Path) -> Result<Option<Flock<File>>, Refusal> {
+    let mut file = OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(dir)?;
+    let end = Instant::now() + LOCK;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((_, errno)) if errno != Errno::EWOULDBLOCK => return Err(errno.into()),
+            Err(_) if Instant::now() >= end => return Ok(None),
+            Err((back, _)) => file = back,
+        }
+        thread::sleep(LOCK / 50);
+    }
 }
 
 fn exclusive(path: &Path) -> io::Result<File> {

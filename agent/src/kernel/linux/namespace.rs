@@ -17,11 +17,15 @@ use std::{
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
-    sys::statfs::{NSFS_MAGIC, fstatfs},
+    sys::statfs::NSFS_MAGIC,
 };
 
-use super::{attributes::u32_at, links, refusal::Refusal, socket::Rtnl};
-use crate::{model::IfName, plan::state::Netns};
+use super::{attributes::u32_at, link_row, links, refusal::Refusal, socket::Rtnl};
+use crate::{
+    kernel::opening,
+    model::IfName,
+    plan::state::{LinkKind, Netns},
+};
 
 /// An open namespace.
 pub(super) struct Namespace {
@@ -29,7 +33,8 @@ pub(super) struct Namespace {
     file: Option<File>,
     /// A socket in it.
     pub(super) rtnl: Rtnl,
-    indexes: HashMap<IfName, u32>,
+    /// Indexes of links, and whether they are bridges.
+    indexes: HashMap<IfName, (u32, bool)>,
 }
 
 /// The path of a namespace's file; None: the agent's own.
@@ -43,10 +48,9 @@ pub(super) fn path(dir: &Path, netns: &Netns) -> Option<PathBuf> {
 
 /// The namespace's file; None: there is none at this path (any more).
 pub(super) fn open_file(path: &Path) -> Result<Option<File>, Refusal> {
-    match File::open(path) {
-        Ok(file) if fstatfs(&file)?.filesystem_type() == NSFS_MAGIC => Ok(Some(file)),
-        // A file that no namespace is mounted on: what a reboot or a crash in the making leaves.
-        Ok(_plain) => Ok(None),
+    match opening::on(NSFS_MAGIC, path) {
+        // None: a file that no namespace is mounted on, as a reboot or a crash in the making leaves it, or nothing of the kind.
+        Ok(file) => Ok(file),
         Err(error) => {
             let refusal = Refusal::from(error);
             if refusal.is_absence() || refusal.errno == Errno::ENOTDIR { Ok(None) } else { Err(refusal) }
@@ -94,13 +98,19 @@ impl Namespace {
 
     /// The index of the link with this name.
     pub(super) fn index(&mut self, name: IfName) -> Result<u32, Refusal> {
-        if let Some(index) = self.indexes.get(&name) {
-            return Ok(*index);
+        Ok(self.index_and_bridge(name)?.0)
+    }
+
+    /// The same, and whether it is a bridge.
+    pub(super) fn index_and_bridge(&mut self, name: IfName) -> Result<(u32, bool), Refusal> {
+        if let Some(known) = self.indexes.get(&name) {
+            return Ok(*known);
         }
         let body = self.link(name)?;
         let index = u32_at(&body, 4).ok_or_else(|| Refusal::new(Errno::EIO, "short answer"))?;
-        self.indexes.insert(name, index);
-        Ok(index)
+        let bridge = link_row::parse(&body).is_some_and(|row| row.link.kind == LinkKind::Bridge);
+        self.indexes.insert(name, (index, bridge));
+        Ok((index, bridge))
     }
 
     /// The kernel's description of the link with this name (struct ifinfomsg and attributes).

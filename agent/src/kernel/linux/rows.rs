@@ -24,8 +24,8 @@ const SET: u16 = NLM_F_CREATE | NLM_F_REPLACE;
 /// Where broadcast, unknown and multicast go, in the table of a vxlan device.
 const ALL_ZERO: [u8; 6] = [0; 6];
 
-/// The message of this step on the link with this index; None: it is not a row.
-pub(super) fn request(op: &Op, index: u32) -> Option<Request> {
+/// The message of this step on the link with this index, which is a bridge or not; None: it is not a row.
+pub(super) fn request(op: &Op, (index, bridge): (u32, bool)) -> Option<Request> {
     let (message, flags) = match op {
         Op::AddAddress(_, net) => (RouteNetlinkMessage::NewAddress(address(index, *net)), SET),
         Op::RemoveAddress(_, net) => (RouteNetlinkMessage::DelAddress(address(index, *net)), 0),
@@ -44,8 +44,8 @@ pub(super) fn request(op: &Op, index: u32) -> Option<Request> {
         Op::RemoveFlood(_, vtep) => {
             (RouteNetlinkMessage::DelNeighbour(tunnel(index, ALL_ZERO, Some(*vtep))), 0)
         }
-        Op::SetStation(_, mac) => (RouteNetlinkMessage::NewNeighbour(station(index, *mac)), SET),
-        Op::RemoveStation(_, mac) => (RouteNetlinkMessage::DelNeighbour(station(index, *mac)), 0),
+        Op::SetStation(_, mac) => (RouteNetlinkMessage::NewNeighbour(station(index, *mac, bridge)), SET),
+        Op::RemoveStation(_, mac) => (RouteNetlinkMessage::DelNeighbour(station(index, *mac, bridge)), 0),
         Op::AddNetns(..)
         | Op::RemoveNetns(_)
         | Op::AddLink(..)
@@ -133,10 +133,13 @@ fn tunnel(index: u32, mac: [u8; 6], vtep: Option<IpAddr>) -> NeighbourMessage {
     message
 }
 
-/// A row of the table of the port's bridge (`master static`; `permanent` would mean the bridge's own address).
-fn station(index: u32, mac: Mac) -> NeighbourMessage {
+/// A row of the table of the port's bridge (`master static`; `permanent` would mean the bridge's own address), or of a bridge for
+/// itself (`self permanent`).
+fn station(index: u32, mac: Mac, bridge: bool) -> NeighbourMessage {
     let mut message = row(index, mac.octets());
-    message.header.flags = NeighbourFlags::Controller;
-    message.header.state = NeighbourState::Noarp;
+    (message.header.flags, message.header.state) = match bridge {
+        true => (NeighbourFlags::Own, NeighbourState::Permanent),
+        false => (NeighbourFlags::Controller, NeighbourState::Noarp),
+    };
     message
 }

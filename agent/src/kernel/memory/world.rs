@@ -185,8 +185,15 @@ impl World {
         let is_vxlan = matches!(link.kind, LinkKind::Vxlan(_));
         let no_table = || refuse(ErrorKind::Unsupported, "it has no such table");
         match op {
-            Op::SetMac(_, mac) => link.mac = Some(*mac),
+            Op::SetMac(_, mac) => {
+                let before = link.mac.replace(*mac);
+                if link.kind == LinkKind::Bridge {
+                    link.stations.retain(|own| Some(*own) != before);
+                    link.stations.insert(*mac);
+                }
+            }
             Op::SetMtu(_, mtu) => link.mtu = *mtu,
+            Op::SetPort(..) if link.port.is_none() => {}
             Op::SetPort(..) => {
                 link.port = None;
                 link.stations.clear();
@@ -220,7 +227,9 @@ impl World {
             Op::RemoveFlood(_, vtep) => {
                 link.floods.remove(vtep);
             }
-            Op::SetStation(..) if link.port.is_none() => return Err(no_table()),
+            Op::SetStation(..) if link.port.is_none() && link.kind != LinkKind::Bridge => {
+                return Err(no_table());
+            }
             Op::SetStation(_, mac) => {
                 link.stations.insert(*mac);
             }

@@ -254,6 +254,7 @@ fn fact(key: &Key, value: Option<&[u8]>) -> Result<Option<Fact>, Invalid> {
         | Key::Vni(_)
         | Key::EndpointName(..)
         | Key::Address(..)
+        | Key::Mac(..)
         | Key::Pool(_)
         | Key::Sysctl(_)
         | Key::Cluster

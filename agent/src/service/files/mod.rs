@@ -19,7 +19,7 @@ use self::text::{MARK, Surroundings, Texts, texts};
 use super::Service;
 use crate::{
     intent::{Changed, Intent, Touched},
-    kernel::Kernel,
+    kernel::{Kernel, opening},
     model::{Endpoint, Name, NodeId, Sandbox},
 };
 
@@ -172,43 +172,44 @@ fn write_one(sandbox: &Name, dir: &Path, (file, text): (&str, &str), foreign: bo
 fn replace(dir: &Path, (file, text): (&str, &str), foreign: bool) -> io::Result<bool> {
     fs::create_dir_all(dir)?;
     let path = dir.join(file);
-    match fs::read_to_string(&path) {
-        Ok(there) if there == text => return Ok(true),
+    match opening::read(&path) {
+        Ok(there) if there == text.as_bytes() => return Ok(true),
         Ok(there) if foreign && !may_be_ours(&there) => return Ok(false),
         Err(error) if foreign && error.kind() != io::ErrorKind::NotFound => return Ok(false),
         Ok(_) | Err(_) => {}
     }
-    fs::write(path, text)?;
+    opening::write(&path, text.as_bytes())?;
     Ok(true)
 }
 
 /// Whether a file has our mark, or nothing: a host that lost its power leaves files empty that were written shortly before.
-fn may_be_ours(text: &str) -> bool {
-    text.is_empty() || text.starts_with(MARK)
+fn may_be_ours(text: &[u8]) -> bool {
+    text.is_empty() || text.starts_with(MARK.as_bytes())
 }
 
 /// Remove a sandbox's files: all of them in `dir`, and ours below `netns_etc_dir`. A failure is told in the log alone.
 pub async fn remove_sandbox_files(dir: &Path, netns_etc_dir: &Path, name: &Name) {
-    let hostname = tokio::fs::read_to_string(dir.join("hostname")).await.unwrap_or_default();
-    let gone = async {
-        remove_ours(&netns_etc_dir.join(name.as_str()), &hostname).await?;
-        absent(tokio::fs::remove_dir_all(dir).await)
-    };
-    if let Err(error) = gone.await {
+    let (own, etc) = (dir.to_owned(), netns_etc_dir.join(name.as_str()));
+    let gone = tokio::task::spawn_blocking(move || {
+        let hostname = opening::read(&own.join("hostname")).unwrap_or_default();
+        remove_ours(&etc, &hostname)?;
+        absent(fs::remove_dir_all(own))
+    });
+    if let Err(error) = gone.await.map_err(io::Error::other).flatten() {
         tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox's files");
     }
 }
 
 /// Remove the files of ours in `dir`, and itself if nothing else is there.
-async fn remove_ours(dir: &Path, hostname: &str) -> io::Result<()> {
+fn remove_ours(dir: &Path, hostname: &[u8]) -> io::Result<()> {
     for file in ["hosts", "resolv.conf", "hostname"] {
         let path = dir.join(file);
-        let Ok(there) = tokio::fs::read_to_string(&path).await else { continue };
+        let Ok(there) = opening::read(&path) else { continue };
         if may_be_ours(&there) || file == "hostname" && there == hostname {
-            absent(tokio::fs::remove_file(&path).await)?;
+            absent(fs::remove_file(&path))?;
         }
     }
-    match tokio::fs::remove_dir(dir).await {
+    match fs::remove_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         done => absent(done),
     }
@@ -225,8 +226,8 @@ fn absent(done: io::Result<()>) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_file_keeps_its_inode_and_what_others_made_stays() {
+    #[test]
+    fn a_file_keeps_its_inode_and_what_others_made_stays() {
         use std::os::unix::fs::MetadataExt;
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("web");
@@ -238,16 +239,20 @@ mod tests {
         assert_eq!((inode(), std::fs::read_to_string(dir.join("hosts")).unwrap()), (before, ours("b")));
         std::fs::write(dir.join("resolv.conf"), "nameserver 192.0.2.1\n").unwrap();
         assert!(!replace(&dir, ("resolv.conf", &ours("c")), true).unwrap());
+        let fifo = dir.join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(!replace(&dir, ("fifo", &ours("c")), true).unwrap(), "nor is it waited for");
+        std::fs::remove_file(fifo).unwrap();
         assert!(replace(&dir, ("hostname", "web\n"), true).unwrap());
         std::fs::write(dir.join("hosts"), "").unwrap();
         assert!(replace(&dir, ("hosts", &ours("d")), true).unwrap(), "what a loss of power left empty");
         std::fs::write(dir.join("hosts"), "").unwrap();
-        remove_ours(&dir, "web\n").await.unwrap();
+        remove_ours(&dir, b"web\n").unwrap();
         let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|it| it.unwrap().file_name()).collect();
         assert_eq!(left, ["resolv.conf"], "it is somebody else's");
         std::fs::remove_file(dir.join("resolv.conf")).unwrap();
-        remove_ours(&dir, "web\n").await.unwrap();
+        remove_ours(&dir, b"web\n").unwrap();
         assert!(!dir.exists());
-        remove_ours(&dir, "web\n").await.unwrap();
+        remove_ours(&dir, b"web\n").unwrap();
     }
 }

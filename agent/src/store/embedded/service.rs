@@ -15,7 +15,7 @@ const STREAMS_MAX: u32 = 1024;
 /// Pings that find out whether a client is still there, and how long their answer may take.
 const PING: Duration = Duration::from_secs(10);
 /// How long open connections may hold up a shutdown.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_millis(400);
 
 /// The state of every service.
 #[derive(Clone)]

@@ -23,7 +23,8 @@ const MANY: u8 = 250;
 /// Add 10.9.9.`number` to the link with this index.
 fn request(index: u32, number: u8) -> Request {
     let link = LinkRef { netns: Netns::Host, name: "lo".parse().unwrap() };
-    rows::request(&Op::AddAddress(link, format!("10.9.9.{number}/32").parse().unwrap()), index).unwrap()
+    rows::request(&Op::AddAddress(link, format!("10.9.9.{number}/32").parse().unwrap()), (index, false))
+        .unwrap()
 }
 
 /// Every second one goes nowhere.

@@ -1,0 +1,117 @@
+//! Files at paths that somebody else may have made. Opening a FIFO waits for who else opens it, and opening a device may do
+//! anything: so what is there is looked at first (`O_PATH` opens nothing), and then that very thing is opened.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    path::Path,
+};
+
+use nix::{
+    fcntl::OFlag,
+    sys::statfs::{FsType, fstatfs},
+};
+
+/// Largest file of others that is read, in bytes; what is beyond is left out.
+const LARGEST: u64 = 1 << 20;
+
+/// What is at a path, not opened.
+fn look_at(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags((OFlag::O_PATH | OFlag::O_CLOEXEC).bits()).open(path)
+}
+
+/// What was looked at, opened.
+fn reopened(seen: &File, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY).bits();
+    options.custom_flags(flags).open(format!("/proc/self/fd/{}", seen.as_raw_fd()))
+}
+
+/// The file at a path if it is on this filesystem. None: it is on another.
+pub(super) fn on(filesystem: FsType, path: &Path) -> io::Result<Option<File>> {
+    let seen = look_at(path)?;
+    let there = fstatfs(&seen)?.filesystem_type() == filesystem;
+    there.then(|| reopened(&seen, OpenOptions::new().read(true))).transpose()
+}
+
+/// What is at a path, if it is a file and nothing else.
+fn plain(path: &Path) -> io::Result<File> {
+    let seen = look_at(path)?;
+    match seen.metadata()?.is_file() {
+        true => Ok(seen),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")),
+    }
+}
+
+/// What a file says, up to a megabyte.
+///
+/// # Errors
+/// There is none, it cannot be read, or something else is there (`InvalidInput`).
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let file = reopened(&plain(path)?, OpenOptions::new().read(true))?;
+    file.take(LARGEST).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Write a file, in place where there is one. Something else that is there makes place for it.
+///
+/// # Errors
+/// It cannot be written, or a directory is there.
+pub(crate) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let there = plain(path);
+    if there.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput) {
+        fs::remove_file(path)?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true);
+    let mut file = match there {
+        Ok(seen) => reopened(&seen, options.truncate(true))?,
+        Err(_absent) => options.create_new(true).open(path)?,
+    };
+    file.write_all(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use nix::{
+        sys::{stat::Mode, statfs::NSFS_MAGIC},
+        unistd::mkfifo,
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_neither_opened_nor_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        mkfifo(&path("fifo"), Mode::S_IRWXU).unwrap();
+        drop(UnixListener::bind(path("socket")).unwrap());
+        std::os::unix::fs::symlink("fifo", path("link")).unwrap();
+        fs::create_dir(path("directory")).unwrap();
+        for odd in [&path("fifo"), &path("socket"), &path("link"), &path("directory"), Path::new("/dev/zero")]
+        {
+            assert_eq!(read(odd).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{}", odd.display());
+            assert!(on(NSFS_MAGIC, odd).unwrap().is_none(), "{}", odd.display());
+        }
+        for odd in ["fifo", "socket", "link"] {
+            write(&path(odd), b"text").unwrap();
+            assert_eq!(read(&path(odd)).unwrap(), b"text", "{odd}");
+        }
+        assert!(write(&path("directory"), b"text").is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_and_written_in_place_as_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        write(&path, b"longer").unwrap();
+        let before = File::open(&path).unwrap();
+        write(&path, b"short").unwrap();
+        assert_eq!(read(&path).unwrap(), b"short");
+        assert_eq!(before.metadata().unwrap().len(), 5, "it is another file");
+    }
+}
