@@ -301,7 +301,7 @@ fn what_nft_must_read_it_reads_once() {
         let rule = Rule { matches: vec![Match::DestinationLocal], action: Action::Redirect(map) };
         let chains = vec![Chain { hook: Hook::Prerouting, rules: vec![rule] }];
         let ports = (1..2_000).map(|port| (key(port), to(port))).collect();
-        let table = Table { ports: [(map, ports)].into(), chains };
+        let table = Table { ports: [(map, ports)].into(), chains, ..Table::default() };
         let expect = |netns: &Netns, reads| {
             assert_eq!(super::read(&namespace, netns, &listings).unwrap(), read(&namespace, netns).unwrap());
             assert_eq!(listings.reads(), reads);
