@@ -181,20 +181,25 @@ pub fn host_routes(intent: &Intent, me: NodeId, network: &Network) -> (Vec<IpNet
         Driver::Bridge => return (prefixes().collect(), Vec::new()),
         Driver::Macvlan | Driver::Ipvlan | Driver::P2p => return (Vec::new(), Vec::new()),
     }
-    let first = |other: &&Network| match other.driver() {
+    let first_of_two = |other: &&Network| match other.driver() {
         Driver::Overlay => (other.created, other.id) < (network.created, network.id) && !other.internal,
         Driver::Bridge => true,
         Driver::Macvlan | Driver::Ipvlan | Driver::P2p => false,
     };
-    let here = intent.networks().filter(|(_, view)| is_here(view, me)).filter_map(|(_, view)| view.network());
-    let first: Vec<&Network> = here.filter(first).collect();
+    let meets = |other: &Network, prefix: &IpNet| {
+        let mut theirs = other.subnets.iter().map(|other| other.prefix);
+        theirs.any(|other| other.contains(prefix) || prefix.contains(&other))
+    };
+    // Few of many meet it: whether those are here takes longer to say.
+    let mut first: Vec<&Network> = Vec::new();
+    for (_, view) in intent.networks() {
+        let before =
+            view.network().filter(first_of_two).filter(|other| prefixes().any(|it| meets(other, &it)));
+        first.extend(before.filter(|_| is_here(view, me)));
+    }
     let (mut routed, mut blocked) = (Vec::new(), Vec::new());
     for prefix in prefixes() {
-        let meets = |other: &&&Network| {
-            let mut theirs = other.subnets.iter().map(|other| other.prefix);
-            theirs.any(|other| other.contains(&prefix) || prefix.contains(&other))
-        };
-        match first.iter().find(meets) {
+        match first.iter().find(|other| meets(other, &prefix)) {
             None => routed.push(prefix),
             Some(other) => blocked.push((prefix, other.name.clone())),
         }
