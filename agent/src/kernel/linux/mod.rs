@@ -13,6 +13,7 @@ mod attributes;
 mod batch;
 mod birth;
 mod conntrack;
+mod elements;
 mod facts;
 mod failure;
 mod forwarders;

@@ -14,8 +14,10 @@ use nix::{
 };
 
 use super::{
+    elements,
     listings::{Listings, Look},
     namespace::Namespace,
+    netfilter,
 };
 use crate::{
     kernel::{KernelError, nft::decode, nft::encode},
@@ -91,10 +93,10 @@ pub(super) fn change(
 ) -> Result<(), KernelError> {
     let before = listings.before(namespace, netns);
     let table = before.with(namespace, netns, changes);
-    let outcome = call(namespace, netns, &["-f", "-"], &encode::changes(changes))?;
-    if !outcome.status.success() {
-        return Err(failure(outcome.complaint()));
-    }
+    elements::change(namespace, changes).map_err(|refusal| {
+        let none = netfilter::is_missing(&refusal);
+        if none { missing() } else { refusal.into_error("change ports in nftables table", netns.to_string()) }
+    })?;
     if let Some(table) = table {
         listings.after(namespace, netns, (before, table));
     }

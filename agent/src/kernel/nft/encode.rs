@@ -9,7 +9,7 @@ use crate::{
     model::IfName,
     plan::{
         ownership::TABLE,
-        ruleset::{Action, Chain, Family, LinkMatch, Match, PortChange, PortKey, PortMap, Table},
+        ruleset::{Action, Chain, Family, LinkMatch, Match, PortKey, PortMap, Table},
     },
 };
 
@@ -32,22 +32,6 @@ pub(in crate::kernel) fn transaction(table: Option<&Table>) -> Result<String, St
         text += "}\n";
     }
     Ok(text)
-}
-
-/// The transaction that changes ports in our table.
-pub(in crate::kernel) fn changes(changes: &[PortChange]) -> String {
-    let mut text = String::new();
-    for change in changes {
-        let name = map_name(change.map);
-        let gone: Vec<String> = change.gone.iter().map(self::key).collect();
-        let come: Vec<String> = change.come.iter().map(|(key, to)| element(key, *to)).collect();
-        for (verb, elements) in [("delete", gone), ("add", come)] {
-            if !elements.is_empty() {
-                text += &format!("{verb} element inet {TABLE} {name} {{\n{} }}\n", elements.join(",\n"));
-            }
-        }
-    }
-    text
 }
 
 /// The maps that have something, or that a rule refers to.

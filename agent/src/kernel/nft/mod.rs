@@ -60,12 +60,12 @@ pub(super) const HOOKS: [Hook; 8] = [
 ];
 
 /// Name of the set of VNIs, and its type as nft says it when the set is made and as it lists it.
-const VNIS: (&str, &str, &str) = ("vnis", "typeof @th,96,24", "integer");
+pub(super) const VNIS: (&str, &str, &str) = ("vnis", "typeof @th,96,24", "integer");
 /// Bits of a VNI behind the start of the UDP header: offset and length.
-const VNI_AT: (u64, u64) = (96, 24);
+pub(super) const VNI_AT: (u64, u64) = (96, 24);
 
 /// Name and type of the set of a family's VTEPs.
-const fn vteps(family: Family) -> (&'static str, &'static str) {
+pub(super) const fn vteps(family: Family) -> (&'static str, &'static str) {
     match family {
         Family::V4 => ("vteps4", "ipv4_addr"),
         Family::V6 => ("vteps6", "ipv6_addr"),
@@ -80,7 +80,7 @@ const fn family_word(family: Family) -> &'static str {
     }
 }
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// Every map of ports, with its name.
 pub(super) const MAPS: [(PortMap, &str); 4] = [
@@ -90,7 +90,7 @@ pub(super) const MAPS: [(PortMap, &str); 4] = [
     (PortMap { family: Family::V6, addressed: true }, "addressed6"),
 ];
 
-const fn map_name(map: PortMap) -> &'static str {
+pub(super) const fn map_name(map: PortMap) -> &'static str {
     match (map.family, map.addressed) {
         (Family::V4, false) => MAPS[0].1,
         (Family::V6, false) => MAPS[1].1,

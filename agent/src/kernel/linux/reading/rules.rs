@@ -4,16 +4,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::parts::Part;
 use crate::{
     kernel::{
-        linux::{
-            attributes::{Attributes, address, text},
-            netfilter::{Expression, big_u32},
-        },
-        nft::{MAPS, PROTOCOLS, number},
+        linux::attributes::address,
+        nft::{FAMILIES, HOOKS, MAPS, PROTOCOLS, Place, VNI_AT, VNIS, number, vteps},
     },
     model::IfName,
-    plan::ruleset::{Action, Family, LinkMatch, Match, Rule},
+    plan::ruleset::{Action, Family, Hook, LinkMatch, Match, Rule},
 };
 
 /// Keys of `meta` …
@@ -21,14 +19,18 @@ const IIFNAME: u32 = 6;
 const OIFNAME: u32 = 7;
 const NFPROTO: u32 = 15;
 const L4PROTO: u32 = 16;
+const IIFKIND: u32 = 26;
+const OIFKIND: u32 = 27;
 /// … and of `ct`, with the bits that are asked for (established and related; dnat).
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
+const INVALID: u32 = 1;
 const ESTABLISHED: u32 = 2 | 4;
 const REDIRECTED: u32 = 32;
 /// What `fib` is asked for, by the destination's address, and its answer for one of the host's own.
 const FIB_TYPE: u32 = 3;
 const FIB_DESTINATION: u32 = 2;
+const UNICAST: u32 = 1;
 const LOCAL: u32 = 2;
 /// Comparisons.
 const EQUAL: u32 = 0;
@@ -40,41 +42,20 @@ const DESTINATION_PORT: u32 = 2;
 /// Verdicts.
 const DROP: u32 = 0;
 const ACCEPT: u32 = 1;
-/// Kinds and flags of `nat`.
+/// Kinds of `nat`.
 const SOURCE: u32 = 0;
 const DESTINATION: u32 = 1;
-const WITH_ADDRESS: u32 = 1;
-const WITH_PORT: u32 = 2;
 /// NFPROTO_IPV4, NFPROTO_IPV6.
 const V4: u32 = 2;
 const V6: u32 = 10;
-/// Length of a link's name in the kernel, with the zero byte at its end.
+/// Length of a link's name in the kernel, with the zero byte at its end, and of the name of its kind.
 const NAME: usize = 16;
-
-/// An expression with all that it says. Numbers of registers come last, where there are some.
-#[derive(Debug, PartialEq, Eq)]
-enum Part<'a> {
-    Meta(u32, u32),
-    /// How, with what.
-    Compare(u32, &'a [u8], u32),
-    /// Base, offset, length.
-    Payload((u32, u32, u32), u32),
-    /// All bits but those of the mask become zero.
-    Mask(&'a [u8], u32),
-    Ct(u32, u32),
-    Fib(u32, u32, u32),
-    /// Name; from where, to where.
-    Lookup(&'a str, (u32, u32)),
-    Value(&'a [u8], u32),
-    Verdict(u32),
-    /// Kind and family; where the address and the port are.
-    Nat((u32, u32), u32, Option<u32>),
-    Masquerade,
-}
+/// The kind of a bridge.
+const BRIDGE: &[u8] = b"bridge";
 
 /// The rule with this list of expressions; None: it is not as nft makes those that we write.
 pub(super) fn rule(list: &[u8]) -> Option<Rule> {
-    let parts: Vec<Part<'_>> = Expression::all(list).iter().map(part).collect::<Option<_>>()?;
+    let parts = Part::all(list)?;
     let mut reader = Reader { rest: &parts, family: None };
     let mut matches = Vec::new();
     loop {
@@ -82,41 +63,6 @@ pub(super) fn rule(list: &[u8]) -> Option<Rule> {
             return Some(Rule { matches, action });
         }
         matches.push(reader.condition()?);
-    }
-}
-
-fn part<'a>(expression: &Expression<'a>) -> Option<Part<'a>> {
-    let data = expression.data;
-    let has = |known: &[u16]| data.into_iter().all(|(kind, _)| known.contains(&kind));
-    let n = |kind| data.find(kind).and_then(big_u32);
-    let value = |kind| Attributes::nested(data.find(kind)?).find(1);
-    let zero = |kind| n(kind).unwrap_or(0) == 0;
-    match expression.name {
-        "meta" if has(&[1, 2]) => Some(Part::Meta(n(2)?, n(1)?)),
-        "cmp" if has(&[1, 2, 3]) => Some(Part::Compare(n(2)?, value(3)?, n(1)?)),
-        "payload" if has(&[1, 2, 3, 4]) => Some(Part::Payload((n(2)?, n(3)?, n(4)?), n(1)?)),
-        "bitwise" if has(&[1, 2, 3, 4, 5, 6]) && zero(6) && n(1) == n(2) => {
-            let (mask, xor) = (value(4)?, value(5)?);
-            (xor.iter().all(|byte| *byte == 0) && mask.len() == xor.len()).then_some(Part::Mask(mask, n(1)?))
-        }
-        "ct" if has(&[1, 2]) => Some(Part::Ct(n(2)?, n(1)?)),
-        "fib" if has(&[1, 2, 3]) => Some(Part::Fib(n(2)?, n(3)?, n(1)?)),
-        "lookup" if has(&[1, 2, 3, 5]) && zero(5) => {
-            Some(Part::Lookup(data.find(1).and_then(text)?, (n(2)?, n(3)?)))
-        }
-        "immediate" if has(&[1, 2]) => match value(2) {
-            Some(value) => Some(Part::Value(value, n(1)?)),
-            None => {
-                let verdict = Attributes::nested(Attributes::nested(data.find(2)?).find(2)?);
-                verdict.find(1).and_then(big_u32).filter(|_| n(1) == Some(0)).map(Part::Verdict)
-            }
-        },
-        "nat" if has(&[1, 2, 3, 4, 5, 6, 7]) && n(3) == n(4) && n(5) == n(6) => {
-            let flags = WITH_ADDRESS | if n(5).is_some() { WITH_PORT } else { 0 };
-            (n(7)? == flags).then_some(Part::Nat((n(1)?, n(2)?), n(3)?, n(5)))
-        }
-        "masq" if has(&[1]) && zero(1) => Some(Part::Masquerade),
-        _ => None,
     }
 }
 
@@ -134,6 +80,10 @@ impl<'a> Reader<'a> {
             [Part::Verdict(ACCEPT)] => Some(Action::Accept),
             [Part::Verdict(DROP)] => Some(Action::Drop),
             [Part::Masquerade] => Some(Action::Masquerade),
+            [Part::Goto(name)] => {
+                let regular = |hook: &Hook| Place::of(*hook).name == *name && Place::of(*hook).base.is_none();
+                HOOKS.into_iter().find(regular).map(Action::Goto)
+            }
             [Part::Value(value, 1), Part::Nat((SOURCE, family), 1, None)] => {
                 let to = address(value)?;
                 (number_of(Family::of(to)) == *family).then_some(Action::SourceNat(to))
@@ -184,7 +134,15 @@ impl<'a> Reader<'a> {
                 (Match::Out(link(*op, value)?), rest)
             }
             [Part::Fib(FIB_TYPE, FIB_DESTINATION, 1), Part::Compare(EQUAL, value, 1), rest @ ..] => {
-                (Match::DestinationLocal, rest.get(..).filter(|_| **value == LOCAL.to_ne_bytes())?)
+                (destination_type(value)?, rest)
+            }
+            [Part::Meta(key @ (IIFKIND | OIFKIND), 1), Part::Compare(EQUAL, kind, 1), rest @ ..] => {
+                padded(kind).filter(|kind| *kind == BRIDGE)?;
+                (if *key == IIFKIND { Match::FromBridge } else { Match::ToBridge }, rest)
+            }
+            [Part::Payload((TRANSPORT, offset, length), 1), Part::Asked(set, false, 1), rest @ ..] => {
+                let bits = (u64::from(*offset) * 8, u64::from(*length) * 8);
+                (bits == VNI_AT && *set == VNIS.0).then_some((Match::OtherVni, rest))?
             }
             [Part::Ct(key, 1), Part::Mask(bits, 1), Part::Compare(UNEQUAL, [0, 0, 0, 0], 1), rest @ ..] => {
                 (connection(*key, bits)?, rest)
@@ -200,16 +158,33 @@ impl<'a> Reader<'a> {
                 (Match::Port(protocol, u16::from_be_bytes([*high, *low])), rest)
             }
             [Part::Meta(NFPROTO, 1), Part::Compare(EQUAL, value, 1), rest @ ..] if self.family.is_none() => {
-                self.family = Some(family(value)?);
-                self.prefix(rest)?
+                let family = family(value)?;
+                self.family = Some(family);
+                // By itself, or said for what follows.
+                self.address(rest).unwrap_or((Match::Family(family), rest))
             }
-            rest => self.prefix(rest)?,
+            rest => self.address(rest)?,
         };
         self.rest = rest;
         Some(condition)
     }
 
-    /// An address of the family that is known, compared with a prefix.
+    /// A condition on an address of the family that is known.
+    fn address(&self, parts: &'a [Part<'a>]) -> Option<(Match, &'a [Part<'a>])> {
+        let family = self.family?;
+        let [Part::Payload((NETWORK, offset, loaded), 1), Part::Asked(set, true, 1), rest @ ..] = parts
+        else {
+            return self.prefix(parts);
+        };
+        FAMILIES.into_iter().find(|it| *it == family && vteps(*it).0 == *set && length(*it) == *loaded)?;
+        match *offset {
+            at if at == destination(family) => Some((Match::ToVtep(family), rest)),
+            at if at == destination(family) - length(family) => Some((Match::FromVtep(family), rest)),
+            _ => None,
+        }
+    }
+
+    /// One that is compared with a prefix.
     fn prefix(&self, parts: &'a [Part<'a>]) -> Option<(Match, &'a [Part<'a>])> {
         let family = self.family?;
         let [Part::Payload((NETWORK, offset, loaded), 1), rest @ ..] = parts else { return None };
@@ -230,9 +205,18 @@ impl<'a> Reader<'a> {
     }
 }
 
+fn destination_type(value: &[u8]) -> Option<Match> {
+    match u32::from_ne_bytes(value.try_into().ok()?) {
+        UNICAST => Some(Match::DestinationElsewhere),
+        LOCAL => Some(Match::DestinationLocal),
+        _ => None,
+    }
+}
+
 fn connection(key: u32, bits: &[u8]) -> Option<Match> {
     match (key, u32::from_ne_bytes(bits.try_into().ok()?)) {
         (CT_STATE, ESTABLISHED) => Some(Match::Established),
+        (CT_STATE, INVALID) => Some(Match::Invalid),
         (CT_STATUS, REDIRECTED) => Some(Match::Redirected),
         _ => None,
     }
@@ -263,16 +247,21 @@ fn net(family: Family, value: &[u8], mask: Option<&[u8]>) -> Option<IpNet> {
 
 /// What a link's name is compared with: all of it, or its start.
 fn link(op: u32, compared: &[u8]) -> Option<LinkMatch> {
-    let end = compared.iter().position(|byte| *byte == 0);
-    let name: IfName = std::str::from_utf8(&compared[..end.unwrap_or(compared.len())]).ok()?.parse().ok()?;
-    match (op, end) {
-        (EQUAL, Some(end)) if compared.len() == NAME && compared[end..].iter().all(|byte| *byte == 0) => {
-            Some(LinkMatch::Is(name))
-        }
-        (EQUAL, None) => Some(LinkMatch::StartsWith(name)),
-        (UNEQUAL, None) => Some(LinkMatch::StartsNotWith(name)),
+    let whole = padded(compared);
+    let name: IfName = std::str::from_utf8(whole.unwrap_or(compared)).ok()?.parse().ok()?;
+    match (op, whole.is_some()) {
+        (EQUAL, true) => Some(LinkMatch::Is(name)),
+        (UNEQUAL, true) => Some(LinkMatch::IsNot(name)),
+        (EQUAL, false) => Some(LinkMatch::StartsWith(name)),
+        (UNEQUAL, false) => Some(LinkMatch::StartsNotWith(name)),
         _ => None,
     }
+}
+
+/// A name in its place, with zero bytes behind it.
+fn padded(value: &[u8]) -> Option<&[u8]> {
+    let end = value.iter().position(|byte| *byte == 0).filter(|_| value.len() == NAME)?;
+    value[end..].iter().all(|byte| *byte == 0).then_some(&value[..end])
 }
 
 fn family(value: &[u8]) -> Option<Family> {
