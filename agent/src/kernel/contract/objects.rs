@@ -108,6 +108,8 @@ fn change_bridge(wanted: &mut State) -> Built<Vec<Op>> {
     let neighbour = Ipv4Addr::new(10, 77, 0, 5).into();
     bridge.neighbours.insert(neighbour, mac(12)?);
     let mut ops = vec![
+        // The row of the old address stays if somebody set it.
+        Op::RemoveStation(here(), mac(1)?),
         Op::SetMac(here(), mac(11)?),
         Op::SetMtu(here(), 1300),
         Op::RemoveAddress(here(), net("10.77.0.9/32")?),

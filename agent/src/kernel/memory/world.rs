@@ -8,10 +8,13 @@ use std::{
 use ipnet::IpNet;
 
 use super::{named, stacked};
-use crate::plan::{
-    op::{LinkRef, Op},
-    ruleset::PortChange,
-    state::{Link, LinkKind, Netns, NetnsState, Port, Route, State},
+use crate::{
+    model::Mac,
+    plan::{
+        op::{LinkRef, Op},
+        ruleset::PortChange,
+        state::{Link, LinkKind, Netns, NetnsState, Port, Route, State},
+    },
 };
 
 /// First directories below /proc/sys/net that there are.
@@ -185,19 +188,9 @@ impl World {
         let is_vxlan = matches!(link.kind, LinkKind::Vxlan(_));
         let no_table = || refuse(ErrorKind::Unsupported, "it has no such table");
         match op {
-            Op::SetMac(_, mac) => {
-                let before = link.mac.replace(*mac);
-                if link.kind == LinkKind::Bridge {
-                    link.stations.retain(|own| Some(*own) != before);
-                    link.stations.insert(*mac);
-                }
-            }
+            Op::SetMac(_, mac) => set_mac(link, *mac),
             Op::SetMtu(_, mtu) => link.mtu = *mtu,
-            Op::SetPort(..) if link.port.is_none() => {}
-            Op::SetPort(..) => {
-                link.port = None;
-                link.stations.clear();
-            }
+            Op::SetPort(..) => leave_bridge(link),
             Op::SetUp(_, up) => set_up(link, *up),
             Op::AddAddress(_, net) => {
                 link.addresses.insert(*net);
@@ -283,6 +276,22 @@ impl World {
         }
         self.link(at)?.routes.insert(to, route);
         Ok(())
+    }
+}
+
+/// A bridge's own row goes with its address.
+fn set_mac(link: &mut Link, mac: Mac) {
+    let before = link.mac.replace(mac);
+    if link.kind == LinkKind::Bridge {
+        link.stations.retain(|own| Some(*own) != before);
+        link.stations.insert(mac);
+    }
+}
+
+/// A port that leaves its bridge loses the bridge's rows.
+fn leave_bridge(link: &mut Link) {
+    if link.port.take().is_some() {
+        link.stations.clear();
     }
 }
 
