@@ -105,10 +105,7 @@ impl foca::Identity for Identity {
     }
 
     fn win_addr_conflict(&self, adversary: &Self) -> bool {
-        match order(self.generation, adversary.generation) {
-            Ordering::Equal => self.node > adversary.node,
-            order => order.is_gt(),
-        }
+        order(self.generation, adversary.generation).then_with(|| self.node.cmp(&adversary.node)).is_gt()
     }
 }
 

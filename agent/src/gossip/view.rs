@@ -1,7 +1,6 @@
 //! The members as the rest of the agent sees them: one entry for each node.
 
 use std::{
-    cmp::Ordering,
     collections::BTreeMap,
     fmt,
     net::{IpAddr, SocketAddr},
@@ -75,9 +74,9 @@ pub(super) fn survey<'a>(
     for one in known {
         let node = one.id().node;
         let Some(member) = member(one.id(), state(one)).filter(|_| node != own.node) else { continue };
-        let newer = |other: &Member| match order(other.generation, member.generation) {
-            Ordering::Equal => other.state.is_active() >= member.state.is_active(),
-            order => order.is_gt(),
+        let newer = |other: &Member| {
+            let order = order(other.generation, member.generation);
+            order.then_with(|| other.state.is_active().cmp(&member.state.is_active())).is_ge()
         };
         if !members.get(&node).is_some_and(newer) {
             members.insert(node, member);

@@ -140,7 +140,7 @@ impl Draft {
             let key = Key::Address(network, address);
             commit = commit.absent(key.clone()).put(key, owner.clone());
         }
-        commit = self.take_mac(commit, endpoint.mac, owner.into());
+        commit = self.take_mac(commit, endpoint.mac, owner);
         if let Some(own) = self.joining() {
             commit = commit.put(Key::Network(network), self.network.to_bytes());
             let owner = AddressOwner::Node(own.node).to_bytes();
@@ -148,7 +148,7 @@ impl Draft {
                 let key = Key::Address(network, address.addr());
                 commit = commit.absent(key.clone()).put(key, owner.clone());
             }
-            commit = self.take_mac(commit, own.mac, owner.into());
+            commit = self.take_mac(commit, own.mac, owner);
         }
         commit.in_scope(self.network.scope)
     }

@@ -195,7 +195,7 @@ pub async fn remove_sandbox_files(dir: &Path, netns_etc_dir: &Path, name: &Name)
         remove_ours(&etc, &hostname)?;
         absent(fs::remove_dir_all(own))
     });
-    if let Err(error) = gone.await.map_err(io::Error::other).flatten() {
+    if let Err(error) = gone.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
         tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox's files");
     }
 }
