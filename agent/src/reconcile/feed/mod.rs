@@ -18,8 +18,10 @@ use crate::{
     store::{Change, Key, KeyRange, Store},
 };
 
-/// How often a store that is held, or did not answer, is read again.
+/// When a store that did not answer is read again.
 const READ_AGAIN: Duration = Duration::from_secs(2);
+/// How often one that is held is read although it tells of no change.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Records that are read before others have a turn: a few milliseconds' worth.
 const AT_ONCE: usize = 1000;
 
@@ -52,7 +54,7 @@ pub async fn feed(world: Arc<World>, feed: Feed, mut changes: mpsc::Receiver<Cha
         let gate = Gate { world: &world, source: feed.source, store: &feed.store, evidence };
         let (heard, revision) = match gate.judge(&heard).await {
             Verdict::Believe => (heard, revision),
-            verdict => {
+            verdict @ (Verdict::Hold(_) | Verdict::Unclear(_)) => {
                 let Some((heard, revision)) = hold(&gate, &feed.range, verdict, &mut changes).await else {
                     return;
                 };
@@ -65,7 +67,7 @@ pub async fn feed(world: Arc<World>, feed: Feed, mut changes: mpsc::Receiver<Cha
     }
 }
 
-/// Read the store again, whenever it changes and every few seconds, until it can be believed. None: the follower stopped.
+/// Read the store again, whenever it changes and now and then, until it can be believed. None: the follower stopped.
 async fn hold(
     gate: &Gate<'_>,
     range: &KeyRange,
@@ -75,6 +77,7 @@ async fn hold(
     let mut turns = gate.world.hold_changes();
     let mut last = None;
     loop {
+        let mut pause = LOOK_AGAIN;
         match verdict {
             Verdict::Believe => {
                 if gate.world.set_held(gate.source, None) {
@@ -88,7 +91,8 @@ async fn hold(
                 }
             }
             Verdict::Unclear(error) => {
-                tracing::debug!(source = %gate.source, %error, "the store cannot be judged yet")
+                tracing::debug!(source = %gate.source, %error, "the store cannot be judged yet");
+                pause = READ_AGAIN;
             }
         }
         turns.mark_unchanged();
@@ -96,7 +100,7 @@ async fn hold(
             // What it says is in what is read next, too.
             change = changes.recv() => drop(change?),
             _ = turns.changed() => {}
-            () = tokio::time::sleep(READ_AGAIN) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         verdict = match gate.store.list(range).await {
             Ok(listing) => {
@@ -144,17 +148,18 @@ fn note(heard: &mut Heard, key: &str, value: Option<&[u8]>) {
             return;
         }
     };
-    match &parsed {
-        // One that cannot be read is not ours.
-        Key::Cluster => heard.cluster = Some(value.map(identity)),
-        Key::Lost => heard.lost = value.map(|value| String::from_utf8_lossy(value).into_owned()),
-        key => match fact(key, value) {
+    if parsed == Key::Cluster {
+        heard.cluster = Some(value.map(identity));
+    } else if parsed == Key::Lost {
+        heard.lost = value.map(|value| String::from_utf8_lossy(value).into_owned());
+    } else {
+        match fact(&parsed, value) {
             Ok(fact) => heard.facts.extend(fact),
             Err(error) => {
                 tracing::warn!(key = %parsed, %error, "a record cannot be read; what was known of it stays");
-                heard.unreadable.extend(fact_of_removal(key).map(|fact| fact.touched()));
+                heard.unreadable.extend(fact_of_removal(&parsed).map(|fact| fact.touched()));
             }
-        },
+        }
     }
 }
 
