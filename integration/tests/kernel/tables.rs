@@ -10,10 +10,11 @@ use ovagent::{
     kernel::{ApplyError, Facts, Kernel, KernelError, LinuxKernel},
     model::{IfName, Name},
     plan::{
+        Outdated,
         op::Op,
         ownership::Mark,
         ruleset::{Action, Chain, Hook, LinkMatch, Match, Rule, Table},
-        state::{Look, LookAt, State},
+        state::{Look, LookAt, Netns, State},
     },
 };
 
@@ -47,6 +48,9 @@ impl Kernel for Forgetful {
     }
     async fn link_names(&self) -> Result<BTreeSet<IfName>, KernelError> {
         LinuxKernel::new(NETNS_DIR).link_names().await
+    }
+    async fn forget(&self, netns: Netns, outdated: Outdated) -> Result<usize, KernelError> {
+        LinuxKernel::new(NETNS_DIR).forget(netns, outdated).await
     }
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {
         LinuxKernel::new(NETNS_DIR).netns_inode(path).await
