@@ -1,6 +1,6 @@
 //! VXLAN packets from somebody who is no node, whole and in fragments.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use ovnet_integration::{
@@ -50,7 +50,7 @@ impl<'a> Attack<'a> {
     }
 
     /// Send it in every shape, and once for a network that is not here.
-    fn send(&self, netns: &PathBuf, from: IpAddr, to: IpAddr) -> Result<()> {
+    fn send(&self, netns: &Path, from: IpAddr, to: IpAddr) -> Result<()> {
         for shape in SHAPES {
             self.packet(self.vni, from, to)?.send(netns, shape, 0)?;
         }
