@@ -60,6 +60,13 @@ pub trait Kernel: Send + Sync + 'static {
         outdated: Outdated,
     ) -> impl Future<Output = Result<usize, KernelError>> + Send;
 
+    /// The addresses of the connections tracked in a namespace, as far as [`Outdated::addresses`] goes by them; none in a
+    /// namespace that is gone, or where connections are not tracked.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn connected(&self, netns: Netns) -> impl Future<Output = Result<BTreeSet<IpAddr>, KernelError>> + Send;
+
     /// What the host has: its links, addresses and routes, for the underlay and for overlap checks.
     ///
     /// # Errors

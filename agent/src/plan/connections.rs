@@ -23,6 +23,14 @@ pub struct Connection {
     pub reply: [(IpAddr, u16); 2],
 }
 
+impl Connection {
+    /// Who began it, and who answers.
+    pub fn addresses(&self) -> [IpAddr; 2] {
+        let ([(from, _), _], [(answers, _), _]) = (self.original, self.reply);
+        [from, answers]
+    }
+}
+
 /// What connections are to be forgotten by, in one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outdated {
@@ -69,8 +77,8 @@ impl Outdated {
 
     /// Whether this connection is to be forgotten.
     pub fn has(&self, connection: &Connection) -> bool {
-        let ([(from, _), _], [(answers, _), _]) = (connection.original, connection.reply);
-        self.addresses.contains(&from) || self.addresses.contains(&answers) || self.is_astray(connection)
+        connection.addresses().iter().any(|address| self.addresses.contains(address))
+            || self.is_astray(connection)
     }
 
     /// Whether it goes to a port that has become other, and leads elsewhere than that.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Failures, Peers, Reconciler,
+    connections::gone_addresses,
     dirty::Row,
     network::{Base, Piece},
 };
@@ -59,6 +60,12 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if let Err(error) = self.keep_originals(&plan).await {
             return vec![(None, error)];
         }
+        if let (Unit::Network(id), Done::Network(to)) = (unit, &plan.done)
+            && let Some(programmed) = self.programmed.get(&id)
+        {
+            let now = to.iter().flat_map(|(_, pieces)| pieces.values());
+            self.addresses_went(id, &gone_addresses(programmed.pieces.values(), now));
+        }
         let failures = self.apply(unit, plan.ops).await;
         let done = failures.is_empty();
         match (unit, plan.done) {
@@ -94,13 +101,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             return Vec::new();
         }
         tracing::debug!(%unit, steps = ops.len(), "apply");
-        let leads =
-            ops.iter().filter(|op| matches!(op, Op::AddAddress(..) | Op::SetTable(..) | Op::ChangePorts(..)));
-        let leads: Vec<Op> = leads.cloned().collect();
-        let outcome = self.kernel.apply(ops).await;
+        let mut leads = Vec::new();
         if let Unit::Network(id) = unit {
-            self.network_leads(id, &leads);
+            self.make_way(id, &ops).await;
+            let changes = ops.iter().filter(|op| matches!(op, Op::SetTable(..) | Op::ChangePorts(..)));
+            leads = changes.cloned().collect();
         }
+        let outcome = self.kernel.apply(ops).await;
+        self.network_leads(&leads);
         match outcome {
             Ok(()) => Vec::new(),
             Err(ApplyError { failures, .. }) => {

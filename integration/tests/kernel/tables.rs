@@ -34,6 +34,10 @@ impl Kernel for Forgetful {
     async fn apply(&self, ops: Vec<Op>) -> Result<(), ApplyError> {
         LinuxKernel::new(NETNS_DIR).apply(ops).await
     }
+    async fn connected(&self, netns: Netns) -> Result<BTreeSet<IpAddr>, KernelError> {
+        LinuxKernel::new(NETNS_DIR).connected(netns).await
+    }
+
     async fn facts(&self) -> Result<Facts, KernelError> {
         LinuxKernel::new(NETNS_DIR).facts().await
     }

@@ -56,9 +56,16 @@ fn main() -> Result<()> {
 
 /// Nothing but what was there before is left on the host.
 fn as_before(host: &Host, was: &KernelState) -> Result<()> {
-    // Forwarding stays on, since somebody else may need it by now, with what the kernel changes along with it; so does the
-    // directory of named namespaces.
-    const STAYS: [&str; 3] = ["forward", "/accept_redirects:", "IPv6 routes: + anycast"];
+    // Forwarding stays on, since somebody else may need it by now, with what the kernel changes along with it, and closed to
+    // strangers; so does the directory of named namespaces.
+    const STAYS: [&str; 6] = [
+        "forward",
+        "/accept_redirects:",
+        "IPv6 routes: + anycast",
+        "nftables: + table inet ovnet {",
+        "meta oifkind \"bridge\" accept",
+        "meta nfproto ipv",
+    ];
     host.wait_in_sync()?;
     let changes = was.changes(&host.kernel_state()?);
     let stays =

@@ -4,6 +4,8 @@
 //! Reading takes some 25 ms however few there are: the kernel goes through its whole table, which all namespaces share. So
 //! nothing that somebody waits for does it, and a namespace without any is left out.
 
+use std::{collections::BTreeSet, net::IpAddr};
+
 use netlink_packet_core::NLM_F_DUMP;
 use nix::errno::Errno;
 
@@ -54,8 +56,7 @@ pub(super) fn forget(
     netns: &Netns,
     outdated: &Outdated,
 ) -> Result<usize, KernelError> {
-    let count = sysctl::read_all(namespace, netns, &[COUNT.to_owned()].into())?;
-    if count.get(COUNT).is_none_or(|count| count == "0") {
+    if !has_any(namespace, netns)? {
         return Ok(0);
     }
     let mut forgotten = 0;
@@ -74,11 +75,33 @@ pub(super) fn forget(
     Ok(forgotten)
 }
 
+/// The addresses of all connections. None where the kernel tracks none, or says nothing of them.
+pub(super) fn addresses(namespace: &Namespace, netns: &Netns) -> Result<BTreeSet<IpAddr>, KernelError> {
+    let mut found = BTreeSet::new();
+    if has_any(namespace, netns)? {
+        let mut each = |body: &[u8]| found.extend(connection(body).iter().flat_map(Connection::addresses));
+        match namespace.run(Rtnl::open_netfilter).and_then(|socket| dump(&mut socket?, &mut each)) {
+            Err(refusal) if netfilter::is_missing(&refusal) => {}
+            outcome => outcome.map_err(|it| it.into_error("look at connections in", netns.to_string()))?,
+        }
+    }
+    Ok(found)
+}
+
+fn has_any(namespace: &Namespace, netns: &Netns) -> Result<bool, KernelError> {
+    let count = sysctl::read_all(namespace, netns, &[COUNT.to_owned()].into())?;
+    Ok(count.get(COUNT).is_some_and(|count| count != "0"))
+}
+
+/// All connections, of all families.
+fn dump(socket: &mut Rtnl, each: &mut dyn FnMut(&[u8])) -> Result<(), Refusal> {
+    socket.ask((GET, NLM_F_DUMP), &[0; HEADER], each)
+}
+
 fn once(namespace: &Namespace, outdated: &Outdated) -> Result<usize, Refusal> {
     let mut socket = namespace.run(Rtnl::open_netfilter)??;
     let mut found = Vec::new();
-    // Of all families.
-    socket.ask((GET, NLM_F_DUMP), &[0; HEADER], &mut |body| {
+    dump(&mut socket, &mut |body| {
         let is_outdated = |body: &[u8]| connection(body).is_some_and(|connection| outdated.has(&connection));
         if found.len() < MOST && is_outdated(body) {
             found.extend(deletion(body));
@@ -108,7 +131,7 @@ fn connection(body: &[u8]) -> Option<Connection> {
     Some(Connection { protocol, original, reply })
 }
 
-type Ends = [(std::net::IpAddr, u16); 2];
+type Ends = [(IpAddr, u16); 2];
 
 fn tuple(value: &[u8]) -> Option<(u8, Ends)> {
     let tuple = Attributes::nested(value);

@@ -169,6 +169,18 @@ impl Kernel for LinuxKernel {
         .await
     }
 
+    async fn connected(&self, netns: Netns) -> Result<BTreeSet<IpAddr>, KernelError> {
+        let dir = self.netns_dir.clone();
+        blocking("look at connections in", move || {
+            let failed = |refusal: Refusal| refusal.into_error("open network namespace", netns.to_string());
+            match Namespace::open(&dir, &netns).map_err(failed)? {
+                Some(namespace) => conntrack::addresses(&namespace, &netns),
+                None => Ok(BTreeSet::new()),
+            }
+        })
+        .await
+    }
+
     async fn facts(&self) -> Result<Facts, KernelError> {
         let failed = |refusal: Refusal| refusal.into_error("look at links and routes of", "the host");
         blocking("look at", move || facts::facts().map_err(failed)).await

@@ -247,6 +247,10 @@ impl Kernel for MemoryKernel {
         Ok(before - tracked.len())
     }
 
+    async fn connected(&self, netns: Netns) -> Result<BTreeSet<IpAddr>, KernelError> {
+        Ok(self.tracked(&netns).iter().flat_map(Connection::addresses).collect())
+    }
+
     async fn facts(&self) -> Result<Facts, KernelError> {
         Ok(self.lock().facts.clone())
     }

@@ -147,10 +147,6 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         done: Option<(Base, BTreeMap<Row, Piece>)>,
     ) {
         self.haunts.remove(&id);
-        if let Some(programmed) = self.programmed.get(&id) {
-            let now = done.iter().flat_map(|(_, pieces)| pieces.values());
-            self.addresses_changed(id, gone_addresses(programmed.pieces.values(), now));
-        }
         let Some((base, pieces)) = done else {
             self.programmed.remove(&id);
             self.release_leg(id).await;
@@ -216,7 +212,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             programmed.base = base.clone();
         }
         self.haunt(id, &base, &after);
-        self.addresses_changed(id, gone);
+        self.addresses_went(id, &gone);
         let failures = self.apply(Unit::Network(id), ops).await;
         if !failures.is_empty() {
             // What is in the kernel is no longer known: the next look is a full one.

@@ -1,6 +1,6 @@
 //! Who is let in: nodes' tunnels, what is forwarded, and connections that go on.
 
-use super::*;
+use super::{super::connections::former, *};
 use crate::{
     model::{Node, OverlaySettings, Protocol, PublishedPort},
     plan::{
@@ -189,13 +189,37 @@ async fn connections_to_a_port_that_went_and_from_an_address_that_changed_hands_
     bench.world.look_again(Unit::Host, Depth::Full);
     bench.reconciler.round().await;
     assert!(bench.world.connections.take().is_empty());
+    bench.world.connections.set_former(BTreeMap::new());
     bench.here(vec![there(&a)]).await;
     assert_eq!(left(&bench, &[]).await, [], "the port went");
     let out = Connection { protocol: None, original: [(address, 0), good.original[0]], ..good };
     bench.here(vec![gone(&a)]).await;
     assert_eq!(left(&bench, &[out]).await, [], "the address went");
+    bench.world.connections.done(BTreeMap::new());
+    // What is there by then is new, and stays.
     bench.here(vec![there(&a)]).await;
-    assert_eq!(left(&bench, &[out]).await, [], "and came, perhaps to somebody else");
+    assert_eq!(left(&bench, &[out]).await, [out]);
+    bench.world.connections.done(BTreeMap::new());
+    // Given out again before anybody got to it: it is seen to before it is there.
+    bench.here(vec![gone(&a)]).await;
+    bench.here(vec![there(&a)]).await;
+    assert_eq!(bench.kernel.tracked(&Netns::Host), []);
+    assert_eq!(left(&bench, &[out]).await, [out]);
+}
+
+#[tokio::test]
+async fn an_address_with_connections_from_before_the_agent_is_seen_to_before_it_is_given_out() {
+    for is_known in [false, true] {
+        let mut bench = Bench::new().await;
+        bench.sandbox("a").await;
+        let a = endpoint(&bridge(1), 2, "a");
+        bench.kernel.track(Netns::Host, connection(a.addresses[0].addr()));
+        if is_known {
+            bench.world.connections.set_former(former(&*bench.kernel).await.unwrap());
+        }
+        bench.here(vec![known(&bridge(1)), there(&a)]).await;
+        assert_eq!(bench.kernel.tracked(&Netns::Host), [], "{is_known}");
+    }
 }
 
 #[tokio::test]
