@@ -189,7 +189,7 @@ fn one_kind(lab: &Lab) -> Result<()> {
     let listed = lab.host(1)?.ovctl_ok(&["node", "ls"])?;
     ensure!(listed.stderr.contains("networks/") && listed.stderr.contains("keeps it as it was"), "{listed}");
     etcd.etcdctl(&["del", "--prefix", "/ovnet/v1/endpoints/"])?.ok()?;
-    lab.hosts.iter().try_for_each(|host| wait_held(host, "its name there did not"))?;
+    lab.hosts.iter().try_for_each(|host| wait_held(host, "its name is still there"))?;
     go_on(&mut pings)?;
     without_loss(pings)
 }

@@ -22,8 +22,8 @@ const ACCEPTED_MAX: usize = 16;
 const ASKED_MAX: usize = 3;
 /// What a person can do about it.
 const REMEDY: &str = "This host removes nothing and refuses every change until the records are back (restore a backup of the \
-                      store), or until you run 'ovctl cluster accept-empty', which removes from this cluster's hosts what the \
-                      store does not have";
+                      store), or until you run 'ovctl cluster accept-empty', which removes from all hosts of this cluster what \
+                      the store does not have";
 
 /// What a store said, read.
 #[derive(Debug, Default)]
@@ -156,21 +156,19 @@ impl Gate<'_> {
     }
 
     fn foreign(&self, known: ClusterId, found: Option<ClusterId>) -> String {
-        let me = self.world.me;
-        let (networks, endpoints) = self.world.read(|intent| {
-            let here = intent.networks().filter(|(_, view)| super::is_here(view, me));
-            (here.count(), intent.count_endpoints(Source::Global, me))
-        });
-        let networks = networks.max(self.evidence.map_or(0, |evidence| evidence.networks.len()));
         let what = match found {
             None => {
                 "is empty, or has lost this cluster's records: the cluster's identity is not in it".to_owned()
             }
             Some(found) => format!("has another cluster's records: its identity is {found}"),
         };
-        format!(
-            "the store {what} (this host is of cluster {known}, and has {endpoints} endpoints, {networks} networks). {REMEDY}"
-        )
+        let remedy = match found {
+            None => REMEDY.to_owned(),
+            Some(_) => {
+                format!("If it is the wrong store, correct the setting store and restart the agent. {REMEDY}")
+            }
+        };
+        format!("the store {what} (this host is of cluster {known}). {remedy}")
     }
 
     /// At the start: a store that does not know most of what the kernel has.
@@ -245,8 +243,8 @@ impl Gate<'_> {
         } else {
             self.deleted_by_hand(&gone).await?.map(|name| {
                 format!(
-                    "the record of this host's endpoint {name} went from the store, and its name there did not: no command \
-                     does that. {REMEDY}"
+                    "the record of this host's endpoint {name} is gone from the store, but its name is still there: somebody \
+                     deleted keys by hand. {REMEDY}"
                 )
             })
         };

@@ -13,7 +13,7 @@ use crate::{
 /// `cluster …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Go by a store that lost its records, and remove what it does not have from this cluster's hosts
+    /// Follow a store that lost its records: all hosts of the cluster remove what it does not have
     ///
     /// A host that finds its store empty, foreign, or without most of what it runs holds: its networks go on, it removes
     /// nothing, and refuses every change. If the records can be restored, restore them instead: hosts go on by themselves
@@ -53,7 +53,7 @@ impl AcceptEmpty {
             })?;
         }
         agent.accept_empty(pb::AcceptEmptyRequest { go_ahead: true }).await?;
-        say("Accepted: the store is gone by as it is now.");
+        say("Accepted: this cluster now follows the store as it is.");
         Ok(Exit::DONE)
     }
 }

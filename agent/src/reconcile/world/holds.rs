@@ -38,7 +38,8 @@ impl World {
     /// Why nothing of this host is removed, and no verb changes anything, in words; None: nothing is held.
     pub fn held(&self) -> Option<String> {
         let holds = lock(&self.holds);
-        let mut texts: Vec<&str> = holds.held.values().map(String::as_str).collect();
+        // What is wrong with this host comes before what follows from it.
+        let mut texts: Vec<&str> = holds.held.values().rev().map(String::as_str).collect();
         texts.dedup();
         (!texts.is_empty()).then(|| texts.join("; "))
     }
