@@ -204,12 +204,17 @@ impl Gate<'_> {
                 | Touched::Leg(_) => false,
             })
         };
+        // A node's last endpoint in a network goes with its part in it.
+        let forsaken = heard.facts.iter().any(|fact| {
+            let Fact::Member(id, node, Some(_)) = fact else { return false };
+            *node == me && networks.contains(id) && !here.contains(id) && !unread(id)
+        });
         let (all, gone) =
             (networks.len(), networks.iter().filter(|id| !here.contains(id) && !unread(id)).count());
         // A store that this node has never met, and that knows nothing of it.
         let stranger =
             known.is_none() && all > 0 && !networks.iter().any(|id| recorded.contains(id) || unread(id));
-        if !stranger && (!is_most(gone, all) || self.was_removed().await?) {
+        if !stranger && (!(forsaken || is_most(gone, all)) || self.was_removed().await?) {
             return Ok(None);
         }
         Ok(Some(format!(
@@ -234,24 +239,48 @@ impl Gate<'_> {
             .world
             .read(|intent| (intent.endpoints_removed(me, &facts), intent.count_endpoints(self.source, me)));
         let gone = self.world.unexpected(removed.clone());
-        let held = if is_most(gone.len(), all) && !self.was_removed().await? {
-            Some(format!(
-                "{} of this host's {all} endpoints went from the store at once, and no command on this host removed them. \
-                 {REMEDY}",
-                gone.len()
-            ))
-        } else {
-            self.deleted_by_hand(&gone).await?.map(|name| {
-                format!(
-                    "the record of this host's endpoint {name} is gone from the store, but its name is still there: somebody \
-                     deleted keys by hand. {REMEDY}"
-                )
-            })
+        let held = match self.deleted_by_hand(&gone).await? {
+            Some(name) => Some(format!(
+                "the record of this host's endpoint {name} is gone from the store, but its name is still there: somebody \
+                 deleted keys by hand. {REMEDY}"
+            )),
+            // What is held is not let go because still more is gone.
+            None if (is_most(gone.len(), all)
+                || !gone.is_empty() && self.world.is_held(self.source)
+                || self.is_forsaken(&gone, &facts))
+                && !self.was_removed().await? =>
+            {
+                Some(format!(
+                    "{} of this host's {all} endpoints went from the store, and no command on this host removed them. \
+                     {REMEDY}",
+                    gone.len()
+                ))
+            }
+            None => None,
         };
         if held.is_none() {
             self.world.forget_expected(&removed);
         }
         Ok(held)
+    }
+
+    /// Whether this node's part in a network stays although its last endpoint there goes: a verb removes both at once.
+    fn is_forsaken(&self, gone: &[(NetworkId, EndpointId)], facts: &[&Fact]) -> bool {
+        let me = self.world.me;
+        self.world.read(|intent| {
+            gone.iter().any(|(network, _)| {
+                let Some(view) = intent.network(*network) else { return false };
+                let removed = |id| facts.contains(&&Fact::Endpoint(*network, id, None));
+                let last = view.endpoints_on(me).all(|endpoint| removed(endpoint.id));
+                // What a whole listing does not name is among the facts as removed.
+                let stays =
+                    view.members().contains_key(&me) && !facts.contains(&&Fact::Member(*network, me, None));
+                let comes = facts.iter().any(|fact| {
+                    matches!(fact, Fact::Endpoint(id, _, Some(new)) if id == network && new.node == me)
+                });
+                last && stays && !comes
+            })
+        })
     }
 
     /// A verb removes an endpoint with its name, in one transaction.

@@ -9,6 +9,7 @@ use ovagent::{
     kernel::MemoryKernel,
     plan::{
         op::Op,
+        ruleset::{Action, Family, Match, Rule},
         state::{Netns, State},
     },
     service::{AttachSpec, ServiceError},
@@ -38,9 +39,20 @@ fn fail_step(kernel: &MemoryKernel, number: usize) -> Arc<Mutex<Option<Op>>> {
     failing
 }
 
-/// What an attach brings about: everything but the host's own settings, which stay as they are.
+/// What an attach brings about: everything but the host's own settings, which stay as they are, and with forwarding the rule
+/// that it is not for strangers.
 fn brought_about(mut state: State) -> State {
-    state.netns.entry(Netns::Host).or_default().sysctls.clear();
+    let host = state.netns.entry(Netns::Host).or_default();
+    host.sysctls.clear();
+    let closed = |family| Rule { matches: vec![Match::Family(family)], action: Action::Drop };
+    let guards = [Family::V4, Family::V6].map(closed);
+    if let Some(table) = &host.table {
+        let rules: Vec<&Rule> = table.chains.iter().flat_map(|chain| &chain.rules).collect();
+        let bare = table.ports.is_empty() && table.vnis.is_empty() && table.vteps.is_empty();
+        if bare && rules.iter().all(|rule| guards.contains(rule)) {
+            host.table = None;
+        }
+    }
     state
 }
 

@@ -112,20 +112,18 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
     disk(host, "8m")?;
     // One thing after the other has its place on the disk.
     let script = |file: &str| format!(": >/run/state/{file}");
-    for (before, file) in [("", "lock"), ("lock", "node-id"), ("node-id", "store.redb")] {
+    // The store comes before the node id: a host with an id has had a store.
+    for (before, file) in [("", "lock"), ("lock", "store.redb")] {
         if !before.is_empty() {
             host.exec_ok(&["sh", "-ec", &script("fill")])?;
-            if before == "lock" {
-                host.write("/run/state/lock", "1\n")?;
-            } else {
-                host.write("/run/state/node-id", "6d1a1f5c-7f0e-4f8e-9a53-1d1d57b6a001\n")?;
-            }
+            host.write("/run/state/lock", "1\n")?;
         }
         fill(host)?;
         let said = refused_start(host)?;
         ensure!(said.contains(&format!("/run/state/{file}")), "it does not name {file}: {said}");
         ensure!(said.contains("No space left on device"), "it does not say why: {said}");
         ensure!(!host.path("/run/state/node-id.part").exists(), "half a file stays");
+        ensure!(!host.path("/run/state/node-id").exists(), "it has an id and no store");
         // Nothing was made of this host in the meantime.
         ensure!(!host.path("/run/ovnet/api.sock").exists(), "its socket is there");
     }

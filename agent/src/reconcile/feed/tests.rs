@@ -187,6 +187,29 @@ async fn one_endpoint_that_others_disconnect_goes_and_one_whose_name_stays_was_d
     let why = fed.until(true).await.unwrap();
     assert!(why.contains("endpoint c11") && why.contains("its name is still there"), "{why}");
     assert_eq!(fed.endpoints(), 1);
+    // That its name goes too does not make it a verb's.
+    let name = Key::EndpointName(testing::network().id, endpoint(11).name);
+    fed.commit(Commit::new().delete(name)).await;
+    tokio::time::timeout(PATIENCE, async {
+        while fed.world.held().is_none_or(|why| why.contains("its name is still there")) {
+            drop(fed.world.hold_changes().changed().await);
+        }
+    })
+    .await
+    .expect("it is still held, for another reason");
+    assert_eq!(fed.endpoints(), 1);
+}
+
+#[tokio::test]
+async fn the_last_endpoint_of_a_host_that_goes_without_the_hosts_part_in_the_network_is_held() {
+    let fed = filled(1).await;
+    fed.commit(removal(0..1)).await;
+    assert!(fed.until(true).await.unwrap().contains("1 of this host's 1 endpoints"));
+    assert_eq!(fed.endpoints(), 1);
+    // So it is for an agent that starts, whose kernel has the network.
+    let evidence = Evidence { networks: [testing::network().id].into(), ..Evidence::default() };
+    let started = start(&fed.store, evidence, Some(cluster(1)));
+    assert!(started.until(true).await.unwrap().contains("in 1 of the 1 networks"));
 }
 
 #[tokio::test]
