@@ -184,8 +184,13 @@ impl World {
     /// The same of any network, as far as the host's own part depends on it.
     pub(in crate::reconcile) fn host_in_doubt(&self) -> bool {
         lock(&self.holds).unknown.values().flatten().any(|touched| match touched {
-            Touched::Network(_) | Touched::Endpoint(..) | Touched::Member(..) | Touched::Leg(_) => true,
-            Touched::Node(_) | Touched::Sandbox(_) | Touched::Alive(_) => false,
+            // A node's address is among those that the tunnel takes packets from.
+            Touched::Network(_)
+            | Touched::Endpoint(..)
+            | Touched::Member(..)
+            | Touched::Leg(_)
+            | Touched::Node(_) => true,
+            Touched::Sandbox(_) | Touched::Alive(_) => false,
         })
     }
 
