@@ -22,6 +22,14 @@ use crate::{
 /// Sandboxes with rules of ours in a namespace that is not: where, and the namespace's inode.
 pub(super) type Tables = BTreeMap<SandboxId, (Netns, u64)>;
 
+/// What a sandbox has been brought to.
+pub(super) struct SandboxDone {
+    /// It was still said to be here when it was looked at: it may have gone since.
+    was_here: bool,
+    /// The port that the rules for its resolver lead to; None: there are none.
+    port: Option<u16>,
+}
+
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(super) async fn look_at_sandbox(&mut self, id: SandboxId) -> Result<Plan, String> {
         let unit = Unit::Sandbox(id);
@@ -30,6 +38,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if sandbox.is_none() && self.world.sandboxes_in_doubt() {
             return Ok(Plan::held());
         }
+        let was_here = sandbox.is_some();
         let (mut port, said) = (None, self.world.resolver(id));
         let (mut wanted, mut look) = (State::default(), Look::default());
         for name in self.made_for(id, sandbox.as_ref()).await? {
@@ -62,7 +71,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if let Some(at) = own.filter(|_| port.is_some()).and_then(|sandbox| adopted(&sandbox)) {
             self.tables.insert(id, at);
         }
-        Ok(Plan { ops: plan(unit, &wanted, &seen), originals: BTreeMap::new(), done: Done::Sandbox(port) })
+        Ok(Plan {
+            ops: plan(unit, &wanted, &seen),
+            originals: BTreeMap::new(),
+            done: Done::Sandbox(SandboxDone { was_here, port }),
+        })
     }
 
     /// The names of the namespaces that were made for a sandbox. Those that nobody remembers are told by their marks.
@@ -94,12 +107,12 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(Some(netns))
     }
 
-    /// A sandbox is as wanted, with rules that lead to this port, or without any.
-    pub(super) fn sandbox_is_done(&mut self, id: SandboxId, port: Option<u16>) {
+    /// A sandbox is as wanted.
+    pub(super) fn sandbox_is_done(&mut self, id: SandboxId, SandboxDone { was_here, port }: SandboxDone) {
         if port.is_none() {
             self.tables.remove(&id);
         }
-        if self.world.read(|intent| intent.sandboxes().values().all(|sandbox| sandbox.id != id)) {
+        if !was_here {
             self.made.remove(&id);
         }
         self.world.resolver_leads_to(id, port);

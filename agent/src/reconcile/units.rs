@@ -7,6 +7,7 @@ use super::{
     connections::gone_addresses,
     dirty::Row,
     network::{Base, Piece},
+    sandbox::SandboxDone,
 };
 use crate::{
     kernel::{ApplyError, Kernel},
@@ -32,8 +33,8 @@ pub(super) enum Done {
     Host(HostInput),
     /// A network; None: nothing of it is here.
     Network(Option<(Base, BTreeMap<Row, Piece>)>),
-    /// A sandbox, with the port that its rules lead to.
-    Sandbox(Option<u16>),
+    /// A sandbox.
+    Sandbox(SandboxDone),
     /// Nothing: what the stores say of it cannot be read.
     Held,
 }
@@ -82,9 +83,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                     self.programmed.remove(&id);
                 }
             }
-            (Unit::Sandbox(id), Done::Sandbox(port)) => {
+            (Unit::Sandbox(id), Done::Sandbox(to)) => {
                 if done {
-                    self.sandbox_is_done(id, port);
+                    self.sandbox_is_done(id, to);
                 }
             }
             // What is there stays what it was taken for; or it is not what a look at such a unit says.
@@ -96,7 +97,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         failures
     }
 
-    pub(super) async fn apply(&self, unit: Unit, ops: Vec<Op>) -> Failures {
+    pub(super) async fn apply(&mut self, unit: Unit, ops: Vec<Op>) -> Failures {
         if ops.is_empty() {
             return Vec::new();
         }
@@ -107,6 +108,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             let changes = ops.iter().filter(|op| matches!(op, Op::SetTable(..) | Op::ChangePorts(..)));
             leads = changes.cloned().collect();
         }
+        self.forget_marks(&ops);
         let outcome = self.kernel.apply(ops).await;
         self.network_leads(&leads);
         match outcome {

@@ -7,6 +7,7 @@ use crate::{
     kernel::{Kernel, KernelError},
     model::{Name, Sandbox},
     plan::{
+        op::Op,
         ownership::{Mark, Unit},
         state::{Look, LookAt, Netns, State},
     },
@@ -95,6 +96,16 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let names = self.kernel.netns_names().await.map_err(|error| chain(&error))?;
         self.marks.retain(|name, (inode, _)| names.get(name) == Some(inode));
         Ok(names.into_iter().filter(|(name, _)| !self.marks.contains_key(name)).collect())
+    }
+
+    /// These steps make or remove namespaces: what carries their names next may have the inode that was seen before, for the kernel
+    /// gives numbers out again.
+    pub(super) fn forget_marks(&mut self, ops: &[Op]) {
+        for op in ops {
+            if let Op::AddNetns(Netns::Named(name), _) | Op::RemoveNetns(Netns::Named(name)) = op {
+                self.marks.remove(name);
+            }
+        }
     }
 
     /// Learn what marks these named namespaces carry. Each is entered, once: if another one has its name and its inode by now, the

@@ -1,6 +1,6 @@
 //! `sandbox create`, `rm`: namespaces that we make, or adopt by pid or path.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use super::{
     AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now,
@@ -14,10 +14,6 @@ use crate::{
     reconcile::world::Revisions,
     store::{Commit, CommitError, Key},
 };
-
-/// How often, and after which pause, a namespace whose name is wanted is looked for before it counts as somebody else's.
-const NETNS_TRIES: u32 = 20;
-const NETNS_PAUSE: Duration = Duration::from_millis(50);
 
 /// A namespace that is there already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,14 +190,7 @@ impl<K: Kernel> Service<K> {
 
     async fn refuse_foreign_netns(&self, name: &Name) -> Result<(), ServiceError> {
         let path = self.settings.netns_dir.join(name.as_str());
-        let mut tries = 0;
-        while self.kernel.netns_inode(path.clone()).await?.is_some() {
-            tries += 1;
-            // That of a namesake that was removed a moment ago may be on its way out.
-            if tries < NETNS_TRIES {
-                tokio::time::sleep(NETNS_PAUSE).await;
-                continue;
-            }
+        if self.kernel.netns_inode(path.clone()).await?.is_some() {
             return Err(ServiceError::Exists(format!(
                 "a network namespace named {name} exists already, and is not ours: choose another name, or adopt it with \
                  --netns {}",

@@ -31,7 +31,6 @@ pub(super) struct World {
     /// Routes of others in a namespace, by destination and metric.
     pub(super) foreign_routes: BTreeSet<(Netns, IpNet, u32)>,
     pub(super) inodes: BTreeMap<Netns, u64>,
-    born: u64,
 }
 
 pub(super) type Outcome = io::Result<()>;
@@ -59,9 +58,13 @@ impl World {
     /// Identity of a namespace; None: there is none.
     pub(super) fn inode(&mut self, netns: &Netns) -> Option<u64> {
         self.state.netns.get(netns)?;
-        let next = FIRST_INODE + self.born;
-        let inode = *self.inodes.entry(netns.clone()).or_insert(next);
-        self.born += u64::from(inode == next);
+        if let Some(inode) = self.inodes.get(netns) {
+            return Some(*inode);
+        }
+        // The lowest that is free, as the kernel has it: soon after a namespace's end another one carries its number.
+        let taken: BTreeSet<u64> = self.inodes.values().copied().collect();
+        let inode = (FIRST_INODE..).find(|inode| !taken.contains(inode))?;
+        self.inodes.insert(netns.clone(), inode);
         Some(inode)
     }
 

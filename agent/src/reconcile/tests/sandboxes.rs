@@ -132,3 +132,50 @@ async fn who_listens_hears_of_all_of_a_record_but_that_it_is_finished_and_the_ke
     let netns = bench.kernel.state().netns.remove(&Netns::Named("a".parse().unwrap())).unwrap();
     assert_eq!(netns.mark.unwrap().unit, Unit::Sandbox(next.id));
 }
+
+/// A look at a sandbox's own part, and what is done about it once these facts have come in between.
+async fn look_and_then(bench: &mut Bench, sandbox: &Sandbox, facts: Vec<Fact>) {
+    let unit = Unit::Sandbox(sandbox.id);
+    let plan = bench.reconciler.look(unit).await.unwrap();
+    bench.at += 1;
+    bench.world.feed(Source::Local, bench.at, facts);
+    let failures = bench.reconciler.bring_about(unit, plan).await;
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[tokio::test]
+async fn a_sandbox_that_goes_while_it_is_looked_at_takes_its_namespace_along() {
+    let mut bench = Bench::new().await;
+    let netns = Netns::Named("a".parse().unwrap());
+    // The second has the first one's name, and its namespace the inode of the first one's.
+    for id in [1, 2] {
+        let sandbox = Sandbox { id: SandboxId::from_bytes([id; 32]), ..sandbox("a") };
+        bench.here(vec![said(&sandbox)]).await;
+        bench.reconciler.survey().await;
+        bench.reconciler.round().await;
+        assert!(bench.kernel.state().netns.contains_key(&netns));
+        look_and_then(&mut bench, &sandbox, vec![Fact::Sandbox(sandbox.name.clone(), None)]).await;
+        bench.reconciler.round().await;
+        assert!(!bench.kernel.state().netns.contains_key(&netns), "it stays for ever");
+    }
+}
+
+#[tokio::test]
+async fn whose_a_namespace_is_is_not_told_by_a_namesake_that_had_its_inode() {
+    let mut bench = Bench::new().await;
+    let netns = Netns::Named("a".parse().unwrap());
+    let old = sandbox("a");
+    let new = Sandbox { id: SandboxId::from_bytes([2; 32]), ..old.clone() };
+    bench.here(vec![said(&old)]).await;
+    bench.reconciler.survey().await;
+    bench.reconciler.round().await;
+    bench.here(vec![Fact::Sandbox(old.name.clone(), None)]).await;
+    bench.here(vec![said(&new)]).await;
+    let marked = bench.reconciler.marked_units().await.unwrap();
+    assert!(
+        marked.contains(&Unit::Sandbox(new.id)) && !marked.contains(&Unit::Sandbox(old.id)),
+        "{marked:?}"
+    );
+    bench.here(vec![Fact::Sandbox(new.name.clone(), None)]).await;
+    assert!(!bench.kernel.state().netns.contains_key(&netns));
+}
