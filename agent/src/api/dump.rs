@@ -64,12 +64,7 @@ fn json(key: &str, value: &[u8]) -> String {
             | Key::Here(_)
             | Key::Leg(_)
             | Key::Sysctl(_)
-            | Key::Cluster
-            | Key::ClusterAccepted(_)
-            | Key::NodeRemoved(_)
-            | Key::NodeIdCopy
-            | Key::ClusterIdCopy
-            | Key::Lost,
+            | Key::Identity(_),
         )
         | Err(_) => None,
     };

@@ -226,12 +226,7 @@ fn belongs(key: &Key, value: &[u8], id: NodeId, endpoints: &[Endpoint]) -> bool 
         | Key::Sandbox(_)
         | Key::Leg(_)
         | Key::Sysctl(_)
-        | Key::Cluster
-        | Key::ClusterAccepted(_)
-        | Key::NodeRemoved(_)
-        | Key::NodeIdCopy
-        | Key::ClusterIdCopy
-        | Key::Lost => false,
+        | Key::Identity(_) => false,
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     model::{ClusterId, NodeId},
     reconcile::{Evidence, chain, world::World},
-    store::{Commit, Key, Store},
+    store::{Commit, Identity, Key, Store},
 };
 
 /// The file with this node's id.
@@ -44,7 +44,7 @@ impl Places {
         let path = self.state_dir.join(NODE_ID);
         let damaged = match read(&path)? {
             Found::Id(id) => {
-                self.copy(NODE_ID, Key::NodeIdCopy, &id).await;
+                self.copy(NODE_ID, Key::Identity(Identity::NodeCopy), &id).await;
                 return Ok(id);
             }
             Found::Nothing => None,
@@ -60,7 +60,7 @@ impl Places {
             }
             NodeId(uuid::Uuid::new_v4())
         } else {
-            let Some(id) = self.copied(NODE_ID, &Key::NodeIdCopy).await else {
+            let Some(id) = self.copied(NODE_ID, &Key::Identity(Identity::NodeCopy)).await else {
                 bail!(
                     "{what}, and so are its copies, but this host has {} networks and {} sandboxes of ovnet in its kernel. They \
                      go on as they are, and nothing of them is removed. Write this node's id into {} ('ovctl node ls --no-trunc' \
@@ -74,7 +74,7 @@ impl Places {
             id
         };
         write(&path, &id)?;
-        self.copy(NODE_ID, Key::NodeIdCopy, &id).await;
+        self.copy(NODE_ID, Key::Identity(Identity::NodeCopy), &id).await;
         Ok(id)
     }
 
@@ -82,9 +82,9 @@ impl Places {
     pub(super) async fn cluster(&self) -> Result<Option<ClusterId>> {
         match read(&self.state_dir.join(CLUSTER_ID))? {
             Found::Id(id) => Ok(Some(id)),
-            Found::Nothing => Ok(self.copied(CLUSTER_ID, &Key::ClusterIdCopy).await),
+            Found::Nothing => Ok(self.copied(CLUSTER_ID, &Key::Identity(Identity::ClusterCopy)).await),
             Found::Damaged(text) => {
-                let copy = self.copied(CLUSTER_ID, &Key::ClusterIdCopy).await;
+                let copy = self.copied(CLUSTER_ID, &Key::Identity(Identity::ClusterCopy)).await;
                 tracing::warn!(file = CLUSTER_ID, %text, copy = copy.is_some(), "no cluster's identity is in its file");
                 Ok(copy)
             }
@@ -100,7 +100,7 @@ impl Places {
                 if let Err(error) = write(&self.state_dir.join(CLUSTER_ID), &id) {
                     tracing::warn!(error = format!("{error:#}"), "cannot write down the cluster's identity");
                 }
-                self.copy(CLUSTER_ID, Key::ClusterIdCopy, &id).await;
+                self.copy(CLUSTER_ID, Key::Identity(Identity::ClusterCopy), &id).await;
             }
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -16,7 +16,7 @@ use crate::{
         chain,
         world::{Revisions, World},
     },
-    store::{Commit, CommitError, Key, Store, Tenure},
+    store::{Commit, CommitError, Identity, Key, Store, Tenure},
 };
 
 /// How often to look without a reason.
@@ -56,8 +56,9 @@ pub(super) async fn register(
         }
         let returned = believed && first && removed(&global, node.id).await;
         if believed && (known.as_ref() != Some(&wanted) || returned) {
-            let commit =
-                Commit::new().put(Key::Node(node.id), wanted.to_bytes()).delete(Key::NodeRemoved(node.id));
+            let commit = Commit::new()
+                .put(Key::Node(node.id), wanted.to_bytes())
+                .delete(Key::Identity(Identity::Removed(node.id)));
             match global.commit(commit).await {
                 Ok(revision) => {
                     (told, first) = (false, false);
@@ -84,7 +85,8 @@ pub(super) async fn register(
 /// Give the cluster an identity, if no other node does at the same time, and wait until it is known here.
 async fn found(world: &World, global: &Store) {
     let id = uuid::Uuid::new_v4().to_string();
-    let commit = Commit::new().absent(Key::Cluster).put(Key::Cluster, id);
+    let commit =
+        Commit::new().absent(Key::Identity(Identity::Cluster)).put(Key::Identity(Identity::Cluster), id);
     match global.commit(commit).await {
         Ok(_) | Err(CommitError::Refused(_)) => {
             let mut changes = world.cluster_changes();
@@ -97,7 +99,7 @@ async fn found(world: &World, global: &Store) {
 
 /// Whether a person removed this node, which is back now.
 async fn removed(global: &Store, id: NodeId) -> bool {
-    matches!(global.get(&Key::NodeRemoved(id)).await, Ok((_, Some(_))))
+    matches!(global.get(&Key::Identity(Identity::Removed(id))).await, Ok((_, Some(_))))
 }
 
 /// Wait for a reason to look again: a change that concerns the caller, or time. False: stopped.

@@ -21,7 +21,7 @@ use crate::{
         Evidence,
         world::{Revisions, World},
     },
-    store::{Commit, Embedded, EtcdConfig, Key, Store, TlsPaths},
+    store::{Commit, Embedded, EtcdConfig, Identity, Key, Store, TlsPaths},
 };
 
 /// What was opened.
@@ -93,7 +93,9 @@ async fn begin_anew(state_dir: &Path, why: &str) -> Result<()> {
     // Of an earlier try that was killed.
     drop(std::fs::remove_file(&anew));
     let embedded = Embedded::open(Some(&anew)).with_context(|| format!("cannot make {}", anew.display()))?;
-    Store::embedded(&embedded).commit(Commit::new().put(Key::Lost, why.to_owned())).await?;
+    Store::embedded(&embedded)
+        .commit(Commit::new().put(Key::Identity(Identity::Lost), why.to_owned()))
+        .await?;
     drop(embedded);
     std::fs::rename(&anew, &path).with_context(|| format!("cannot make {}", path.display()))
 }

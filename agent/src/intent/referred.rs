@@ -19,23 +19,20 @@ impl Intent {
 
     /// Of what these facts remove, applied in their order: the records that something refers to which stays. `me` is this
     /// node; its own record is its own to write again.
-    pub fn still_referred_to(&self, me: NodeId, facts: &[&Fact]) -> BTreeSet<Touched> {
+    pub fn still_referred_to(&self, me: NodeId, facts: &[Fact]) -> BTreeSet<Touched> {
         let suspect = |fact: &Fact| {
             matches!(fact, Fact::Network(_, None) | Fact::Member(_, _, None) | Fact::Node(_, None))
         };
-        if !facts.iter().any(|fact| suspect(fact)) {
+        if !facts.iter().any(suspect) {
             return BTreeSet::new();
         }
-        let last: BTreeMap<Touched, &Fact> = facts.iter().map(|fact| (fact.touched(), *fact)).collect();
-        let after = After { intent: self, last: &last };
+        let after = self.after(facts);
         let refers = |fact: &Fact| match fact {
             Fact::Network(id, None) => {
-                self.network(*id).is_some_and(|view| view.network().is_some())
-                    && after.endpoint_of(*id, |_| true)
+                self.knows(&Touched::Network(*id)) && after.has_endpoint(*id, |_| true)
             }
             Fact::Member(id, node, None) => {
-                self.network(*id).is_some_and(|view| view.members().contains_key(node))
-                    && after.endpoint_of(*id, |owner| owner == *node)
+                self.knows(&Touched::Member(*id, *node)) && after.has_endpoint(*id, |owner| owner == *node)
             }
             Fact::Node(id, None) if *id != me => self.nodes.contains_key(id) && after.node_is_used(*id),
             Fact::Network(..)
@@ -46,18 +43,40 @@ impl Intent {
             | Fact::Sandbox(..)
             | Fact::Leg(..) => false,
         };
-        last.values().filter(|fact| refers(fact)).map(|fact| fact.touched()).collect()
+        after.last.values().filter(|fact| refers(fact)).map(|fact| fact.touched()).collect()
     }
 
     /// The endpoints of a node that these facts remove.
-    pub fn endpoints_removed(&self, node: NodeId, facts: &[&Fact]) -> Vec<(NetworkId, EndpointId)> {
-        let last: BTreeMap<Touched, &Fact> = facts.iter().map(|fact| (fact.touched(), *fact)).collect();
+    pub fn endpoints_removed(&self, node: NodeId, facts: &[Fact]) -> Vec<(NetworkId, EndpointId)> {
+        if !facts.iter().any(|fact| matches!(fact, Fact::Endpoint(_, _, None))) {
+            return Vec::new();
+        }
         let removed = |fact: &Fact| {
             let Fact::Endpoint(network, id, None) = fact else { return None };
             let known = self.networks.get(network)?.endpoints().get(id)?;
             (known.node == node).then_some((*network, *id))
         };
-        last.values().filter_map(|fact| removed(fact)).collect()
+        self.after(facts).last.values().filter_map(|fact| removed(fact)).collect()
+    }
+
+    /// Of these networks, those in which a node will have a part and no endpoint: its last endpoint goes with its part.
+    pub fn forsaken_by(
+        &self,
+        node: NodeId,
+        networks: &BTreeSet<NetworkId>,
+        facts: &[Fact],
+    ) -> BTreeSet<NetworkId> {
+        if networks.is_empty() {
+            return BTreeSet::new();
+        }
+        let after = self.after(facts);
+        let forsaken =
+            |id: &NetworkId| after.has_member(*id, node) && !after.has_endpoint(*id, |owner| owner == node);
+        networks.iter().filter(|id| forsaken(id)).copied().collect()
+    }
+
+    fn after<'a>(&'a self, facts: &'a [Fact]) -> After<'a> {
+        After { intent: self, last: facts.iter().map(|fact| (fact.touched(), fact)).collect() }
     }
 
     /// How many endpoints a node has that are known from this source.
@@ -70,19 +89,30 @@ impl Intent {
 /// The intent as it will be when the facts have been applied.
 struct After<'a> {
     intent: &'a Intent,
-    last: &'a BTreeMap<Touched, &'a Fact>,
+    /// The last that is said of each record.
+    last: BTreeMap<Touched, &'a Fact>,
 }
 
 impl After<'_> {
     /// Whether a network will have an endpoint whose node is one of these.
-    fn endpoint_of(&self, network: NetworkId, of: impl Fn(NodeId) -> bool) -> bool {
+    fn has_endpoint(&self, network: NetworkId, of: impl Fn(NodeId) -> bool) -> bool {
         let known = self.intent.networks.get(&network).into_iter().flat_map(|view| view.endpoints());
         let stays = |id: EndpointId| !self.last.contains_key(&Touched::Endpoint(network, id));
+        let of_network = |last: u8| Touched::Endpoint(network, EndpointId::from_bytes([last; 32]));
         known.into_iter().any(|(id, endpoint)| of(endpoint.node) && stays(*id))
-            || self.last.values().any(|fact| {
-                let Fact::Endpoint(id, _, Some(endpoint)) = fact else { return false };
-                *id == network && of(endpoint.node)
+            || self.last.range(of_network(0)..=of_network(u8::MAX)).any(|(_, fact)| {
+                let Fact::Endpoint(_, _, Some(endpoint)) = fact else { return false };
+                of(endpoint.node)
             })
+    }
+
+    /// Whether a node will have a part in a network.
+    fn has_member(&self, network: NetworkId, node: NodeId) -> bool {
+        let touched = Touched::Member(network, node);
+        match self.last.get(&touched) {
+            Some(fact) => !fact.is_removal(),
+            None => self.intent.knows(&touched),
+        }
     }
 
     fn node_is_used(&self, node: NodeId) -> bool {
@@ -92,7 +122,7 @@ impl After<'_> {
             Some(*network)
         });
         let networks: BTreeSet<NetworkId> = networks.chain(named).collect();
-        networks.into_iter().any(|network| self.endpoint_of(network, |owner| owner == node))
+        networks.into_iter().any(|network| self.has_endpoint(network, |owner| owner == node))
     }
 }
 
@@ -102,7 +132,7 @@ mod tests {
     use crate::model::{Endpoint, testing};
 
     fn judged(intent: &Intent, facts: &[Fact]) -> BTreeSet<Touched> {
-        intent.still_referred_to(testing::ME, &facts.iter().collect::<Vec<_>>())
+        intent.still_referred_to(testing::ME, facts)
     }
 
     fn with_two_endpoints() -> (Intent, NetworkId, [Endpoint; 2]) {
@@ -160,7 +190,7 @@ mod tests {
             touched.contains(&Touched::Endpoint(network, theirs.id)) && touched.len() == 4,
             "{touched:?}"
         );
-        let removed = intent.endpoints_removed(testing::OTHER, &missing.iter().collect::<Vec<_>>());
+        let removed = intent.endpoints_removed(testing::OTHER, &missing);
         assert_eq!(removed, [(network, theirs.id)]);
         assert_eq!(intent.count_endpoints(Source::Global, testing::ME), 1);
         assert_eq!(intent.count_endpoints(Source::Local, testing::ME), 0);

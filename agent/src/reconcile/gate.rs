@@ -13,7 +13,7 @@ use super::{
 use crate::{
     intent::{Fact, Source, Touched},
     model::{ClusterId, EndpointId, NetworkId},
-    store::{Key, Store, StoreError},
+    store::{Identity, Key, Store, StoreError},
 };
 
 /// How many acceptances are followed from one identity to the next.
@@ -28,7 +28,7 @@ const REMEDY: &str = "This host removes nothing and refuses every change until t
 /// What a store said, read.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// In order.
+    /// In order. Of a whole listing: first, that what is known and not in it is gone.
     pub(super) facts: Vec<Fact>,
     /// Records that are there and cannot be read.
     pub(super) unreadable: BTreeSet<Touched>,
@@ -145,7 +145,9 @@ impl Gate<'_> {
     async fn was_accepted(&self, from: ClusterId, to: ClusterId) -> Result<bool, StoreError> {
         let mut at = from;
         for _ in 0..ACCEPTED_MAX {
-            let Some(entry) = self.store.get(&Key::ClusterAccepted(at)).await?.1 else { return Ok(false) };
+            let Some(entry) = self.store.get(&Key::Identity(Identity::Accepted(at))).await?.1 else {
+                return Ok(false);
+            };
             match String::from_utf8_lossy(&entry.value).trim().parse() {
                 Ok(next) if next == to => return Ok(true),
                 Ok(next) => at = next,
@@ -204,11 +206,8 @@ impl Gate<'_> {
                 | Touched::Leg(_) => false,
             })
         };
-        // A node's last endpoint in a network goes with its part in it.
-        let forsaken = heard.facts.iter().any(|fact| {
-            let Fact::Member(id, node, Some(_)) = fact else { return false };
-            *node == me && networks.contains(id) && !here.contains(id) && !unread(id)
-        });
+        let read: BTreeSet<NetworkId> = networks.iter().filter(|id| !unread(id)).copied().collect();
+        let forsaken = self.forsakes(read, heard);
         let (all, gone) =
             (networks.len(), networks.iter().filter(|id| !here.contains(id) && !unread(id)).count());
         // A store that this node has never met, and that knows nothing of it.
@@ -224,20 +223,15 @@ impl Gate<'_> {
 
     /// Whether a person removed this node (`ovctl node rm`).
     async fn was_removed(&self) -> Result<bool, StoreError> {
-        Ok(self.store.get(&Key::NodeRemoved(self.world.me)).await?.1.is_some())
+        Ok(self.store.get(&Key::Identity(Identity::Removed(self.world.me))).await?.1.is_some())
     }
 
     /// Endpoints of this host that went without a verb of this host.
     async fn removals(&self, heard: &Heard) -> Result<Option<String>, StoreError> {
-        let missing = match heard.whole {
-            true => self.world.read(|it| it.missing_in(self.source, &heard.facts, &heard.unreadable)),
-            false => Vec::new(),
-        };
-        let facts: Vec<&Fact> = missing.iter().chain(&heard.facts).collect();
         let me = self.world.me;
-        let (removed, all) = self
-            .world
-            .read(|intent| (intent.endpoints_removed(me, &facts), intent.count_endpoints(self.source, me)));
+        let (removed, all) = self.world.read(|intent| {
+            (intent.endpoints_removed(me, &heard.facts), intent.count_endpoints(self.source, me))
+        });
         let gone = self.world.unexpected(removed.clone());
         let held = match self.deleted_by_hand(&gone).await? {
             Some(name) => Some(format!(
@@ -247,7 +241,7 @@ impl Gate<'_> {
             // What is held is not let go because still more is gone.
             None if (is_most(gone.len(), all)
                 || !gone.is_empty() && self.world.is_held(self.source)
-                || self.is_forsaken(&gone, &facts))
+                || self.forsakes(gone.iter().map(|(network, _)| *network).collect(), heard))
                 && !self.was_removed().await? =>
             {
                 Some(format!(
@@ -264,23 +258,9 @@ impl Gate<'_> {
         Ok(held)
     }
 
-    /// Whether this node's part in a network stays although its last endpoint there goes: a verb removes both at once.
-    fn is_forsaken(&self, gone: &[(NetworkId, EndpointId)], facts: &[&Fact]) -> bool {
-        let me = self.world.me;
-        self.world.read(|intent| {
-            gone.iter().any(|(network, _)| {
-                let Some(view) = intent.network(*network) else { return false };
-                let removed = |id| facts.contains(&&Fact::Endpoint(*network, id, None));
-                let last = view.endpoints_on(me).all(|endpoint| removed(endpoint.id));
-                // What a whole listing does not name is among the facts as removed.
-                let stays =
-                    view.members().contains_key(&me) && !facts.contains(&&Fact::Member(*network, me, None));
-                let comes = facts.iter().any(|fact| {
-                    matches!(fact, Fact::Endpoint(id, _, Some(new)) if id == network && new.node == me)
-                });
-                last && stays && !comes
-            })
-        })
+    /// Whether this node's part in one of these networks stays although none of its endpoints there does: a verb removes both at once.
+    fn forsakes(&self, networks: BTreeSet<NetworkId>, heard: &Heard) -> bool {
+        self.world.read(|intent| !intent.forsaken_by(self.world.me, &networks, &heard.facts).is_empty())
     }
 
     /// A verb removes an endpoint with its name, in one transaction.

@@ -10,7 +10,7 @@ use crate::{
     intent::Source,
     kernel::Kernel,
     model::ClusterId,
-    store::{Commit, CommitError, Key},
+    store::{Commit, CommitError, Identity, Key},
 };
 
 /// What is held here, and what accepting it removes from this host.
@@ -44,7 +44,7 @@ impl<K: Kernel> Service<K> {
                 self.accept_cluster().await?;
             }
             if self.world.is_held(Source::Local) {
-                self.local.commit(Commit::new().delete(Key::Lost)).await?;
+                self.local.commit(Commit::new().delete(Key::Identity(Identity::Lost))).await?;
                 self.world.accept(Source::Local);
             }
             tracing::warn!(whole_cluster, "a person accepted what the store says: {why}");
@@ -54,17 +54,17 @@ impl<K: Kernel> Service<K> {
 
     async fn accept_cluster(&self) -> Result<(), ServiceError> {
         let known = self.world.cluster();
-        let entry = self.global.get(&Key::Cluster).await?.1;
+        let entry = self.global.get(&Key::Identity(Identity::Cluster)).await?.1;
         let found: Option<ClusterId> =
             entry.as_ref().and_then(|entry| String::from_utf8_lossy(&entry.value).trim().parse().ok());
         // The records of another cluster, or what a host that came earlier began, have an identity already.
         let to =
             found.filter(|found| Some(*found) != known).unwrap_or_else(|| ClusterId(uuid::Uuid::new_v4()));
         let mut commit = Commit::new()
-            .unchanged(Key::Cluster, entry.map_or(0, |entry| entry.mod_revision))
-            .put(Key::Cluster, to.to_string());
+            .unchanged(Key::Identity(Identity::Cluster), entry.map_or(0, |entry| entry.mod_revision))
+            .put(Key::Identity(Identity::Cluster), to.to_string());
         if let Some(known) = known {
-            commit = commit.put(Key::ClusterAccepted(known), to.to_string());
+            commit = commit.put(Key::Identity(Identity::Accepted(known)), to.to_string());
         }
         match self.global.commit(commit).await {
             Ok(_) => {

@@ -7,7 +7,7 @@ use crate::{
     gossip::State,
     kernel::Kernel,
     model::{Node, NodeId, Scope},
-    store::{Commit, Key},
+    store::{Commit, Identity, Key},
 };
 
 /// A node with what is known of its state.
@@ -99,7 +99,9 @@ impl<K: Kernel> Service<K> {
             )));
         }
         // That a person removed it is why it will find nothing of its own in the store.
-        self.global.commit(Commit::new().put(Key::NodeRemoved(id), now().0.to_string())).await?;
+        self.global
+            .commit(Commit::new().put(Key::Identity(Identity::Removed(id)), now().0.to_string()))
+            .await?;
         let mut endpoints = 0;
         // A node that lives may have made some more meanwhile.
         for _ in 0..TRIES {

@@ -39,12 +39,8 @@ pub enum Key {
     Alive(NodeId),
     /// `members/<network>/<node>`: a node's presence in a network.
     Member(NetworkId, NodeId),
-    /// `cluster`: the cluster's identity.
-    Cluster,
-    /// `cluster-accepted/<id>`: the identity that took the place of this one, by a person's word.
-    ClusterAccepted(ClusterId),
-    /// `nodes-removed/<id>`: a node was removed by a person's word, and has not registered since.
-    NodeRemoved(NodeId),
+    /// Who the cluster and its nodes are.
+    Identity(Identity),
     /// `pools/<prefix>` with `-` for `/`: the id of the network that an automatic subnet went to.
     Pool(IpNet),
     /// Local: a network of this host alone, or what belongs to one, under the same name as in the cluster's store.
@@ -55,10 +51,21 @@ pub enum Key {
     Leg(NetworkId),
     /// Local, `sysctls/<dotted key>`: the value that a sysctl had before we set it.
     Sysctl(String),
+}
+
+/// By which a store is told from an empty one, or from another cluster's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Identity {
+    /// `cluster`: the cluster's identity.
+    Cluster,
+    /// `cluster-accepted/<id>`: the identity that took the place of this one, by a person's word.
+    Accepted(ClusterId),
+    /// `nodes-removed/<id>`: a node was removed by a person's word, and has not registered since.
+    Removed(NodeId),
     /// Local, `node-id`: a copy of this node's id.
-    NodeIdCopy,
+    NodeCopy,
     /// Local, `cluster-id`: a copy of the identity of this node's cluster.
-    ClusterIdCopy,
+    ClusterCopy,
     /// Local, `lost`: this store began in place of one that was lost, and nobody has accepted that; why, in words.
     Lost,
 }
@@ -95,12 +102,7 @@ impl Key {
             | Self::Sandbox(_)
             | Self::Leg(_)
             | Self::Sysctl(_)
-            | Self::Cluster
-            | Self::ClusterAccepted(_)
-            | Self::NodeRemoved(_)
-            | Self::NodeIdCopy
-            | Self::ClusterIdCopy
-            | Self::Lost => false,
+            | Self::Identity(_) => false,
         }
     }
 }
@@ -128,11 +130,19 @@ impl fmt::Display for Key {
             Self::Sandbox(name) => write!(f, "{LOCAL}sandboxes/{name}"),
             Self::Leg(network) => write!(f, "{LOCAL}legs/{network}"),
             Self::Sysctl(name) => write!(f, "{LOCAL}sysctls/{name}"),
+            Self::Identity(identity) => identity.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Cluster => write!(f, "{GLOBAL}cluster"),
-            Self::ClusterAccepted(id) => write!(f, "{GLOBAL}cluster-accepted/{id}"),
-            Self::NodeRemoved(id) => write!(f, "{GLOBAL}nodes-removed/{id}"),
-            Self::NodeIdCopy => write!(f, "{LOCAL}node-id"),
-            Self::ClusterIdCopy => write!(f, "{LOCAL}cluster-id"),
+            Self::Accepted(id) => write!(f, "{GLOBAL}cluster-accepted/{id}"),
+            Self::Removed(id) => write!(f, "{GLOBAL}nodes-removed/{id}"),
+            Self::NodeCopy => write!(f, "{LOCAL}node-id"),
+            Self::ClusterCopy => write!(f, "{LOCAL}cluster-id"),
             Self::Lost => write!(f, "{LOCAL}lost"),
         }
     }
@@ -174,9 +184,9 @@ fn global(path: &str) -> Result<Option<Key>, Invalid> {
         ["alive", id] => Key::Alive(id.parse()?),
         ["members", network, node] => Key::Member(network.parse()?, node.parse()?),
         ["pools", prefix] => Key::Pool(pool(prefix)?),
-        ["cluster"] => Key::Cluster,
-        ["cluster-accepted", id] => Key::ClusterAccepted(id.parse()?),
-        ["nodes-removed", id] => Key::NodeRemoved(id.parse()?),
+        ["cluster"] => Key::Identity(Identity::Cluster),
+        ["cluster-accepted", id] => Key::Identity(Identity::Accepted(id.parse()?)),
+        ["nodes-removed", id] => Key::Identity(Identity::Removed(id.parse()?)),
         _ => return Ok(None),
     }))
 }
@@ -188,9 +198,9 @@ fn pool(text: &str) -> Result<IpNet, Invalid> {
 
 fn local(path: &str) -> Result<Option<Key>, Invalid> {
     match path {
-        "node-id" => return Ok(Some(Key::NodeIdCopy)),
-        "cluster-id" => return Ok(Some(Key::ClusterIdCopy)),
-        "lost" => return Ok(Some(Key::Lost)),
+        "node-id" => return Ok(Some(Key::Identity(Identity::NodeCopy))),
+        "cluster-id" => return Ok(Some(Key::Identity(Identity::ClusterCopy))),
+        "lost" => return Ok(Some(Key::Identity(Identity::Lost))),
         _ => {}
     }
     Ok(Some(match path.split_once('/') {
@@ -261,9 +271,15 @@ mod tests {
             (network(), ip()).prop_map(|(id, ip)| Key::Address(id, ip).in_scope(Scope::Local)),
             network().prop_map(Key::Leg),
             "[a-z]{1,8}(\\.[a-z0-9_/]{1,8}){0,4}".prop_map(Key::Sysctl),
-            node().prop_map(|id| Key::ClusterAccepted(ClusterId(id.0))),
-            node().prop_map(Key::NodeRemoved),
-            prop_oneof![Just(Key::Cluster), Just(Key::NodeIdCopy), Just(Key::ClusterIdCopy), Just(Key::Lost)],
+            node().prop_map(|id| Key::Identity(Identity::Accepted(ClusterId(id.0)))),
+            node().prop_map(|id| Key::Identity(Identity::Removed(id))),
+            prop_oneof![
+                Just(Identity::Cluster),
+                Just(Identity::NodeCopy),
+                Just(Identity::ClusterCopy),
+                Just(Identity::Lost)
+            ]
+            .prop_map(Key::Identity),
         ]
     }
 

@@ -29,5 +29,5 @@ pub use entry::{Change, Entry, KeyEvent, Listing};
 pub use error::{Cause, Retry, StoreError};
 pub use follow::{StoreStatus, follow};
 pub use hold::{Claim, Ours, Tenure, hold, hold_claim};
-pub use keys::Key;
+pub use keys::{Identity, Key};
 pub use range::KeyRange;

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{EndpointId, Mac, NodeId, Vni},
-        store::Key,
+        store::{Identity, Key},
     };
 
     proptest! {
@@ -122,8 +122,8 @@ mod tests {
             Key::Node(node),
             Key::Alive(node),
             Key::Member(network, node),
-            Key::Cluster,
-            Key::NodeRemoved(node),
+            Key::Identity(Identity::Cluster),
+            Key::Identity(Identity::Removed(node)),
         ] {
             assert!(range.contains(&key.to_string()), "{key}");
         }

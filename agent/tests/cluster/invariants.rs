@@ -53,12 +53,7 @@ impl Seen {
                 | Key::Sandbox(_)
                 | Key::Leg(_)
                 | Key::Sysctl(_)
-                | Key::Cluster
-                | Key::ClusterAccepted(_)
-                | Key::NodeRemoved(_)
-                | Key::NodeIdCopy
-                | Key::ClusterIdCopy
-                | Key::Lost => {}
+                | Key::Identity(_) => {}
             }
         }
         seen

@@ -15,7 +15,7 @@ use crate::{
     intent::{Fact, Source, Touched},
     model::{ClusterId, Endpoint, Invalid, Member, Network, Node, Sandbox},
     plan::Leg,
-    store::{Change, Key, KeyRange, Store},
+    store::{Change, Identity, Key, KeyRange, Store},
 };
 
 /// When a store that did not answer is read again.
@@ -45,7 +45,7 @@ pub async fn feed(world: Arc<World>, feed: Feed, mut changes: mpsc::Receiver<Cha
     // Of a store that was read again meanwhile, what its follower has yet to tell is known up to this revision.
     let mut known_to = 0;
     while let Some(change) = changes.recv().await {
-        let (heard, revision) = read(feed.source, &change).await;
+        let (heard, revision) = read(&world, feed.source, &change).await;
         if heard.whole {
             known_to = 0;
         } else if revision <= known_to {
@@ -105,7 +105,7 @@ async fn hold(
         verdict = match gate.store.list(range).await {
             Ok(listing) => {
                 let revision = listing.revision;
-                let (heard, _) = read(gate.source, &Change::Snapshot(listing)).await;
+                let (heard, _) = read(gate.world, gate.source, &Change::Snapshot(listing)).await;
                 let verdict = gate.judge(&heard).await;
                 last = Some((heard, revision));
                 verdict
@@ -116,7 +116,7 @@ async fn hold(
 }
 
 /// What a change says. Others have their turns in between: with very many keys it takes a while.
-async fn read(source: Source, change: &Change) -> (Heard, i64) {
+async fn read(world: &World, source: Source, change: &Change) -> (Heard, i64) {
     let mut heard = Heard::default();
     let revision = match change {
         Change::Snapshot(listing) => {
@@ -137,6 +137,7 @@ async fn read(source: Source, change: &Change) -> (Heard, i64) {
             *revision
         }
     };
+    complete(world, source, &mut heard);
     (heard, revision)
 }
 
@@ -148,9 +149,9 @@ fn note(heard: &mut Heard, key: &str, value: Option<&[u8]>) {
             return;
         }
     };
-    if parsed == Key::Cluster {
+    if parsed == Key::Identity(Identity::Cluster) {
         heard.cluster = Some(value.map(identity));
-    } else if parsed == Key::Lost {
+    } else if parsed == Key::Identity(Identity::Lost) {
         heard.lost = value.map(|value| String::from_utf8_lossy(value).into_owned());
     } else {
         match fact(&parsed, value) {
@@ -168,23 +169,40 @@ fn identity(value: &[u8]) -> ClusterId {
     String::from_utf8_lossy(value).trim().parse().unwrap_or(ClusterId(uuid::Uuid::nil()))
 }
 
+/// Of a whole listing: say first what is known and not in it.
+fn complete(world: &World, source: Source, heard: &mut Heard) {
+    if heard.whole {
+        let mut facts = world.read(|intent| intent.missing_in(source, &heard.facts, &heard.unreadable));
+        facts.append(&mut heard.facts);
+        heard.facts = facts;
+    }
+}
+
 /// Take in what is believed, without the removals that nothing stands behind.
 fn take_in(world: &World, source: Source, revision: i64, heard: Heard) {
-    let Heard { facts, unreadable, whole, .. } = heard;
-    let missing =
-        if whole { world.read(|intent| intent.missing_in(source, &facts, &unreadable)) } else { Vec::new() };
-    let all: Vec<&Fact> = missing.iter().chain(&facts).collect();
-    let doubted = world.read(|intent| intent.still_referred_to(world.me, &all));
-    let named: BTreeSet<Touched> = facts.iter().map(Fact::touched).collect();
-    let mut kept = if whole { BTreeSet::new() } else { world.kept(source) };
-    kept.retain(|touched| !named.contains(touched));
-    for touched in doubted.iter().filter(|touched| !kept.contains(touched)) {
+    let Heard { mut facts, unreadable, whole, .. } = heard;
+    let (mut kept, mut unknown) = match whole {
+        true => (BTreeSet::new(), orphans(world, &facts)),
+        false => (world.kept(source), world.unknown(source)),
+    };
+    if !whole {
+        for touched in facts.iter().map(Fact::touched) {
+            kept.remove(&touched);
+            unknown.remove(&touched);
+        }
+    }
+    let (doubted, fresh) = world.read(|intent| {
+        let fresh: Vec<Touched> = unreadable.iter().filter(|it| !intent.knows(it)).cloned().collect();
+        (intent.still_referred_to(world.me, &facts), fresh)
+    });
+    unknown.extend(fresh);
+    for touched in doubted.difference(&kept) {
         tracing::error!(record = %touched, "a record was deleted from the store while others refer to it: this host keeps it as it was");
     }
-    kept.extend(doubted.iter().cloned());
-    let unknown = unknown(world, source, (&facts, &unreadable), whole);
-    let facts: Vec<Fact> =
-        facts.into_iter().filter(|fact| !(fact.is_removal() && doubted.contains(&fact.touched()))).collect();
+    if !doubted.is_empty() {
+        facts.retain(|fact| !(doubted.contains(&fact.touched()) && fact.is_removal()));
+    }
+    kept.extend(doubted);
     world.set_doubts(source, kept.clone(), unknown);
     if whole {
         let stays = unreadable.union(&kept).cloned().collect();
@@ -201,7 +219,7 @@ fn let_go(world: &World, source: Source, revision: i64, kept: BTreeSet<Touched>)
         return;
     }
     let gone: Vec<Fact> = kept.iter().cloned().map(Fact::gone).collect();
-    let still = world.read(|intent| intent.still_referred_to(world.me, &gone.iter().collect::<Vec<_>>()));
+    let still = world.read(|intent| intent.still_referred_to(world.me, &gone));
     let over: Vec<Fact> = gone.into_iter().filter(|fact| !still.contains(&fact.touched())).collect();
     if !over.is_empty() {
         world.set_doubts(source, still, world.unknown(source));
@@ -209,32 +227,18 @@ fn let_go(world: &World, source: Source, revision: i64, kept: BTreeSet<Touched>)
     }
 }
 
-/// The records that are in the store and that this node has never read, or that others name and nobody has ever seen.
-fn unknown(
-    world: &World,
-    source: Source,
-    (facts, unreadable): (&[Fact], &BTreeSet<Touched>),
-    whole: bool,
-) -> BTreeSet<Touched> {
-    let mut unknown = if whole { BTreeSet::new() } else { world.unknown(source) };
-    let named: BTreeSet<Touched> = facts.iter().map(Fact::touched).collect();
-    unknown.retain(|touched| !named.contains(touched));
-    let fresh = world.read(|intent| -> Vec<Touched> {
-        unreadable.iter().filter(|touched| !intent.knows(touched)).cloned().collect()
+/// The networks that endpoints of this node are in and that nobody has ever seen.
+fn orphans(world: &World, facts: &[Fact]) -> BTreeSet<Touched> {
+    let networks = facts.iter().filter_map(|fact| {
+        let Fact::Endpoint(network, _, Some(endpoint)) = fact else { return None };
+        (endpoint.node == world.me).then_some(Touched::Network(*network))
     });
-    unknown.extend(fresh);
-    if whole {
-        let endpoints = facts.iter().filter_map(|fact| {
-            let Fact::Endpoint(network, _, Some(endpoint)) = fact else { return None };
-            (endpoint.node == world.me).then_some(Touched::Network(*network))
-        });
-        let orphans: BTreeSet<Touched> = endpoints.filter(|network| !named.contains(network)).collect();
-        let fresh = world.read(|intent| -> Vec<Touched> {
-            orphans.into_iter().filter(|touched| !intent.knows(touched)).collect()
-        });
-        unknown.extend(fresh);
+    let mut orphans: BTreeSet<Touched> = networks.collect();
+    for fact in facts.iter().filter(|fact| matches!(fact, Fact::Network(_, Some(_)))) {
+        orphans.remove(&fact.touched());
     }
-    unknown
+    world.read(|intent| orphans.retain(|network| !intent.knows(network)));
+    orphans
 }
 
 fn fact_of_removal(key: &Key) -> Option<Fact> {
@@ -262,12 +266,7 @@ fn fact(key: &Key, value: Option<&[u8]>) -> Result<Option<Fact>, Invalid> {
         | Key::Mac(..)
         | Key::Pool(_)
         | Key::Sysctl(_)
-        | Key::Cluster
-        | Key::ClusterAccepted(_)
-        | Key::NodeRemoved(_)
-        | Key::NodeIdCopy
-        | Key::ClusterIdCopy
-        | Key::Lost => return Ok(None),
+        | Key::Identity(_) => return Ok(None),
     }))
 }
 

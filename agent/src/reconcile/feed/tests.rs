@@ -70,7 +70,7 @@ fn records(endpoints: u8) -> Commit {
     let network = testing::network();
     let member = testing::member(1, testing::ME);
     let commit = Commit::new()
-        .put(Key::Cluster, cluster(1).to_string())
+        .put(Key::Identity(Identity::Cluster), cluster(1).to_string())
         .put(Key::Network(network.id), network.to_bytes())
         .put(Key::Member(network.id, testing::ME), member.to_bytes());
     (0..endpoints).fold(commit, |commit, number| {
@@ -108,8 +108,12 @@ async fn the_identity_of_the_first_store_is_learned_and_its_loss_is_held_until_i
     assert!(why.contains("the cluster's identity is not in it") && why.contains("accept-empty"), "{why}");
     assert_eq!(fed.endpoints(), 1, "nothing was taken in");
     // What comes meanwhile is not taken in either.
-    fed.commit(Commit::new().delete(Key::Node(testing::OTHER)).put(Key::Cluster, cluster(2).to_string()))
-        .await;
+    fed.commit(
+        Commit::new()
+            .delete(Key::Node(testing::OTHER))
+            .put(Key::Identity(Identity::Cluster), cluster(2).to_string()),
+    )
+    .await;
     let back = fed.commit(records(2)).await;
     fed.until(false).await;
     fed.knows(back).await;
@@ -138,8 +142,8 @@ async fn another_clusters_store_is_held_until_a_person_accepts_it_and_so_is_an_e
     assert!(why.await.unwrap().contains("another cluster's records"));
     // From 9 by way of 5 to 1.
     let accepted = Commit::new()
-        .put(Key::ClusterAccepted(cluster(9)), cluster(5).to_string())
-        .put(Key::ClusterAccepted(cluster(5)), cluster(1).to_string());
+        .put(Key::Identity(Identity::Accepted(cluster(9))), cluster(5).to_string())
+        .put(Key::Identity(Identity::Accepted(cluster(5))), cluster(1).to_string());
     fed.commit(accepted).await;
     fed.until(false).await;
     fed.knows(foreign).await;
@@ -169,7 +173,7 @@ async fn most_endpoints_of_a_host_do_not_go_at_once_unless_its_own_verbs_remove_
 async fn a_person_who_removes_a_node_stands_behind_the_loss_of_its_endpoints() {
     let fed = filled(4).await;
     let removed = removal(0..4)
-        .put(Key::NodeRemoved(testing::ME), "1")
+        .put(Key::Identity(Identity::Removed(testing::ME)), "1")
         .delete(Key::Member(testing::network().id, testing::ME));
     let revision = fed.commit(removed).await;
     fed.knows(revision).await;
@@ -243,7 +247,8 @@ async fn at_the_start_a_store_that_does_not_know_most_of_the_kernels_networks_is
     assert_eq!(fed.world.held(), None);
     // But a store that this node has never met must know something of it.
     assert!(start(&store, few, None).until(true).await.is_some());
-    let revision = store.commit(Commit::new().put(Key::NodeRemoved(testing::ME), "1")).await.unwrap();
+    let revision =
+        store.commit(Commit::new().put(Key::Identity(Identity::Removed(testing::ME)), "1")).await.unwrap();
     let fed = start(&store, many, Some(cluster(1)));
     fed.knows(revision).await;
     assert_eq!(fed.world.held(), None, "a person removed this node");
