@@ -138,20 +138,3 @@ pub(super) fn words(op: &Op) -> (&'static str, String) {
         Op::SetOpenings(netns, ..) => ("set rules in the FORWARD chain", netns.to_string()),
     }
 }
-
-/// Whether the step takes something away: it succeeds when that is gone already.
-pub(super) fn removes(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::RemoveNetns(_)
-            | Op::RemoveLink(_)
-            | Op::RemoveAddress(..)
-            | Op::RemoveRoute(..)
-            | Op::RemoveNeighbour(..)
-            | Op::RemoveTunnel(..)
-            | Op::RemoveFlood(..)
-            | Op::RemoveStation(..)
-            | Op::RemoveTable(_)
-            | Op::RemoveResolver(_)
-    )
-}

@@ -101,6 +101,42 @@ pub enum Op {
     SetOpenings(Netns, Family, BTreeSet<LinkMatch>),
 }
 
+impl Op {
+    /// Whether the step takes something away, and nothing else: it succeeds when that is gone already.
+    pub const fn removes(&self) -> bool {
+        match self {
+            Self::RemoveNetns(_)
+            | Self::RemoveLink(_)
+            | Self::RemoveAddress(..)
+            | Self::RemoveRoute(..)
+            | Self::RemoveNeighbour(..)
+            | Self::RemoveTunnel(..)
+            | Self::RemoveFlood(..)
+            | Self::RemoveStation(..)
+            | Self::RemoveTable(_)
+            | Self::RemoveResolver(_) => true,
+            Self::AddNetns(..)
+            | Self::AddLink(..)
+            | Self::AddVeth(..)
+            | Self::SetMac(..)
+            | Self::SetMtu(..)
+            | Self::SetPort(..)
+            | Self::SetUp(..)
+            | Self::AddAddress(..)
+            | Self::SetRoute(..)
+            | Self::SetNeighbour(..)
+            | Self::SetTunnel(..)
+            | Self::AddFlood(..)
+            | Self::SetStation(..)
+            | Self::SetSysctl(..)
+            | Self::SetTable(..)
+            | Self::ChangePorts(..)
+            | Self::SetResolver(..)
+            | Self::SetOpenings(..) => false,
+        }
+    }
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

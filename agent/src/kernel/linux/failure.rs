@@ -36,7 +36,7 @@ impl Failure {
         // A link that is no port (or no vxlan device) any more has no such row.
         let no_table = refusal.errno == Errno::EOPNOTSUPP
             && matches!(op, Op::RemoveStation(..) | Op::RemoveTunnel(..) | Op::RemoveFlood(..));
-        if step::removes(op) && (refusal.is_absence() || no_table) {
+        if op.removes() && (refusal.is_absence() || no_table) {
             return None;
         }
         if refusal.lacks_driver()

@@ -185,7 +185,7 @@ impl World {
     fn change(&mut self, op: &Op) -> Outcome {
         let Some(at) = crate::kernel::step::link(op) else { return Ok(()) };
         let link = match self.link(at) {
-            Err(_gone) if crate::kernel::step::removes(op) => return Ok(()),
+            Err(_gone) if op.removes() => return Ok(()),
             link => link?,
         };
         let is_vxlan = matches!(link.kind, LinkKind::Vxlan(_));
