@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -66,6 +66,44 @@ fn parse(line: &str) -> Option<Loss> {
     let (sent, rest) = line.split_once(" packets transmitted, ")?;
     let received = rest.split_once(" received")?.0;
     Some(Loss { sent: sent.trim().parse().ok()?, received: received.parse().ok()? })
+}
+
+/// Several that run at once, each with a name.
+#[derive(Debug)]
+pub struct Pings(Vec<(&'static str, Background)>);
+
+impl Pings {
+    /// Those that run; all of them are answered.
+    ///
+    /// # Errors
+    /// One is not.
+    pub fn answered(pings: Vec<(&'static str, Background)>) -> Result<Self> {
+        let mut pings = Self(pings);
+        pings.go_on()?;
+        Ok(pings)
+    }
+
+    /// Wait until each was answered 20 times more.
+    ///
+    /// # Errors
+    /// One is not.
+    pub fn go_on(&mut self) -> Result<()> {
+        self.0
+            .iter_mut()
+            .try_for_each(|(name, ping)| ping.wait_answers(20).with_context(|| String::from(*name)))
+    }
+
+    /// End them; nothing may have been lost.
+    ///
+    /// # Errors
+    /// Something was, or ping does not sum up.
+    pub fn without_loss(self) -> Result<()> {
+        for (name, ping) in self.0 {
+            let loss = ping.stop()?;
+            ensure!(loss.none(), "{name}: {} of {} packets lost", loss.lost(), loss.sent);
+        }
+        Ok(())
+    }
 }
 
 /// A ping every 10 ms in the background.

@@ -1,16 +1,18 @@
 //! A store, a file or a record that is lost takes nothing away: hosts hold what they have until it is back, or a person
 //! decides.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use ovnet_integration::{
     frame::{self, Test},
     lab::{From, Host, Lab, OUTSIDE_V4},
-    ping::Background,
+    ping::Pings,
     wait::wait_until,
 };
 
+/// The file of a host's own store.
+const STORE: &str = "/run/state/store.redb";
 /// How long a host may take to say that it holds, or to go on.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -32,34 +34,35 @@ fn main() -> Result<()> {
 }
 
 /// `a` on h1 and `b` on h2 in an overlay, `c` on h1 behind a bridge; pings between them and to the outside.
-fn traffic(lab: &Lab) -> Result<Vec<(&'static str, Background)>> {
+fn traffic(lab: &Lab) -> Result<Pings> {
     lab.create_network(&["--subnet", "10.9.0.0/24", "net"])?;
     let (h1, h2) = (lab.host(1)?, lab.host(2)?);
     h1.create_sandbox("a", &["net"])?;
     h2.create_sandbox("b", &["net"])?;
     h1.create_sandbox("c", &["bridge"])?;
     let (a, b) = (h1.address("net", "a")?, h2.address("net", "b")?);
-    let mut pings = vec![
+    Pings::answered(vec![
         ("a to b", h1.ping_background(From::Sandbox("a"), &b)?),
         ("b to a", h2.ping_background(From::Sandbox("b"), &a)?),
         ("h2 to a", h2.ping_background(From::Host, &a)?),
         ("a to outside", h1.ping_background(From::Sandbox("a"), OUTSIDE_V4)?),
         ("c to outside", h1.ping_background(From::Sandbox("c"), OUTSIDE_V4)?),
-    ];
-    go_on(&mut pings)?;
-    Ok(pings)
+    ])
 }
 
-fn go_on(pings: &mut [(&'static str, Background)]) -> Result<()> {
-    pings.iter_mut().try_for_each(|(name, ping)| ping.wait_answers(20).with_context(|| String::from(*name)))
+/// What a crash of the machine, or a person, leaves of a file.
+#[derive(Clone, Copy)]
+enum Damage {
+    Empty,
+    Gone,
 }
 
-fn without_loss(pings: Vec<(&'static str, Background)>) -> Result<()> {
-    for (name, ping) in pings {
-        let loss = ping.stop()?;
-        ensure!(loss.none(), "{name}: {} of {} packets lost", loss.lost(), loss.sent);
+fn spoil(file: &Path, damage: Damage) -> Result<()> {
+    match damage {
+        Damage::Empty => fs::write(file, ""),
+        Damage::Gone => fs::remove_file(file),
     }
-    Ok(())
+    .with_context(|| file.display().to_string())
 }
 
 /// The host says that it holds: in its log at ERROR, in `node ls`, and to who asks it for a change.
@@ -108,17 +111,17 @@ fn empty_disk(lab: &Lab) -> Result<()> {
     for host in &lab.hosts {
         wait_held(host, "the cluster's identity is not in it")?;
     }
-    go_on(&mut pings)?;
+    pings.go_on()?;
     // A second look, a restart and a fresh host's records are no reason to believe it either.
     lab.host(1)?.kill9_agent();
     lab.host(1)?.start_agent()?;
     wait_held(lab.host(1)?, "the cluster's identity is not in it")?;
-    go_on(&mut pings)?;
+    pings.go_on()?;
     lab.etcd()?.restore()?;
     lab.hosts.iter().try_for_each(wait_released)?;
     works(lab)?;
-    go_on(&mut pings)?;
-    without_loss(pings)
+    pings.go_on()?;
+    pings.without_loss()
 }
 
 fn deleted_keys(lab: &Lab) -> Result<()> {
@@ -128,8 +131,8 @@ fn deleted_keys(lab: &Lab) -> Result<()> {
     for host in &lab.hosts {
         wait_held(host, "the cluster's identity is not in it")?;
     }
-    go_on(&mut pings)?;
-    without_loss(pings)
+    pings.go_on()?;
+    pings.without_loss()
 }
 
 fn empty_at_start(lab: &Lab) -> Result<()> {
@@ -140,18 +143,15 @@ fn empty_at_start(lab: &Lab) -> Result<()> {
         host.start_agent()?;
         wait_held(host, "the cluster's identity is not in it")?;
     }
-    go_on(&mut pings)?;
+    pings.go_on()?;
     lab.etcd()?.restore()?;
     lab.hosts.iter().try_for_each(wait_released)?;
     works(lab)?;
-    without_loss(pings)
+    pings.without_loss()
 }
 
 fn accepted(lab: &Lab) -> Result<()> {
-    let pings = traffic(lab)?;
-    for (_, ping) in pings {
-        ensure!(ping.stop()?.none(), "packets are lost before anything is");
-    }
+    traffic(lab)?.without_loss()?;
     let (h1, h2) = (lab.host(1)?, lab.host(2)?);
     let early = h1.ovctl(&["cluster", "accept-empty", "-f"])?;
     ensure!(early.code() == 1 && early.stderr.contains("holds nothing"), "{early}");
@@ -183,15 +183,15 @@ fn one_kind(lab: &Lab) -> Result<()> {
     let etcd = lab.etcd()?;
     for kind in ["nodes", "members", "networks"] {
         etcd.etcdctl(&["del", "--prefix", &format!("/ovnet/v1/{kind}/")])?.ok()?;
-        go_on(&mut pings)?;
+        pings.go_on()?;
         lab.hosts.iter().try_for_each(Host::wait_in_sync)?;
     }
     let listed = lab.host(1)?.ovctl_ok(&["node", "ls"])?;
     ensure!(listed.stderr.contains("networks/") && listed.stderr.contains("keeps it as it was"), "{listed}");
     etcd.etcdctl(&["del", "--prefix", "/ovnet/v1/endpoints/"])?.ok()?;
     lab.hosts.iter().try_for_each(|host| wait_held(host, "its name is still there"))?;
-    go_on(&mut pings)?;
-    without_loss(pings)
+    pings.go_on()?;
+    pings.without_loss()
 }
 
 fn unreadable(lab: &Lab) -> Result<()> {
@@ -210,7 +210,7 @@ fn unreadable(lab: &Lab) -> Result<()> {
             host.kill9_agent();
             host.start_agent()?;
         }
-        go_on(&mut pings).with_context(|| kind.to_owned())?;
+        pings.go_on().with_context(|| kind.to_owned())?;
         wait_until("the record to be named", SOON, || {
             Ok([h1, h2].iter().any(|host| {
                 fs::read_to_string(host.log())
@@ -221,10 +221,10 @@ fn unreadable(lab: &Lab) -> Result<()> {
         for host in [h1, h2] {
             wait_released(host).with_context(|| kind.to_owned())?;
         }
-        go_on(&mut pings).with_context(|| kind.to_owned())?;
+        pings.go_on().with_context(|| kind.to_owned())?;
     }
     works(lab)?;
-    without_loss(pings)
+    pings.without_loss()
 }
 
 fn served_lost(lab: &Lab) -> Result<()> {
@@ -240,15 +240,11 @@ fn served_lost(lab: &Lab) -> Result<()> {
     }
     h2.wait_nodes_alive(2)?;
     let mut pings = traffic(lab)?;
-    let file = h1.path("/run/state/store.redb");
     let kept = h1.path("/run/kept.redb");
-    for damage in ["empty", "gone"] {
+    for damage in [Damage::Empty, Damage::Gone] {
         h1.kill9_agent();
-        fs::copy(&file, &kept)?;
-        match damage {
-            "empty" => fs::write(&file, "")?,
-            _ => fs::remove_file(&file)?,
-        }
+        fs::copy(h1.path(STORE), &kept)?;
+        spoil(&h1.path(STORE), damage)?;
         start(h1)?;
         wait_held(h1, "the store file /run/state/store.redb")?;
         // An empty store is not served: to h2 it is away.
@@ -257,23 +253,23 @@ fn served_lost(lab: &Lab) -> Result<()> {
         h1.kill9_agent();
         start(h1)?;
         wait_held(h1, "the store file /run/state/store.redb")?;
-        go_on(&mut pings)?;
+        pings.go_on()?;
         h1.kill9_agent();
-        fs::copy(&kept, &file)?;
+        fs::copy(&kept, h1.path(STORE))?;
         start(h1)?;
         for host in [h1, h2] {
             wait_released(host)?;
         }
-        go_on(&mut pings)?;
+        pings.go_on()?;
     }
     wait_until("the served store to be there again", SOON, || {
         Ok(h2.ovctl(&["version"])?.stdout.contains("(connected"))
     })?;
     works(lab)?;
-    without_loss(pings)?;
+    pings.without_loss()?;
     // A person accepts that it is gone.
     h1.kill9_agent();
-    fs::remove_file(&file)?;
+    spoil(&h1.path(STORE), Damage::Gone)?;
     start(h1)?;
     wait_held(h1, "the store file /run/state/store.redb")?;
     h1.ovctl_ok(&["cluster", "accept-empty", "-f"])?;
@@ -289,46 +285,40 @@ fn served_lost(lab: &Lab) -> Result<()> {
 fn local_lost(lab: &Lab) -> Result<()> {
     let mut pings = traffic(lab)?;
     let h1 = lab.host(1)?;
-    let (file, kept) = (h1.path("/run/state/store.redb"), h1.path("/run/kept.redb"));
-    for damage in ["empty", "gone"] {
+    let kept = h1.path("/run/kept.redb");
+    for damage in [Damage::Empty, Damage::Gone] {
         h1.kill9_agent();
-        fs::copy(&file, &kept)?;
-        match damage {
-            "empty" => fs::write(&file, "")?,
-            _ => fs::remove_file(&file)?,
-        }
+        fs::copy(h1.path(STORE), &kept)?;
+        spoil(&h1.path(STORE), damage)?;
         h1.start_agent()?;
         wait_held(h1, "the store file /run/state/store.redb")?;
-        go_on(&mut pings)?;
+        pings.go_on()?;
         let endpoints = lab.host(2)?.ovctl_ok(&["endpoint", "ls"])?;
         ensure!(endpoints.stdout.contains(" a "), "{endpoints}");
         h1.kill9_agent();
-        fs::copy(&kept, &file)?;
+        fs::copy(&kept, h1.path(STORE))?;
         h1.start_agent()?;
         wait_released(h1)?;
-        go_on(&mut pings)?;
+        pings.go_on()?;
     }
     works(lab)?;
-    without_loss(pings)
+    pings.without_loss()
 }
 
 fn node_id_lost(lab: &Lab) -> Result<()> {
     let mut pings = traffic(lab)?;
     let h1 = lab.host(1)?;
     let id = h1.read("/run/state/node-id")?;
-    for damage in ["gone", "empty"] {
+    for damage in [Damage::Gone, Damage::Empty] {
         h1.kill9_agent();
-        match damage {
-            "gone" => fs::remove_file(h1.path("/run/state/node-id"))?,
-            _ => h1.write("/run/state/node-id", "")?,
-        }
+        spoil(&h1.path("/run/state/node-id"), damage)?;
         h1.start_agent()?;
         wait_released(h1)?;
         ensure!(h1.read("/run/state/node-id")? == id, "another node id");
-        go_on(&mut pings)?;
+        pings.go_on()?;
     }
     works(lab)?;
-    without_loss(pings)
+    pings.without_loss()
 }
 
 fn state_lost(lab: &Lab) -> Result<()> {
@@ -340,12 +330,12 @@ fn state_lost(lab: &Lab) -> Result<()> {
     h1.start_agent()?;
     wait_held(h1, "the store file /run/state/store.redb is gone")?;
     ensure!(h1.read("/run/state/node-id")? == id, "another node id");
-    go_on(&mut pings)?;
+    pings.go_on()?;
     // Without any copy of its id the agent does not start, and nothing is touched.
     h1.kill9_agent();
     h1.exec_ok(&["sh", "-c", "rm -rf /run/state /run/ovnet/node-id"])?;
     let refused = h1.agent_program()?.args(h1.agent_args()).run()?;
     ensure!(refused.code() == 1 && refused.stderr.contains("ovagent cleanup"), "{refused}");
-    go_on(&mut pings)?;
-    without_loss(pings)
+    pings.go_on()?;
+    pings.without_loss()
 }
