@@ -12,7 +12,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Peers, Reconciler, chain, network::Piece, world::World};
@@ -22,8 +25,9 @@ use crate::{
     plan::{HostInput, Outdated, host, netns_of, op::Op, ownership::Unit, state::Netns},
 };
 
-/// How long after the first word more is waited for, which also is the shortest time between two readings.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Shortest pause between two readings; one is as long as the last reading took. What comes meanwhile is read for together, and an
+/// address that comes back before that within its attach.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Pause after the kernel could not be read.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -123,7 +127,7 @@ pub async fn forget<K: Kernel>(kernel: Arc<K>, world: Arc<World>, stop: Cancella
     if let Ok(former) = former(&*kernel).await {
         connections.set_former(former);
     }
-    let (mut pause, mut told) = (PAUSE, false);
+    let (mut last, mut pause, mut told) = (Instant::now(), Duration::ZERO, false);
     loop {
         // Whatever is noted stays noted: no arm loses anything.
         tokio::select! {
@@ -132,10 +136,10 @@ pub async fn forget<K: Kernel>(kernel: Arc<K>, world: Arc<World>, stop: Cancella
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(std::mem::replace(&mut pause, PAUSE)) => {}
+            () = tokio::time::sleep_until(last + pause) => {}
         }
         let Ok(_turn) = connections.turn.acquire().await else { return };
-        let mut left = BTreeMap::new();
+        let (mut left, began) = (BTreeMap::new(), Instant::now());
         for (netns, outdated) in connections.take() {
             if let Err(error) = kernel.forget(netns.clone(), outdated.clone()).await {
                 if !std::mem::replace(&mut told, true) {
@@ -144,6 +148,8 @@ pub async fn forget<K: Kernel>(kernel: Arc<K>, world: Arc<World>, stop: Cancella
                 left.insert(netns, outdated);
             }
         }
+        last = Instant::now();
+        pause = PAUSE.max(last - began);
         if !left.is_empty() {
             connections.wake.notify_one();
             pause = AGAIN;
@@ -195,6 +201,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             }
             let Ok(_turn) = connections.turn.acquire().await else { return };
             let suspect = connections.suspect(&netns, &addresses);
+            if suspect.is_empty() {
+                continue;
+            }
             let outdated = Outdated { addresses: suspect.clone(), ..Outdated::default() };
             match self.kernel.forget(netns.clone(), outdated).await {
                 Ok(_forgotten) => connections.cleared(&netns, &suspect),

@@ -1,6 +1,10 @@
 //! Looking at one unit: its wanted state, what is there, the steps, and applying them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use super::{
     Failures, Peers, Reconciler,
@@ -11,6 +15,7 @@ use super::{
 };
 use crate::{
     kernel::{ApplyError, Kernel},
+    model::NetworkId,
     plan::{
         HostInput,
         op::Op,
@@ -61,13 +66,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if let Err(error) = self.keep_originals(&plan).await {
             return vec![(None, error)];
         }
-        if let (Unit::Network(id), Done::Network(to)) = (unit, &plan.done)
-            && let Some(programmed) = self.programmed.get(&id)
-        {
-            let now = to.iter().flat_map(|(_, pieces)| pieces.values());
-            self.addresses_went(id, &gone_addresses(programmed.pieces.values(), now));
-        }
+        let gone = self.leaving(unit, &plan.done);
         let failures = self.apply(unit, plan.ops).await;
+        if let Some((id, addresses)) = gone {
+            self.addresses_went(id, &addresses);
+        }
         let done = failures.is_empty();
         match (unit, plan.done) {
             (_, Done::Host(input)) => {
@@ -95,6 +98,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             ) => {}
         }
         failures
+    }
+
+    /// The addresses of endpoints here that go when a network is brought to this.
+    fn leaving(&self, unit: Unit, done: &Done) -> Option<(NetworkId, BTreeSet<IpAddr>)> {
+        let (Unit::Network(id), Done::Network(to)) = (unit, done) else { return None };
+        let programmed = self.programmed.get(&id)?;
+        let now = to.iter().flat_map(|(_, pieces)| pieces.values());
+        Some((id, gone_addresses(programmed.pieces.values(), now)))
     }
 
     pub(super) async fn apply(&mut self, unit: Unit, ops: Vec<Op>) -> Failures {

@@ -212,8 +212,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             programmed.base = base.clone();
         }
         self.haunt(id, &base, &after);
-        self.addresses_went(id, &gone);
         let failures = self.apply(Unit::Network(id), ops).await;
+        self.addresses_went(id, &gone);
         if !failures.is_empty() {
             // What is in the kernel is no longer known: the next look is a full one.
             self.programmed.remove(&id);
