@@ -51,6 +51,19 @@ pub(super) async fn stale_file() -> Outcome {
     told(seen.is_empty() && names.is_empty() && now.len() == 1, || format!("{seen:?} {names:?} {now:?}"))
 }
 
+/// People make links in the directory of names, to a process's namespace for instance.
+pub(super) async fn links_among_names() -> Outcome {
+    let kernel = LinuxKernel::new(NETNS_DIR);
+    apply(&kernel, vec![Op::AddNetns(named("ovk-real"), mark("netns"))]).await?;
+    sh("ln -s ovk-loop /run/netns/ovk-loop; ln -s ovk-real /run/netns/ovk-alias; ln -s /nowhere /run/netns/ovk-none")?;
+    let seen = kernel.named_netns().await.map_err(|error| error.to_string());
+    let names = kernel.netns_names().await.map_err(|error| error.to_string());
+    sh("rm /run/netns/ovk-loop /run/netns/ovk-alias /run/netns/ovk-none")?;
+    apply(&kernel, vec![Op::RemoveNetns(named("ovk-real"))]).await?;
+    let (seen, names) = (seen?, names?);
+    told(seen.len() == 1 && names.len() == 1, || format!("{seen:?} {names:?}"))
+}
+
 pub(super) async fn facts() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     sh("ip link add ok-a type veth peer name ok-b; ip link set ok-a mtu 1432 up; ip link set ok-b up

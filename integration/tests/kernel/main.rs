@@ -41,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         Trial::test("the_options_of_links_are_the_tuned_ones", || run(devices::options())),
         Trial::test("ip_netns_sees_our_namespaces_and_we_see_its", || run(host::ip_netns())),
         Trial::test("a_file_left_without_a_namespace_is_replaced", || run(host::stale_file())),
+        Trial::test("links_among_the_names_of_namespaces_are_none", || run(host::links_among_names())),
         Trial::test("an_attempt_that_died_half_way_is_taken_up", || run(devices::half_made())),
         Trial::test("a_bridge_keeps_its_mtu_whatever_its_ports_have", || run(devices::bridge_mtu())),
         Trial::test("facts_and_path_mtu_are_the_hosts", || run(host::facts())),

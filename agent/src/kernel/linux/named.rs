@@ -123,7 +123,8 @@ pub(super) fn names(dir: &Path) -> Result<BTreeMap<Name, u64>, Refusal> {
     Ok(seen)
 }
 
-/// The files in the directory whose names can be a namespace's.
+/// The files in the directory whose names can be a namespace's. A symbolic link is none that we made; it may lead to a namespace
+/// that has its name elsewhere, or in a circle.
 fn files(dir: &Path) -> Result<Vec<Name>, Refusal> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -133,7 +134,10 @@ fn files(dir: &Path) -> Result<Vec<Name>, Refusal> {
     };
     let mut names = Vec::new();
     for entry in entries {
-        names.extend(entry?.file_name().to_str().and_then(|name| name.parse::<Name>().ok()));
+        let entry = entry?;
+        if !entry.file_type()?.is_symlink() {
+            names.extend(entry.file_name().to_str().and_then(|name| name.parse::<Name>().ok()));
+        }
     }
     Ok(names)
 }
