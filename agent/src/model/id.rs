@@ -7,6 +7,7 @@ use super::Invalid;
 
 /// Bytes of a random identifier.
 const LEN: usize = 32;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 fn parse_hex(what: &'static str, text: &str) -> Result<[u8; LEN], Invalid> {
     let wrong = || Invalid::new(what, text, "expected 64 lower-case hex digits");
@@ -24,6 +25,16 @@ fn parse_hex(what: &'static str, text: &str) -> Result<[u8; LEN], Invalid> {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Ok(bytes)
+}
+
+/// At once: keys have these in them, and a start parses and prints very many keys.
+fn write_hex(bytes: &[u8; LEN], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = [0; 2 * LEN];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xf)];
+    }
+    f.write_str(str::from_utf8(&text).map_err(|_not_ascii| fmt::Error)?)
 }
 
 macro_rules! hex_id {
@@ -58,7 +69,7 @@ macro_rules! hex_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                write_hex(&self.0, f)
             }
         }
 
