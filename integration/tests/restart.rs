@@ -16,7 +16,7 @@ use ovnet_integration::{
     binaries::Binaries,
     frame::{self, Test},
     lab::{From, Host, Lab, OUTSIDE_V4},
-    ping::Background,
+    ping::Pings,
     wait::{Poll, wait_for, wait_until},
 };
 
@@ -35,6 +35,7 @@ fn main() -> Result<()> {
         Test::new("what was removed or bent by hand is mended", two(), mended),
         Test::new("foreign devices, routes and tables survive", two(), foreign),
         Test::new("cleanup leaves the kernel as it was before the first start", two().agents(false), cleanup),
+        Test::new("cleanup reaches nothing but the agent's own places", Lab::builder().hosts(1), led_astray),
         Test::new("removing the last network leaves none of its objects", two(), last_network),
     ])
 }
@@ -49,28 +50,14 @@ fn pair(lab: &Lab) -> Result<(String, String)> {
 }
 
 /// Pings in both directions, from a host to a remote endpoint, and to the outside.
-fn traffic(lab: &Lab, a: &str, b: &str) -> Result<Vec<(&'static str, Background)>> {
+fn traffic(lab: &Lab, a: &str, b: &str) -> Result<Pings> {
     let (h1, h2) = (lab.host(1)?, lab.host(2)?);
-    let mut pings = vec![
+    Pings::answered(vec![
         ("a to b", h1.ping_background(From::Sandbox("a"), b)?),
         ("b to a", h2.ping_background(From::Sandbox("b"), a)?),
         ("h1 to b", h1.ping_background(From::Host, b)?),
         ("a to outside", h1.ping_background(From::Sandbox("a"), OUTSIDE_V4)?),
-    ];
-    answers(&mut pings)?;
-    Ok(pings)
-}
-
-fn answers(pings: &mut [(&'static str, Background)]) -> Result<()> {
-    pings.iter_mut().try_for_each(|(name, ping)| ping.wait_answers(20).with_context(|| String::from(*name)))
-}
-
-fn without_loss(pings: Vec<(&'static str, Background)>) -> Result<()> {
-    for (name, ping) in pings {
-        let loss = ping.stop()?;
-        ensure!(loss.none(), "{name}: {} of {} packets lost", loss.lost(), loss.sent);
-    }
-    Ok(())
+    ])
 }
 
 fn killed(lab: &Lab) -> Result<()> {
@@ -80,10 +67,10 @@ fn killed(lab: &Lab) -> Result<()> {
         for host in &lab.hosts {
             host.restart_agent9()?;
             host.wait_in_sync()?;
-            answers(&mut pings)?;
+            pings.go_on()?;
         }
     }
-    without_loss(pings)
+    pings.without_loss()
 }
 
 fn stopped(lab: &Lab) -> Result<()> {
@@ -92,11 +79,11 @@ fn stopped(lab: &Lab) -> Result<()> {
     for host in &lab.hosts {
         host.stop_agent()?;
     }
-    answers(&mut pings)?;
+    pings.go_on()?;
     lab.start_agents()?;
     lab.hosts.iter().try_for_each(Host::wait_in_sync)?;
-    answers(&mut pings)?;
-    without_loss(pings)
+    pings.go_on()?;
+    pings.without_loss()
 }
 
 /// `ovctl events`, whose first event has come.
@@ -162,7 +149,7 @@ fn store_away(lab: &Lab) -> Result<()> {
     // An agent that starts now has only its own copy.
     lab.host(1)?.kill9_agent();
     lab.host(1)?.start_agent()?;
-    answers(&mut pings)?;
+    pings.go_on()?;
     etcd.start_again()?;
     for host in &lab.hosts {
         host.wait_ready()?;
@@ -174,8 +161,8 @@ fn store_away(lab: &Lab) -> Result<()> {
     })?;
     let late = lab.host(1)?.address("net", "late")?;
     ensure!(lab.host(2)?.ping(From::Sandbox("b"), &late, 3)?.none(), "the new endpoint is not reached");
-    answers(&mut pings)?;
-    without_loss(pings)
+    pings.go_on()?;
+    pings.without_loss()
 }
 
 fn caught_up(lab: &Lab) -> Result<()> {
@@ -319,6 +306,22 @@ fn cleanup(lab: &Lab) -> Result<()> {
         ensure!(changes.is_empty(), "cleanup on {} leaves a difference:\n{changes}", host.name);
         cleanup_agent(host).context("a second cleanup")?;
     }
+    Ok(())
+}
+
+/// Who can write into a directory of the agent's puts a link in the way of what it removes there as root.
+fn led_astray(lab: &Lab) -> Result<()> {
+    let host = lab.host(1)?;
+    lab.create_network(&["net"])?;
+    host.create_sandbox("a", &["net"])?;
+    host.exec_ok(&["mv", "/etc/netns/a", "/run/precious"])?;
+    host.exec_ok(&["ln", "-s", "/run/precious", "/etc/netns/a"])?;
+    host.stop_agent()?;
+    cleanup_agent(host)?;
+    let left = host.exec_ok(&["ls", "/run/precious"])?.stdout;
+    ensure!(["hosts", "resolv.conf"].iter().all(|file| left.contains(file)), "files are gone: {left}");
+    ensure!(host.netns_names()?.is_empty(), "namespaces are left: {:?}", host.netns_names()?);
+    ensure!(!host.path("/run/state").exists(), "the state directory is left");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::{
     NAMES_FILE, NETNS_DIR_NOTE,
     claim::{self, Host},
-    identity, ids, lock, stores,
+    fence, identity, ids, lock, stores,
 };
 use crate::{
     config::{Config, StoreConfig},
@@ -31,10 +31,36 @@ use crate::{
 
 /// The embedded store, in the state directory.
 const STORE_FILE: &str = "store.redb";
+/// The mount namespace of the process's first thread.
+const HOST_MOUNTS: &str = "/proc/self/ns/mnt";
 /// How long the cluster's store is waited for.
 const STORE: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(config: Config, force: bool) -> Result<()> {
+/// On a thread that can reach the agent's own places only; this one is left as it is.
+pub(super) fn run(mut config: Config, force: bool) -> Result<()> {
+    // By this thread, names of namespaces go from where the host sees them.
+    config.mount_namespace.get_or_insert_with(|| HOST_MOUNTS.into());
+    if !config.state_dir.exists() {
+    std::fs::create_dir_all(&config.state_dir)
+        .with_context(|| format!("cannot make the state directory {}", config.state_dir.display()))?;
+    }
+    let dirs = [config.run_dir.clone(), config.state_dir.clone()];
+    let shut_in = move || {
+        if let Err(error) = fence::shut_in(&[&config.state_dir, &config.run_dir, &config.netns_etc_dir]) {
+            tracing::warn!(error = format!("{error:#}"), "cleanup goes on without the limits that the agent's unit has");
+        }
+        super::runtime()?.block_on(clean_up(config, force))
+    };
+    let thread = std::thread::Builder::new().name("cleanup".into()).spawn(shut_in)?;
+    thread.join().unwrap_or_else(|_panic| bail!("cleanup died"))?;
+    // Only where nobody else has put anything there.
+    for dir in dirs {
+        drop(std::fs::remove_dir(dir));
+    }
+    Ok(())
+}
+
+async fn clean_up(config: Config, force: bool) -> Result<()> {
     refuse_to_delete_a_cluster(&config, force)?;
     let lock = lock::take(&config.state_dir)?;
     let kernel = LinuxKernel::new(&config.netns_dir).naming_in(config.mount_namespace.clone());
@@ -254,10 +280,6 @@ fn remove_files(config: &Config) {
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(dir = %sandboxes.display(), %error, "cannot remove a directory");
-    }
-    // Only where nobody else has put anything there.
-    for dir in [&config.run_dir, &config.state_dir] {
-        drop(std::fs::remove_dir(dir));
     }
 }
 

@@ -7,6 +7,7 @@ mod announce;
 mod bridge;
 mod claim;
 mod cleanup;
+mod fence;
 mod follow;
 mod identity;
 mod ids;
@@ -60,7 +61,7 @@ pub fn run(config: Config) -> Result<()> {
 /// removed.
 pub fn cleanup(config: Config, force: bool) -> Result<()> {
     require_privilege()?;
-    runtime()?.block_on(cleanup::run(config, force))
+    cleanup::run(config, force)
 }
 
 /// One thread for the tasks, a few short-lived ones for what blocks: an idle agent is small.
