@@ -41,13 +41,16 @@ pub(super) fn run(mut config: Config, force: bool) -> Result<()> {
     // By this thread, names of namespaces go from where the host sees them.
     config.mount_namespace.get_or_insert_with(|| HOST_MOUNTS.into());
     if !config.state_dir.exists() {
-    std::fs::create_dir_all(&config.state_dir)
-        .with_context(|| format!("cannot make the state directory {}", config.state_dir.display()))?;
+        std::fs::create_dir_all(&config.state_dir)
+            .with_context(|| format!("cannot make the state directory {}", config.state_dir.display()))?;
     }
     let dirs = [config.run_dir.clone(), config.state_dir.clone()];
     let shut_in = move || {
         if let Err(error) = fence::shut_in(&[&config.state_dir, &config.run_dir, &config.netns_etc_dir]) {
-            tracing::warn!(error = format!("{error:#}"), "cleanup goes on without the limits that the agent's unit has");
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "cleanup goes on without the limits that the agent's unit has"
+            );
         }
         super::runtime()?.block_on(clean_up(config, force))
     };

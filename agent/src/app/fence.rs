@@ -31,8 +31,12 @@ const SETTINGS: &str = "/proc/sys/net";
 /// # Errors
 /// A mount, or a capability, could not be changed; the thread may be shut in by half.
 pub(super) fn shut_in(open: &[&Path]) -> Result<()> {
-    let open: Vec<PathBuf> =
-        open.iter().copied().chain([Path::new(SETTINGS)]).filter_map(|place| place.canonicalize().ok()).collect();
+    let open: Vec<PathBuf> = open
+        .iter()
+        .copied()
+        .chain([Path::new(SETTINGS)])
+        .filter_map(|place| place.canonicalize().ok())
+        .collect();
     unshare(CloneFlags::CLONE_NEWNS).context("cannot have a mount namespace of its own")?;
     // What the host mounts comes in; nothing goes out.
     change(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SLAVE).context("cannot leave the host's mounts")?;

@@ -55,7 +55,9 @@ pub(super) async fn stale_file() -> Outcome {
 pub(super) async fn links_among_names() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     apply(&kernel, vec![Op::AddNetns(named("ovk-real"), mark("netns"))]).await?;
-    sh("ln -s ovk-loop /run/netns/ovk-loop; ln -s ovk-real /run/netns/ovk-alias; ln -s /nowhere /run/netns/ovk-none")?;
+    sh(
+        "ln -s ovk-loop /run/netns/ovk-loop; ln -s ovk-real /run/netns/ovk-alias; ln -s /nowhere /run/netns/ovk-none",
+    )?;
     let seen = kernel.named_netns().await.map_err(|error| error.to_string());
     let names = kernel.netns_names().await.map_err(|error| error.to_string());
     sh("rm /run/netns/ovk-loop /run/netns/ovk-alias /run/netns/ovk-none")?;
