@@ -4,14 +4,19 @@ use std::{collections::BTreeMap, path::Path};
 
 use nix::errno::Errno;
 
-use super::{
-    batch::Request, birth, failure::Failure, links, listings::Listings, mounts::Mounts, named,
-    namespace::Namespace, nft, openings, refusal::Refusal, removal, resolver, routes, rows, settle, stacked,
-    sysctl, taken,
-};
 use crate::{
     kernel::{
         ApplyError, KernelError,
+        linux::{
+            failure::Failure,
+            host::taken,
+            link::{birth, removal, settle, stacked},
+            netfilter::{listings::Listings, nft, openings, resolver},
+            netns::{mounts::Mounts, named, namespace::Namespace, sysctl},
+            refusal::Refusal,
+            rtnl::{batch::Request, links, routes, rows},
+            session::Session,
+        },
         step::{self, Broken},
     },
     plan::{
@@ -22,26 +27,6 @@ use crate::{
 
 /// Most namespaces that are open at a time: a descriptor, a socket and a receive buffer each.
 const MOST_OPEN: usize = 64;
-
-/// The namespaces that are open during one call.
-pub(super) struct Session<'a> {
-    dir: &'a Path,
-    mounts: &'a Mounts,
-    listings: &'a Listings,
-    open: BTreeMap<Netns, Namespace>,
-}
-
-impl Session<'_> {
-    /// The namespace, opened if need be.
-    pub(super) fn namespace(&mut self, netns: &Netns) -> Result<&mut Namespace, Refusal> {
-        if !self.open.contains_key(netns) {
-            let gone = || Refusal::new(Errno::ENOENT, format!("there is no network namespace {netns}"));
-            let namespace = Namespace::open(self.dir, netns)?.ok_or_else(gone)?;
-            self.open.insert(netns.clone(), namespace);
-        }
-        self.open.get_mut(netns).ok_or_else(|| Refusal::from(Errno::ENOENT))
-    }
-}
 
 /// Apply steps in order.
 pub(super) fn apply(

@@ -2,9 +2,8 @@
 
 use nix::errno::Errno;
 
-use super::refusal::Refusal;
 use crate::{
-    kernel::{KernelError, step},
+    kernel::{KernelError, linux::refusal::Refusal, step},
     plan::{op::Op, state::LinkKind},
 };
 
@@ -79,7 +78,10 @@ mod tests {
     use crate::{
         kernel::{
             ApplyError,
-            linux::{alone, batch::Request, socket::Rtnl},
+            linux::{
+                netns::alone,
+                rtnl::{batch::Request, socket::Rtnl},
+            },
         },
         plan::{
             op::{LinkRef, NewLink},

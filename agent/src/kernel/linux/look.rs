@@ -9,21 +9,24 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{
-    forwarders,
-    hanging::{self, Links},
-    link_row::{LinkRow, parse},
-    links,
-    listings::Listings,
-    namespace::{self, Namespace},
-    nft, openings,
-    refusal::Refusal,
-    resolver,
-    stacked::Parents,
-    sysctl,
-};
 use crate::{
-    kernel::KernelError,
+    kernel::{
+        KernelError,
+        linux::{
+            link::{
+                find,
+                hanging::{self, Links},
+                link_row::{LinkRow, parse},
+                stacked::Parents,
+            },
+            netfilter::{forwarders, listings::Listings, nft, openings, resolver},
+            netns::{
+                namespace::{self, Namespace},
+                sysctl,
+            },
+            refusal::Refusal,
+        },
+    },
     model::IfName,
     plan::state::{Look, LookAt, Netns, NetnsState, Port, State},
 };
@@ -125,7 +128,7 @@ fn links(
     let few = wanted.filter(|wanted| wanted.len() <= if at.bare { FEW_BARE } else { FEW });
     let rows = match few {
         Some(few) => named(namespace, few)?,
-        None => dump(namespace)?,
+        None => find::all(namespace)?,
     };
     let mark = match rows.iter().find(|row| row.loopback) {
         Some(loopback) if *netns != Netns::Host => loopback.link.mark.clone(),
@@ -141,7 +144,7 @@ fn links(
         if let Some(flags) = row.port {
             let bridge = match names.get(&row.master) {
                 Some(bridge) => Some(*bridge),
-                None => by_index(namespace, row.master)?.map(|master| master.name),
+                None => find::by_index(namespace, row.master)?.map(|master| master.name),
             };
             row.link.port = bridge.map(|bridge| Port { bridge, ..flags });
         }
@@ -164,17 +167,5 @@ fn named(namespace: &mut Namespace, names: &BTreeSet<IfName>) -> Result<Vec<Link
             Err(refusal) => return Err(refusal),
         }
     }
-    Ok(rows)
-}
-
-/// The link with this index.
-pub(super) fn by_index(namespace: &mut Namespace, index: u32) -> Result<Option<LinkRow>, Refusal> {
-    Ok(parse(&namespace.rtnl.get(links::indexed(index))?))
-}
-
-/// All links of the namespace.
-pub(super) fn dump(namespace: &mut Namespace) -> Result<Vec<LinkRow>, Refusal> {
-    let mut rows = Vec::new();
-    namespace.rtnl.dump(links::all(), &mut |body| rows.extend(parse(body)))?;
     Ok(rows)
 }

@@ -6,43 +6,16 @@
 //! Each call does its blocking work on one blocking thread, opens what it needs and closes it again: an open namespace
 //! stays alive, and its VNI with it. There is no state here.
 
-#[cfg(test)]
-mod alone;
 mod apply;
-mod attributes;
-mod batch;
-mod birth;
-mod conntrack;
-mod elements;
-mod facts;
 mod failure;
-mod forwarders;
-mod hanging;
-mod lacks;
-mod link_row;
-mod links;
-mod listings;
+mod host;
+mod link;
 mod look;
-mod mounts;
-mod named;
-mod namespace;
 mod netfilter;
-mod nft;
-mod openings;
-mod reading;
+mod netns;
 mod refusal;
-mod removal;
-mod resolver;
-mod routes;
-mod rows;
-mod settle;
-mod socket;
-mod sockets;
-mod stacked;
-mod sysctl;
-mod taken;
-mod watch;
-mod words;
+mod rtnl;
+mod session;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,7 +24,12 @@ use std::{
     path::PathBuf,
 };
 
-use self::{listings::Listings, mounts::Mounts, namespace::Namespace, refusal::Refusal};
+use self::{
+    host::{facts, lacks},
+    netfilter::{conntrack, listings::Listings},
+    netns::{mounts::Mounts, named, namespace::Namespace},
+    refusal::Refusal,
+};
 use super::{ApplyError, Facts, Kernel, KernelError};
 use crate::{
     model::{IfName, Name},
@@ -64,9 +42,11 @@ use crate::{
 };
 
 pub use self::{
-    namespace::inode_at,
-    sockets::{resolver_sockets, tcp_in, udp_in},
-    watch::{Seen, watch},
+    host::watch::{Seen, watch},
+    netns::{
+        namespace::inode_at,
+        sockets::{resolver_sockets, tcp_in, udp_in},
+    },
 };
 
 /// The kernel that this process runs on; [`crate::plan::state::Netns::Host`] is the network namespace of the process.
