@@ -15,7 +15,7 @@ use toml::{
 use super::{
     ConfigError, Source,
     key::{self, Key},
-    settings::Text,
+    text::Text,
 };
 use crate::convert::nearest;
 

@@ -12,6 +12,7 @@ mod mistake;
 mod resolver;
 mod settings;
 mod store;
+mod text;
 
 use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 

@@ -11,17 +11,11 @@ use clap::ArgMatches;
 use super::{
     ConfigError, ConfigErrors, DEFAULT_FILE, Source, file,
     key::{self, Key},
+    text::Text,
 };
 
 /// Most values of a setting that can be given more than once.
 const MAX_VALUES: usize = 64;
-
-/// A value as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Text {
-    pub(super) text: String,
-    pub(super) source: Source,
-}
 
 /// The texts, by setting.
 #[derive(Debug, Default)]

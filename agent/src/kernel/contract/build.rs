@@ -5,69 +5,22 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ipnet::IpNet;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
-use super::tables::table;
+pub(super) use super::parts::{
+    BRIDGE, Built, ETH, INNER_LEG, LEG, NETNS, PORT, VXLAN, at, inner, mac, mark, name, net, sandbox, text,
+    vxlan,
+};
+use super::ruleset::table;
 use crate::{
-    model::{IfName, Mac, Name, NetworkId, Vni},
+    model::{IfName, Vni},
     plan::{
-        op::{LinkRef, NewLink, Op},
-        ownership::{Mark, Unit},
+        op::{NewLink, Op},
+        ownership::Mark,
         ruleset::Table,
-        state::{Link, LinkKind, Look, LookAt, Netns, NetnsState, Port, Route, State, Vxlan},
+        state::{Link, LinkKind, Look, LookAt, Netns, NetnsState, Port, Route, State},
     },
 };
-
-/// The namespaces that checks make.
-pub(super) const NETNS: [&str; 2] = ["ovk-net", "ovk-box"];
-/// The link that checks make in the host's namespace.
-pub(super) const LEG: IfName = IfName::literal("ovh-ovk");
-pub(super) const BRIDGE: IfName = IfName::literal("br0");
-pub(super) const VXLAN: IfName = IfName::literal("vxlan0");
-pub(super) const PORT: IfName = IfName::literal("ep-ovk");
-pub(super) const INNER_LEG: IfName = IfName::literal("ovn");
-pub(super) const ETH: IfName = IfName::literal("eth0");
-/// UDP port of the vxlan devices: not the usual one, which somebody may use.
-pub(super) const UDP_PORT: u16 = 14789;
-
-/// What a check cannot go on without.
-pub(super) type Built<T> = Result<T, String>;
-
-pub(super) fn name(text: &str) -> Built<Name> {
-    text.parse().map_err(|error: crate::model::Invalid| error.to_string())
-}
-
-pub(super) fn net(text: &str) -> Built<IpNet> {
-    text.parse().map_err(|error| format!("{text}: {error}"))
-}
-
-pub(super) fn mac(number: u32) -> Built<Mac> {
-    let [a, b, c, d] = number.to_be_bytes();
-    Mac::new([0x02, 0x77, a, b, c, d]).map_err(|error| error.to_string())
-}
-
-/// The namespace with the bridge.
-pub(super) fn inner() -> Built<Netns> {
-    name(NETNS[0]).map(Netns::Named)
-}
-
-/// The sandbox.
-pub(super) fn sandbox() -> Built<Netns> {
-    name(NETNS[1]).map(Netns::Named)
-}
-
-pub(super) fn mark(role: &str) -> Mark {
-    Mark::new(Unit::Network(NetworkId::from_bytes([7; 32])), role)
-}
-
-pub(super) fn vxlan(vni: u32, local: IpAddr) -> Built<Vxlan> {
-    Ok(Vxlan { vni: Vni::new(vni).map_err(|error| error.to_string())?, local, port: UDP_PORT })
-}
-
-pub(super) fn at(netns: &Netns, name: IfName) -> LinkRef {
-    LinkRef { netns: netns.clone(), name }
-}
 
 /// A network with a sandbox and a host leg: something of everything.
 pub(super) fn network() -> Built<State> {
@@ -137,10 +90,6 @@ pub(super) fn network() -> Built<State> {
     let own = NetnsState { mark: Some(mark("box")), links: [(ETH, eth)].into(), ..NetnsState::default() };
     state.netns.insert(sandbox, NetnsState { resolver: Some(50_053), ..own });
     Ok(state)
-}
-
-pub(super) fn text(error: std::net::AddrParseError) -> String {
-    error.to_string()
 }
 
 /// [`network`] with random numbers of rows, addresses and flags.

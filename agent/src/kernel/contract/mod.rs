@@ -6,8 +6,10 @@ mod build;
 mod objects;
 mod openings;
 mod parents;
+mod parts;
 mod refusals;
 mod rows;
+mod ruleset;
 mod tables;
 
 use std::collections::BTreeSet;

@@ -3,8 +3,10 @@
 use std::io::ErrorKind;
 
 use super::{
-    named, stacked,
-    world::{Outcome, World, refuse, sysctl_link},
+    named,
+    refuse::{Outcome, refuse},
+    stacked,
+    world::{World, sysctl_link},
 };
 use crate::{
     model::IfName,

@@ -4,6 +4,7 @@
 //! [`MemoryKernel::fail_looks`].
 
 mod lives;
+mod refuse;
 mod stacked;
 mod world;
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use super::world::refuse;
+use super::refuse::refuse;
 use crate::{
     model::{IfName, Mac, MacvlanMode},
     plan::{

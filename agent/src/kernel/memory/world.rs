@@ -7,7 +7,11 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{named, stacked};
+use super::{
+    named,
+    refuse::{Outcome, refuse},
+    stacked,
+};
 use crate::{
     model::Mac,
     plan::{
@@ -31,12 +35,6 @@ pub(super) struct World {
     /// Routes of others in a namespace, by destination and metric.
     pub(super) foreign_routes: BTreeSet<(Netns, IpNet, u32)>,
     pub(super) inodes: BTreeMap<Netns, u64>,
-}
-
-pub(super) type Outcome = io::Result<()>;
-
-pub(super) fn refuse(kind: ErrorKind, text: impl Into<String>) -> io::Error {
-    io::Error::new(kind, text.into())
 }
 
 /// A route as it shows once set: over IPv6 the kernel takes metric 0 for 1024.

@@ -4,6 +4,7 @@
 //! never across an await; whoever waits does so on a watch channel. `resolvers` is where those of the sandboxes listen,
 //! `holds` what of the stores is not believed.
 
+mod connections;
 mod holds;
 mod resolvers;
 
@@ -15,11 +16,8 @@ use std::{
 
 use tokio::sync::{Notify, broadcast, watch};
 
-use self::{holds::Holds, resolvers::Resolvers};
-use super::{
-    connections::Connections,
-    dirty::{Depth, Dirty},
-};
+use self::{connections::Connections, holds::Holds, resolvers::Resolvers};
+use super::dirty::{Depth, Dirty};
 use crate::{
     intent::{Changed, Fact, Intent, Source, Touched},
     model::{ClusterId, Name, NetworkId, NodeId, Sandbox, SandboxId},
