@@ -32,7 +32,7 @@ struct Arguments {
     /// Also write the figures to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Also write the figures into this file, between its lines bench:begin and bench:end
+    /// Also write the figures into this page (docs/COMPARISON.md), between bench:begin and bench:end
     #[arg(long, value_name = "FILE")]
     readme: Option<PathBuf>,
     /// Leave out what takes minutes: hosts with hundreds of networks and namespaces
@@ -121,7 +121,7 @@ fn bench() -> Result<bool> {
     // etcd and the agents write to a real disk: a flush to memory would flatter the attach.
     let place = |file: &Option<PathBuf>| file.as_ref().map(std::path::absolute).transpose();
     let json = place(&arguments.json).context("the path of the JSON file")?;
-    let readme = place(&arguments.readme).context("the path of the README")?;
+    let readme = place(&arguments.readme).context("the path of the page")?;
     let surroundings = readme::Surroundings::read()?;
     enter::enter_with(Disk::Yes)?;
     let lab = Lab::builder()
