@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Peers, Reconciler, chain,
-    units::{Done, Plan},
+    units::{Done, Plan, SandboxDone},
 };
 use crate::{
     kernel::Kernel,
@@ -21,14 +21,6 @@ use crate::{
 
 /// Sandboxes with rules of ours in a namespace that is not: where, and the namespace's inode.
 pub(super) type Tables = BTreeMap<SandboxId, (Netns, u64)>;
-
-/// What a sandbox has been brought to.
-pub(super) struct SandboxDone {
-    /// It was still said to be here when it was looked at: it may have gone since.
-    was_here: bool,
-    /// The port that the rules for its resolver lead to; None: there are none.
-    port: Option<u16>,
-}
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(super) async fn look_at_sandbox(&mut self, id: SandboxId) -> Result<Plan, String> {

@@ -11,7 +11,6 @@ use super::{
     connections::gone_addresses,
     dirty::Row,
     network::{Base, Piece},
-    sandbox::SandboxDone,
 };
 use crate::{
     kernel::{ApplyError, Kernel},
@@ -42,6 +41,14 @@ pub(super) enum Done {
     Sandbox(SandboxDone),
     /// Nothing: what the stores say of it cannot be read.
     Held,
+}
+
+/// What a sandbox has been brought to.
+pub(super) struct SandboxDone {
+    /// It was still said to be here when it was looked at: it may have gone since.
+    pub(super) was_here: bool,
+    /// The port that the rules for its resolver lead to; None: there are none.
+    pub(super) port: Option<u16>,
 }
 
 impl Plan {

@@ -11,7 +11,10 @@ use std::{
 
 use etcd_client::{Client, CompactionOptions, ResponseHeader};
 
-use super::{Embedded, Entry, EtcdConfig, Key, KeyRange, StoreError, endpoint::Endpoint, list::PAGE, wire};
+use super::{
+    Embedded, Entry, EtcdConfig, Key, KeyRange, StoreError, endpoint::Endpoint, history::History, list::PAGE,
+    wire,
+};
 
 /// Largest answer, in bytes.
 pub(super) const ANSWER_MAX: usize = 64 << 20;
@@ -36,20 +39,6 @@ pub(super) struct Shared {
     pub(super) page: AtomicI64,
     /// The largest answer that is taken, in bytes.
     pub(super) answer_max: usize,
-}
-
-/// Which history a revision belongs to: a store that was restored, or is another one, shows here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct History {
-    pub(super) cluster: u64,
-    pub(super) term: u64,
-    pub(super) revision: i64,
-}
-
-impl From<&ResponseHeader> for History {
-    fn from(header: &ResponseHeader) -> Self {
-        Self { cluster: header.cluster_id(), term: header.raft_term(), revision: header.revision() }
-    }
 }
 
 /// A store that answers.

@@ -13,13 +13,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Change, KeyEvent, KeyRange, Store, StoreError,
-    backoff::Backoff,
-    client::{ANSWER_MAX, History},
-    endpoint::Fault,
-    error::chain,
-    reach::REQUEST_TIMEOUT,
-    wire,
+    Change, KeyEvent, KeyRange, Store, StoreError, backoff::Backoff, client::ANSWER_MAX, endpoint::Fault,
+    error::chain, history::History, reach::REQUEST_TIMEOUT, wire,
 };
 
 /// Events of one revision, or of one answer, that come in pieces. Beyond it, a list is the better way.

@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicI64, Ordering},
 };
 
-use super::{Entry, KeyRange, Listing, Store, StoreError, client::History, wire};
+use super::{Entry, KeyRange, Listing, Store, StoreError, history::History, wire};
 
 /// Entries of a page: with a dozen published ports each they are some 10 MiB, of the 64 that an answer may have.
 pub(super) const PAGE: i64 = 20_000;

@@ -11,6 +11,7 @@ mod endpoint;
 mod entry;
 mod error;
 mod follow;
+mod history;
 mod hold;
 mod keys;
 mod lease;

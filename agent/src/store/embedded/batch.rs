@@ -9,8 +9,8 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::{
     Limits,
-    engine::Head,
     fault::Fault,
+    head::Head,
     leases::Attachment,
     record::{KV, KvTable, LEASES, LOG, LogTable, META, Span, encode},
     view::View,

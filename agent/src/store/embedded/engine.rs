@@ -17,6 +17,7 @@ use super::{
     batch::Batch,
     fault::Fault,
     file::StoreFile,
+    head::Head,
     leases::{LEASES_MAX, Leases, TTL_MAX},
     record::{FORMAT, KV, LEASES, LOG, META, decode},
     view::View,
@@ -24,17 +25,6 @@ use super::{
 
 /// A page of the file, in bytes.
 const PAGE: u64 = 4096;
-
-/// The numbers of the whole store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    /// The latest revision; 1 is the empty store.
-    pub(super) revision: i64,
-    /// The revision up to which history is gone.
-    pub(super) compacted: i64,
-    /// Bytes of the history.
-    pub(super) log_bytes: i64,
-}
 
 /// Who this store is.
 #[derive(Clone, Copy, Debug)]

@@ -2,21 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
-
-use super::engine::Engine;
+use tokio::time::Instant;
 
 /// Leases at the same time.
 pub(super) const LEASES_MAX: usize = 10_000;
 /// Longest lease, in seconds: a year is long enough, and no clock overflows.
 pub(super) const TTL_MAX: i64 = 31_536_000;
-/// How long to wait after the file failed us.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// A key that went from one lease to another; 0 is none.
 #[derive(Debug)]
@@ -87,35 +81,6 @@ impl Leases {
 
 fn seconds(ttl: i64) -> Duration {
     Duration::from_secs(u64::try_from(ttl).unwrap_or_default())
-}
-
-/// Ends leases when their time has come, until `stop`.
-pub(super) async fn tend(engine: Arc<Engine>, stop: CancellationToken) {
-    loop {
-        let next = engine.leases().next();
-        let due = async {
-            match next {
-                Some((id, deadline)) => {
-                    sleep_until(deadline).await;
-                    id
-                }
-                None => std::future::pending().await,
-            }
-        };
-        // All arms only wait; a lease that was renewed meanwhile is noticed by `expire`.
-        let id = tokio::select! {
-            () = stop.cancelled() => return,
-            () = engine.lease_added() => continue,
-            id = due => id,
-        };
-        if let Err(fault) = engine.call(move |engine| engine.expire(id, Instant::now())).await {
-            tracing::warn!(lease = id, %fault, "cannot end a lease");
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(PAUSE) => {}
-            }
-        }
-    }
 }
 
 #[cfg(test)]

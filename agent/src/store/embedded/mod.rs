@@ -9,8 +9,10 @@
 mod access;
 mod batch;
 mod engine;
+mod expiry;
 mod fault;
 mod file;
+mod head;
 mod kv;
 mod lease;
 mod leases;
@@ -104,7 +106,7 @@ impl Embedded {
 
     /// Lets leases expire, until `stop`. Without it running, they live for ever.
     pub async fn tend(self, stop: CancellationToken) {
-        leases::tend(self.engine, stop).await;
+        expiry::tend(self.engine, stop).await;
     }
 
     /// Serves other nodes, and etcdctl, on `listener` until `stop`; then ends open watches and returns. They see the keys

@@ -1,0 +1,17 @@
+//! Which history of a store an answer belongs to.
+
+use etcd_client::ResponseHeader;
+
+/// Which history a revision belongs to: a store that was restored, or is another one, shows here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct History {
+    pub(super) cluster: u64,
+    pub(super) term: u64,
+    pub(super) revision: i64,
+}
+
+impl From<&ResponseHeader> for History {
+    fn from(header: &ResponseHeader) -> Self {
+        Self { cluster: header.cluster_id(), term: header.raft_term(), revision: header.revision() }
+    }
+}
