@@ -6,12 +6,12 @@ use clap::{Args, Subcommand};
 use ovnet_proto::v1 as pb;
 use serde::Serialize;
 
-use super::address_of;
+use super::{address_of, shape};
 use crate::{
     cli::Context,
-    failure::{Exit, Failure, Tally},
+    failure::{Exit, Failure},
     filter::{Filter, admits},
-    output::{Column, InspectFormat, Inspection, Listing, Presentation, rfc3339, shown_id},
+    output::{Column, InspectFormat, Presentation, rfc3339, shown_id},
     port::{Binding, bindings, listed},
 };
 
@@ -78,9 +78,8 @@ impl List {
             })
         });
         views.sort_by(|left, right| (&left.network, &left.name).cmp(&(&right.network, &right.name)));
-        let mut listing = Listing::new(COLUMNS, "ID");
-        for view in views {
-            listing.push([
+        let rows = views.into_iter().map(|view| {
+            [
                 shown_id(&view.id, self.how.no_trunc).into(),
                 view.name.into(),
                 view.network.into(),
@@ -92,10 +91,9 @@ impl List {
                 view.interface.into(),
                 view.listed.into(),
                 view.created.into(),
-            ]);
-        }
-        listing.print(&mut cx.out, &self.how)?;
-        Ok(Exit::DONE)
+            ]
+        });
+        shape::list(cx, &self.how, (COLUMNS, "ID"), rows)
     }
 }
 
@@ -112,17 +110,11 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
-        let mut agent = cx.agent().await?;
-        let mut tally = Tally::default();
-        let mut inspection = Inspection::new(self.format.as_ref());
-        for endpoint in self.endpoints {
-            let reply = agent.inspect_endpoint(pb::InspectEndpointRequest { endpoint }).await;
-            if let Some(reply) = tally.note(reply.map_err(Failure::from))? {
-                inspection.push(&mut cx.out, &View::of(reply.into_inner()))?;
-            }
-        }
-        inspection.finish(&mut cx.out)?;
-        Ok(tally.exit())
+        shape::inspect(cx, self.format, self.endpoints, async |agent, endpoint| {
+            let reply = agent.inspect_endpoint(pb::InspectEndpointRequest { endpoint }).await?;
+            Ok(View::of(reply.into_inner()))
+        })
+        .await
     }
 }
 

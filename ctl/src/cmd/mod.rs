@@ -14,6 +14,7 @@ pub(crate) mod node;
 pub(crate) mod port;
 pub(crate) mod run;
 pub(crate) mod sandbox;
+mod shape;
 pub(crate) mod store;
 pub(crate) mod version;
 

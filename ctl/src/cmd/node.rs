@@ -6,11 +6,12 @@ use clap::{Args, Subcommand};
 use ovnet_proto::v1 as pb;
 use serde::Serialize;
 
+use super::shape;
 use crate::{
     cli::Context,
-    failure::{Exit, Failure, Tally},
+    failure::{Exit, Failure},
     filter::{Filter, admits},
-    output::{Column, InspectFormat, Inspection, Listing, Presentation, rfc3339, say, shown_id},
+    output::{Column, InspectFormat, Presentation, rfc3339, say, shown_id},
 };
 
 /// `node …`
@@ -77,11 +78,10 @@ impl List {
             })
         });
         views.sort_by(|left, right| (&left.name, &left.id).cmp(&(&right.name, &right.id)));
-        let mut listing = Listing::new(COLUMNS, "ID");
-        let mut warnings = Vec::new();
-        for view in views {
-            warnings.extend(view.warnings.iter().map(|text| format!("warning: {text}")));
-            listing.push([
+        let warnings: Vec<String> =
+            views.iter().flat_map(|view| &view.warnings).map(|text| format!("warning: {text}")).collect();
+        let rows = views.into_iter().map(|view| {
+            [
                 shown_id(&view.id, self.how.no_trunc).into(),
                 view.name.into(),
                 view.state.into(),
@@ -93,9 +93,9 @@ impl List {
                 view.lease.into(),
                 view.created.into(),
                 view.warnings.into(),
-            ]);
-        }
-        listing.print(&mut cx.out, &self.how)?;
+            ]
+        });
+        shape::list(cx, &self.how, (COLUMNS, "ID"), rows)?;
         if self.how.is_table() {
             cx.out.flush()?;
             warnings.iter().for_each(|text| say(text));
@@ -117,17 +117,11 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
-        let mut agent = cx.agent().await?;
-        let mut tally = Tally::default();
-        let mut inspection = Inspection::new(self.format.as_ref());
-        for node in self.nodes {
-            let reply = agent.inspect_node(pb::InspectNodeRequest { node }).await;
-            if let Some(reply) = tally.note(reply.map_err(Failure::from))? {
-                inspection.push(&mut cx.out, &View::of(reply.into_inner()))?;
-            }
-        }
-        inspection.finish(&mut cx.out)?;
-        Ok(tally.exit())
+        shape::inspect(cx, self.format, self.nodes, async |agent, node| {
+            let reply = agent.inspect_node(pb::InspectNodeRequest { node }).await?;
+            Ok(View::of(reply.into_inner()))
+        })
+        .await
     }
 }
 
@@ -144,20 +138,15 @@ pub(crate) struct Remove {
 
 impl Remove {
     async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
-        let mut agent = cx.agent().await?;
-        let mut tally = Tally::default();
-        for name in self.nodes {
+        shape::remove(cx, self.nodes, async |agent, name| {
             let request = pb::RemoveNodeRequest { node: name.clone(), force: self.force };
-            let removed = agent.remove_node(request).await.map_err(Failure::from);
-            if let Some(reply) = tally.note(removed)? {
-                let endpoints = reply.into_inner().endpoints;
-                if endpoints > 0 {
-                    say(&format!("removed with {name}: {endpoints} endpoints"));
-                }
-                cx.out.line(&name)?;
+            let endpoints = agent.remove_node(request).await?.into_inner().endpoints;
+            if endpoints > 0 {
+                say(&format!("removed with {name}: {endpoints} endpoints"));
             }
-        }
-        Ok(tally.exit())
+            Ok(Some(name))
+        })
+        .await
     }
 }
 

@@ -6,11 +6,11 @@ use clap::Args;
 use ovnet_proto::v1 as pb;
 use serde::Serialize;
 
-use super::super::address_of;
+use super::super::{address_of, shape};
 use crate::{
     cli::Context,
-    failure::{Exit, Failure, Tally},
-    output::{InspectFormat, Inspection, rfc3339},
+    failure::{Exit, Failure},
+    output::{InspectFormat, rfc3339},
     port::{Binding, bindings},
 };
 
@@ -32,17 +32,11 @@ impl Inspect {
     /// # Errors
     /// The agent cannot be reached, or the template does not fit.
     pub(super) async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
-        let mut agent = cx.agent().await?;
-        let mut tally = Tally::default();
-        let mut inspection = Inspection::new(self.format.as_ref());
-        for network in self.networks {
-            let reply = agent.inspect_network(pb::InspectNetworkRequest { network }).await;
-            if let Some(reply) = tally.note(reply.map_err(Failure::from))? {
-                inspection.push(&mut cx.out, &NetworkView::of(reply.into_inner()))?;
-            }
-        }
-        inspection.finish(&mut cx.out)?;
-        Ok(tally.exit())
+        shape::inspect(cx, self.format, self.networks, async |agent, network| {
+            let reply = agent.inspect_network(pb::InspectNetworkRequest { network }).await?;
+            Ok(NetworkView::of(reply.into_inner()))
+        })
+        .await
     }
 }
 

@@ -6,13 +6,14 @@ mod inspect;
 use clap::{Args, Subcommand};
 use ovnet_proto::v1 as pb;
 
+use super::shape;
 use crate::{
     attachment::{Attachment, Choices},
     cli::Context,
     cmd::confirm::confirm,
-    failure::{Exit, Failure, Tally},
+    failure::{Exit, Failure},
     filter::{Filter, admits, has_label},
-    output::{Column, Listing, Presentation, pairs, rfc3339, say, shown_id, warn_unconfirmed},
+    output::{Column, Presentation, pairs, rfc3339, say, shown_id, warn_unconfirmed},
 };
 
 /// `network …`
@@ -92,12 +93,11 @@ impl List {
             })
         });
         networks.sort_by(|left, right| left.name.cmp(&right.name).then_with(|| left.id.cmp(&right.id)));
-        let mut listing = Listing::new(COLUMNS, "ID");
-        for network in networks {
+        let rows = networks.into_iter().map(|network| {
             let subnets: Vec<&str> = network.subnets.iter().map(|subnet| subnet.prefix.as_str()).collect();
             let ipv4 = subnets.iter().any(|subnet| !subnet.contains(':'));
             // Text throughout, as in Docker's lists.
-            listing.push([
+            [
                 shown_id(&network.id, self.how.no_trunc).into(),
                 network.name.clone().into(),
                 network.driver.clone().into(),
@@ -113,10 +113,9 @@ impl List {
                     .map(|vni| vni.to_string())
                     .unwrap_or_default()
                     .into(),
-            ]);
-        }
-        listing.print(&mut cx.out, &self.how)?;
-        Ok(Exit::DONE)
+            ]
+        });
+        shape::list(cx, &self.how, (COLUMNS, "ID"), rows)
     }
 }
 
@@ -133,18 +132,13 @@ pub(crate) struct Remove {
 
 impl Remove {
     async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
-        let mut agent = cx.agent().await?;
-        let mut tally = Tally::default();
-        for network in self.networks {
-            let removed = agent.remove_network(pb::RemoveNetworkRequest { network }).await;
-            if self.force && removed.as_ref().is_err_and(|status| status.code() == tonic::Code::NotFound) {
-                continue;
+        shape::remove(cx, self.networks, async |agent, network| {
+            match agent.remove_network(pb::RemoveNetworkRequest { network }).await {
+                Err(status) if self.force && status.code() == tonic::Code::NotFound => Ok(None),
+                removed => Ok(Some(removed?.into_inner().name)),
             }
-            if let Some(reply) = tally.note(removed.map_err(Failure::from))? {
-                cx.out.line(&reply.into_inner().name)?;
-            }
-        }
-        Ok(tally.exit())
+        })
+        .await
     }
 }
 

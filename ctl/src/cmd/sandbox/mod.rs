@@ -7,11 +7,12 @@ use clap::{Args, Subcommand};
 use ovnet_proto::v1 as pb;
 
 use self::view::{Attached, View};
+use super::shape;
 use crate::{
     cli::Context,
-    failure::{Exit, Failure, Tally},
+    failure::{Exit, Failure},
     filter::{Filter, admits},
-    output::{Column, InspectFormat, Inspection, Listing, Presentation, shown_id},
+    output::{Column, InspectFormat, Presentation, shown_id},
 };
 
 /// `sandbox …`
@@ -81,12 +82,10 @@ impl List {
             })
         });
         views.sort_by(|left, right| left.name.cmp(&right.name));
-        // Sandboxes go by their names: unique on the host, and what `sandbox create` prints.
-        let mut listing = Listing::new(COLUMNS, "Name");
-        for view in views {
+        let rows = views.into_iter().map(|view| {
             let names: Vec<&str> = view.networks.keys().map(String::as_str).collect();
             let addresses: Vec<&str> = view.networks.values().flat_map(Attached::addresses).collect();
-            listing.push([
+            [
                 shown_id(&view.id, self.how.no_trunc).into(),
                 view.name.clone().into(),
                 view.state.clone().into(),
@@ -99,10 +98,10 @@ impl List {
                 view.adopted.to_string().into(),
                 view.shares.clone().into(),
                 view.created.clone().into(),
-            ]);
-        }
-        listing.print(&mut cx.out, &self.how)?;
-        Ok(Exit::DONE)
+            ]
+        });
+        // A sandbox's name is unique on the host, and is what `sandbox create` prints.
+        shape::list(cx, &self.how, (COLUMNS, "Name"), rows)
     }
 }
 
@@ -119,17 +118,11 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
-        let mut agent = cx.agent().await?;
-        let mut tally = Tally::default();
-        let mut inspection = Inspection::new(self.format.as_ref());
-        for sandbox in self.sandboxes {
-            let reply = agent.inspect_sandbox(pb::InspectSandboxRequest { sandbox }).await;
-            if let Some(reply) = tally.note(reply.map_err(Failure::from))? {
-                inspection.push(&mut cx.out, &View::of(reply.into_inner()))?;
-            }
-        }
-        inspection.finish(&mut cx.out)?;
-        Ok(tally.exit())
+        shape::inspect(cx, self.format, self.sandboxes, async |agent, sandbox| {
+            let reply = agent.inspect_sandbox(pb::InspectSandboxRequest { sandbox }).await?;
+            Ok(View::of(reply.into_inner()))
+        })
+        .await
     }
 }
 
@@ -146,15 +139,10 @@ pub(crate) struct Remove {
 
 impl Remove {
     async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
-        let mut agent = cx.agent().await?;
-        let mut tally = Tally::default();
-        for sandbox in self.sandboxes {
+        shape::remove(cx, self.sandboxes, async |agent, sandbox| {
             let request = pb::RemoveSandboxRequest { sandbox, force: self.force };
-            let removed = agent.remove_sandbox(request).await.map_err(Failure::from);
-            if let Some(reply) = tally.note(removed)? {
-                cx.out.line(&reply.into_inner().name)?;
-            }
-        }
-        Ok(tally.exit())
+            Ok(Some(agent.remove_sandbox(request).await?.into_inner().name))
+        })
+        .await
     }
 }
