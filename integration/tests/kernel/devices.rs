@@ -59,7 +59,7 @@ pub(super) async fn options() -> Outcome {
     told(has(&loopback, &["LOWER_UP", "alias ovnet:network:"]), || loopback)
 }
 
-/// What the death of an agent between two messages leaves: links under passing names.
+/// What the death of an agent between two messages leaves: links under temporary names.
 pub(super) async fn half_made() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     let netns = named("ovk-half");
@@ -75,10 +75,10 @@ pub(super) async fn half_made() -> Outcome {
     apply(&kernel, make()).await?;
     let rename =
         |link: &str, to: &str| sh(&format!("ip netns exec ovk-half ip link set {link} name {to} alias ''"));
-    rename("br0", &passing(&bridge))?;
-    rename("vxlan0", &passing(&device))?;
+    rename("br0", &temporary_name(&bridge))?;
+    rename("vxlan0", &temporary_name(&device))?;
     // The peer has its name already.
-    sh(&format!("ip link set ovh-half name {} alias ''", passing(&new(&Netns::Host, "ovh-half", 4))))?;
+    sh(&format!("ip link set ovh-half name {} alias ''", temporary_name(&new(&Netns::Host, "ovh-half", 4))))?;
     apply(&kernel, make()).await?;
     let links = sh("ip netns exec ovk-half ip -br link; ip -br link")?;
     apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
@@ -86,8 +86,8 @@ pub(super) async fn half_made() -> Outcome {
     told(!links.contains("ovt") && made.iter().all(|name| links.contains(name)), || links)
 }
 
-/// The rule of passing names, once more.
-fn passing(new: &NewLink) -> String {
+/// The rule of temporary names, once more.
+fn temporary_name(new: &NewLink) -> String {
     let text = format!("{} {} {}", new.at.netns, new.at.name, new.mark);
     let hash =
         text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));

@@ -9,8 +9,8 @@ use crate::{
         ApplyError, KernelError,
         linux::{
             failure::Failure,
-            host::taken,
-            link::{birth, removal, settle, stacked},
+            host::port_conflict,
+            link::{create, operational, removal, upper},
             netfilter::{listings::Listings, nft, openings, resolver},
             netns::{mounts::Mounts, named, namespace::Namespace, sysctl},
             refusal::Refusal,
@@ -64,7 +64,7 @@ pub(super) fn apply(
             }
         }
     }
-    settle::wait(&mut session, &ops);
+    operational::wait(&mut session, &ops);
     if failures.is_empty() { Ok(()) } else { Err(ApplyError { total, failures }) }
 }
 
@@ -158,8 +158,8 @@ fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
             let (dir, name) = (session.dir, name_of(netns)?);
             Ok(session.mounts.run(|| named::remove(dir, name))?)
         }
-        Op::AddLink(new, kind) => Ok(birth::add_link(session, new, kind)?),
-        Op::AddVeth(a, b) => Ok(birth::add_veth(session, a, b)?),
+        Op::AddLink(new, kind) => Ok(create::add_link(session, new, kind)?),
+        Op::AddVeth(a, b) => Ok(create::add_veth(session, a, b)?),
         Op::SetMac(link, mac) => Ok(change(session, link, |index| vec![links::set_mac(index, *mac)])?),
         Op::SetMtu(link, mtu) => Ok(set_mtu(session, link, *mtu)?),
         Op::SetUp(link, up) => Ok(set_up(session, link, *up)?),
@@ -223,14 +223,14 @@ fn change(
 fn set_up(session: &mut Session<'_>, link: &LinkRef, up: bool) -> Result<(), Refusal> {
     let outcome = change(session, link, |index| vec![links::set_up(index, up)]);
     let Err(refusal) = outcome else { return Ok(()) };
-    let taken = if refusal.errno == Errno::EADDRINUSE { taken::port(session, link) } else { None };
-    Err(taken.or_else(|| stacked::stays_down(session, link, &refusal)).unwrap_or(refusal))
+    let taken = if refusal.errno == Errno::EADDRINUSE { port_conflict::port(session, link) } else { None };
+    Err(taken.or_else(|| upper::stays_down(session, link, &refusal)).unwrap_or(refusal))
 }
 
 fn set_mtu(session: &mut Session<'_>, link: &LinkRef, mtu: u32) -> Result<(), Refusal> {
     match change(session, link, |index| vec![links::set_mtu(index, mtu)]) {
         Err(refusal) if [Errno::EINVAL, Errno::ERANGE].contains(&refusal.errno) => {
-            Err(stacked::too_large(session, link, mtu).unwrap_or(refusal))
+            Err(upper::too_large(session, link, mtu).unwrap_or(refusal))
         }
         outcome => outcome,
     }

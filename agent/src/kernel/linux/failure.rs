@@ -79,7 +79,7 @@ mod tests {
         kernel::{
             ApplyError,
             linux::{
-                netns::alone,
+                netns::test_netns,
                 rtnl::{batch::Request, socket::Rtnl},
             },
         },
@@ -108,7 +108,7 @@ mod tests {
     /// Asks the real kernel for a kind of link that none has.
     #[test]
     fn a_driver_that_this_kernel_lacks_is_told_with_its_option() {
-        alone::run(|| {
+        test_netns::run(|| {
             let kind = InfoKind::Other("ovnet-none".into());
             let link = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(kind).name("x").build();
             let message = RouteNetlinkMessage::NewLink(link);

@@ -14,10 +14,10 @@ use crate::{
         KernelError,
         linux::{
             link::{
+                contents::{self, Links},
                 find,
-                hanging::{self, Links},
-                link_row::{LinkRow, parse},
-                stacked::Parents,
+                row::{LinkRow, parse},
+                upper::Parents,
             },
             netfilter::{forwarders, listings::Listings, nft, openings, resolver},
             netns::{
@@ -151,7 +151,7 @@ fn links(
         links.insert(row.index, (row.name, row.link));
     }
     if !at.bare {
-        hanging::fill(&mut namespace.rtnl, &mut links, few.is_some())?;
+        contents::fill(&mut namespace.rtnl, &mut links, few.is_some())?;
     }
     Ok((mark, links.into_values().collect()))
 }

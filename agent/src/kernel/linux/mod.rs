@@ -25,7 +25,7 @@ use std::{
 };
 
 use self::{
-    host::{facts, lacks},
+    host::{facts, probe},
     netfilter::{conntrack, listings::Listings},
     netns::{mounts::Mounts, named, namespace::Namespace},
     refusal::Refusal,
@@ -94,7 +94,7 @@ impl LinuxKernel {
     /// No namespace can be made to try it in.
     pub async fn lacking(&self) -> Result<Vec<KernelError>, KernelError> {
         let failed = |refusal: Refusal| refusal.into_error("look for the drivers of", "this kernel");
-        blocking("look at", move || lacks::lacking().map_err(failed)).await
+        blocking("look at", move || probe::lacking().map_err(failed)).await
     }
 
     /// Leave the netns directory as it was before the first namespace was made, if none is in it any more.

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use super::{
     named,
     refuse::{Outcome, refuse},
-    stacked,
+    upper,
     world::{World, sysctl_link},
 };
 use crate::{
@@ -25,7 +25,7 @@ impl World {
     }
 
     fn insert(&mut self, new: &NewLink, kind: LinkKind) -> Outcome {
-        let mac = stacked::mac(&self.state, &kind).or(new.mac);
+        let mac = upper::mac(&self.state, &kind).or(new.mac);
         let link = Link { up: false, ..Link::new(kind, new.mark.clone(), mac, new.mtu) };
         self.netns(&new.at.netns)?.links.insert(new.at.name, link);
         Ok(())
@@ -36,7 +36,7 @@ impl World {
         match kind {
             LinkKind::Bridge => {}
             LinkKind::Macvlan(parent, _) | LinkKind::Ipvlan(parent, ..) | LinkKind::Vlan(parent, _) => {
-                stacked::must_carry(&self.state, *parent, new, kind)?;
+                upper::must_carry(&self.state, *parent, new, kind)?;
             }
             LinkKind::Vxlan(wanted) => {
                 let same = |link: &Link| match &link.kind {
@@ -124,7 +124,7 @@ impl World {
                 }
             }
             if gone.netns == Netns::Host {
-                for on_it in stacked::on(&self.state, gone.name) {
+                for on_it in upper::on(&self.state, gone.name) {
                     self.drop_link(&on_it);
                 }
             }

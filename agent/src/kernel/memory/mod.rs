@@ -5,7 +5,7 @@
 
 mod lives;
 mod refuse;
-mod stacked;
+mod upper;
 mod world;
 
 use std::{

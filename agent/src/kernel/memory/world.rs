@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::{
     named,
     refuse::{Outcome, refuse},
-    stacked,
+    upper,
 };
 use crate::{
     model::Mac,
@@ -114,7 +114,7 @@ impl World {
                 Ok(())
             }
             Op::SetMtu(at, mtu) => {
-                stacked::set_mtu(&mut self.state, at, *mtu)?;
+                upper::set_mtu(&mut self.state, at, *mtu)?;
                 self.change(op)
             }
             Op::SetPort(_, None)

@@ -13,7 +13,7 @@ use crate::{
     kernel::{
         FactLink, Facts,
         linux::{
-            link::{find, hanging::addresses},
+            link::{contents::addresses, find},
             netns::namespace::Namespace,
             refusal::Refusal,
             rtnl::routes::{self, Filter},

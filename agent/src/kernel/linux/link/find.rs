@@ -1,6 +1,6 @@
 //! Links of a namespace, by their index or all of them.
 
-use super::link_row::{LinkRow, parse};
+use super::row::{LinkRow, parse};
 use crate::kernel::linux::{netns::namespace::Namespace, refusal::Refusal, rtnl::links};
 
 /// The link with this index.

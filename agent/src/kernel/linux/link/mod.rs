@@ -1,10 +1,10 @@
 //! Links: how they are made, found, read, awaited and removed.
 
-pub(super) mod birth;
+pub(super) mod contents;
+pub(super) mod create;
 pub(super) mod find;
-pub(super) mod hanging;
-pub(super) mod link_row;
 pub(super) mod lower;
+pub(super) mod operational;
 pub(super) mod removal;
-pub(super) mod settle;
-pub(super) mod stacked;
+pub(super) mod row;
+pub(super) mod upper;

@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 
-use super::link_row::parse;
+use super::row::parse;
 use crate::{
     kernel::linux::{netns::namespace::Namespace, refusal::Refusal, rtnl::links},
     model::IfName,

@@ -78,7 +78,7 @@ mod tests {
 
     use super::{super::named, *};
     use crate::{
-        kernel::linux::netns::alone,
+        kernel::linux::netns::test_netns,
         model::Name,
         plan::ownership::{Mark, Unit},
     };
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_name_given_and_taken_in_a_fence_is_so_on_both_sides() {
-        alone::run(|| {
+        test_netns::run(|| {
             let dir = shared_directory();
             let name: Name = "web".parse().unwrap();
             let outside = Mounts::of(Some(format!("/proc/{}/ns/mnt", process::id()).into()));
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_name_given_without_leaving_the_fence_is_seen_by_nobody_else() {
-        alone::run(|| {
+        test_netns::run(|| {
             let dir = shared_directory();
             fenced(|| named::create(&dir, &"web".parse().unwrap(), &mark())).unwrap();
             assert!(names(&dir).is_empty());

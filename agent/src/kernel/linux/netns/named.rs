@@ -24,9 +24,8 @@ use super::namespace::{Namespace, open_file};
 use crate::{
     kernel::linux::{
         link::{
-            find,
-            link_row::{LinkRow, parse},
-            removal,
+            find, removal,
+            row::{LinkRow, parse},
         },
         refusal::Refusal,
         rtnl::{links, socket::Rtnl},

@@ -23,7 +23,7 @@ use nix::{
 use crate::{
     kernel::{
         linux::{
-            link::link_row,
+            link::row,
             refusal::Refusal,
             rtnl::{attributes::u32_at, links, socket::Rtnl},
         },
@@ -120,7 +120,7 @@ impl Namespace {
         }
         let body = self.link(name)?;
         let index = u32_at(&body, 4).ok_or_else(|| Refusal::new(Errno::EIO, "short answer"))?;
-        let bridge = link_row::parse(&body).is_some_and(|row| row.link.kind == LinkKind::Bridge);
+        let bridge = row::parse(&body).is_some_and(|row| row.link.kind == LinkKind::Bridge);
         self.indexes.insert(name, (index, bridge));
         Ok((index, bridge))
     }

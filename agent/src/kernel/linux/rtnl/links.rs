@@ -1,6 +1,6 @@
 //! Messages for links.
 //!
-//! A link is born under a passing name and gets its own name together with its mark in one later message: a link under
+//! A link is created under a temporary name and gets its own name together with its mark in one later message: a link under
 //! a name of ours always has its mark, whatever dies between the two.
 
 use std::{net::IpAddr, os::fd::RawFd};
@@ -27,7 +27,7 @@ const GOING: u32 = 0x6f76_6e74;
 
 /// The name that a link has until it has its mark: always the same one for the same link, so that what a crash left
 /// behind is found and removed by the next attempt.
-pub(in crate::kernel::linux) fn passing_name(new: &NewLink) -> Result<IfName, Refusal> {
+pub(in crate::kernel::linux) fn temporary_name(new: &NewLink) -> Result<IfName, Refusal> {
     // Fowler-Noll-Vo (FNV-1a, 32 bits) of where and what the link is.
     let text = format!("{} {} {}", new.at.netns, new.at.name, new.mark);
     let hash =
@@ -38,12 +38,12 @@ pub(in crate::kernel::linux) fn passing_name(new: &NewLink) -> Result<IfName, Re
 }
 
 /// Make a bridge: no STP, no forward delay, no multicast snooping.
-pub(in crate::kernel::linux) fn new_bridge(passing: IfName, new: &NewLink) -> Request {
-    // It follows the MTU of its ports until its own is changed for the first time, so it is born with another one than
+pub(in crate::kernel::linux) fn new_bridge(temporary: IfName, new: &NewLink) -> Request {
+    // It follows the MTU of its ports until its own is changed for the first time, so it is created with another one than
     // it shall have.
     let mtu = if new.mtu == 1500 { 1400 } else { 1500 };
-    // `LinkBridge::new` would have it born up.
-    let bridge = LinkMessageBuilder::<LinkBridge>::new(passing.as_str())
+    // `LinkBridge::new` would have it created up.
+    let bridge = LinkMessageBuilder::<LinkBridge>::new(temporary.as_str())
         .forward_delay(0)
         .stp_state(BridgeStpState::Disabled)
         .mcast_snooping(false);
@@ -51,14 +51,14 @@ pub(in crate::kernel::linux) fn new_bridge(passing: IfName, new: &NewLink) -> Re
 }
 
 /// Make a vxlan device. Sent on a socket of the agent's own namespace, where the device's UDP socket stays; `target`:
-/// the namespace in which the device is born, if it is another one.
+/// the namespace in which the device is created, if it is another one.
 pub(in crate::kernel::linux) fn new_vxlan(
-    passing: IfName,
+    temporary: IfName,
     new: &NewLink,
     vxlan: &Vxlan,
     target: Option<RawFd>,
 ) -> Request {
-    let device = LinkVxlan::new(passing.as_str(), vxlan.vni.get())
+    let device = LinkVxlan::new(temporary.as_str(), vxlan.vni.get())
         .port(vxlan.port)
         .ttl(64)
         .learning(false)
@@ -68,10 +68,10 @@ pub(in crate::kernel::linux) fn new_vxlan(
         IpAddr::V4(local) => device.local(local).udp_csum(false),
         IpAddr::V6(local) => device.local6(local),
     };
-    create(born_in(with_mac(device, new.mac).mtu(new.mtu), target))
+    create(in_netns(with_mac(device, new.mac).mtu(new.mtu), target))
 }
 
-/// Make a veth pair; `target`: the namespace in which the peer is born, if it is another one than the socket's.
+/// Make a veth pair; `target`: the namespace in which the peer is created, if it is another one than the socket's.
 pub(in crate::kernel::linux) fn new_veth(
     main: (IfName, &NewLink),
     peer: (IfName, &NewLink),
@@ -80,12 +80,12 @@ pub(in crate::kernel::linux) fn new_veth(
     let other = with_mac(LinkUnspec::new_with_name(peer.0.as_str()), peer.1.mac).mtu(peer.1.mtu);
     // `LinkVeth::new` knows the peer's name alone.
     let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
-        .set_info_data(InfoData::Veth(InfoVeth::Peer(born_in(other, target).build())))
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(in_netns(other, target).build())))
         .name(main.0.as_str());
     create(with_mac(pair, main.1.mac).mtu(main.1.mtu))
 }
 
-/// Give a new-born link its name and its mark.
+/// Give a new link its name and its mark.
 pub(in crate::kernel::linux) fn name_and_mark(index: u32, new: &NewLink) -> Request {
     set(at(index).mtu(new.mtu).name(new.at.name.as_str()).alias(new.mark.to_string()))
 }
@@ -182,7 +182,7 @@ pub(in crate::kernel::linux) fn with_mac<T>(
 }
 
 /// Born in this namespace; None: in that of the socket.
-pub(in crate::kernel::linux) fn born_in<T>(
+pub(in crate::kernel::linux) fn in_netns<T>(
     link: LinkMessageBuilder<T>,
     target: Option<RawFd>,
 ) -> LinkMessageBuilder<T> {

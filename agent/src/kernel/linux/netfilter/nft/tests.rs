@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    kernel::linux::netns::alone,
+    kernel::linux::netns::test_netns,
     model::{IfName, Protocol, Vni},
     plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule},
 };
@@ -164,7 +164,7 @@ fn table() -> impl Strategy<Value = Table> {
 
 #[test]
 fn a_table_reads_back_as_it_was_written() {
-    alone::run(|| {
+    test_netns::run(|| {
         let namespace = host();
         let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(150) });
         let outcome = runner.run(&table(), |table| {
@@ -182,7 +182,7 @@ fn a_table_reads_back_as_it_was_written() {
 
 #[test]
 fn a_thousand_ports_go_in_one_quick_transaction() {
-    alone::run(|| {
+    test_netns::run(|| {
         let map = PortMap { family: Family::V4, addressed: false };
         let port = |port| {
             let key = PortKey { address: None, protocol: Protocol::Tcp, port };
@@ -210,7 +210,7 @@ fn a_thousand_ports_go_in_one_quick_transaction() {
 
 #[test]
 fn a_map_that_a_rule_refers_to_is_made_though_it_is_empty() {
-    alone::run(|| {
+    test_netns::run(|| {
         let map = PortMap { family: Family::V6, addressed: true };
         let rule = Rule { matches: Vec::new(), action: Action::Redirect(map) };
         let chains = vec![Chain { hook: Hook::Output, rules: vec![rule] }];
@@ -223,7 +223,7 @@ fn a_map_that_a_rule_refers_to_is_made_though_it_is_empty() {
 
 #[test]
 fn what_nft_cannot_say_is_refused_and_leaves_the_table_as_it_was() {
-    alone::run(|| {
+    test_netns::run(|| {
         let namespace = host();
         let one = |matches| Table {
             chains: vec![Chain { hook: Hook::Forward, rules: vec![Rule { matches, action: Action::Drop }] }],
@@ -247,7 +247,7 @@ fn what_nft_cannot_say_is_refused_and_leaves_the_table_as_it_was() {
 
 #[test]
 fn what_others_put_into_our_table_makes_it_another_one() {
-    alone::run(|| {
+    test_netns::run(|| {
         let namespace = host();
         let map = PortMap { family: Family::V4, addressed: false };
         let to = (Ipv4Addr::new(10, 0, 0, 2).into(), 80);
@@ -292,7 +292,7 @@ fn what_others_put_into_our_table_makes_it_another_one() {
 
 #[test]
 fn what_nft_must_read_it_reads_once() {
-    alone::run(|| {
+    test_netns::run(|| {
         let (namespace, listings) = (host(), Listings::default());
         let elsewhere = Netns::Path("/proc/self/ns/net".into());
         let map = PortMap { family: Family::V4, addressed: false };

@@ -6,7 +6,7 @@ use nix::sys::socket::sockopt::RcvBuf;
 
 use super::*;
 use crate::{
-    kernel::linux::{link::hanging, netns::alone, rtnl::rows},
+    kernel::linux::{link::contents, netns::test_netns, rtnl::rows},
     plan::{
         op::{LinkRef, Op},
         state::Netns,
@@ -40,7 +40,7 @@ fn check(rtnl: &mut Rtnl) {
     }
     let mut seen = BTreeSet::new();
     let mut other = Rtnl::open().unwrap();
-    hanging::addresses(&mut other, Some(LOOPBACK), &mut |_, address| {
+    contents::addresses(&mut other, Some(LOOPBACK), &mut |_, address| {
         seen.insert(address.net.addr().to_string());
     })
     .unwrap();
@@ -50,13 +50,13 @@ fn check(rtnl: &mut Rtnl) {
 
 #[test]
 fn each_request_of_a_batch_has_its_own_outcome() {
-    alone::run(|| check(&mut Rtnl::open().unwrap()));
+    test_netns::run(|| check(&mut Rtnl::open().unwrap()));
 }
 
 /// The kernel says ENOBUFS and which answers were lost is unknown: every outcome is right all the same.
 #[test]
 fn lost_answers_are_asked_for_again_one_by_one() {
-    alone::run(|| {
+    test_netns::run(|| {
         let mut rtnl = Rtnl::open().unwrap();
         // The kernel makes it the least that it allows, some 2 KiB: a few answers.
         setsockopt(&rtnl.socket, RcvBuf, &1).unwrap();
@@ -74,7 +74,7 @@ fn lost_answers_are_asked_for_again_one_by_one() {
 
 #[test]
 fn an_answer_that_was_cut_short_is_an_error() {
-    alone::run(|| {
+    test_netns::run(|| {
         let mut rtnl = Rtnl::open().unwrap();
         rtnl.inbox = Vec::with_capacity(64);
         let refusal = rtnl.dump(crate::kernel::linux::rtnl::links::all(), &mut |_| {}).unwrap_err();

@@ -59,11 +59,11 @@ fn missing(drivers: &[Driver]) -> Result<Vec<KernelError>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::linux::netns::alone;
+    use crate::kernel::linux::netns::test_netns;
 
     #[test]
     fn what_this_kernel_has_is_not_missed_and_what_none_has_is() {
-        alone::run(|| {
+        test_netns::run(|| {
             let has = lacking().unwrap();
             assert!(has.is_empty(), "the tests need all of it: {has:?}");
             let none = (InfoKind::Other("ovnet-none".into()), "teapots", "CONFIG_TEAPOT (modprobe teapot)");
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn nothing_of_a_try_stays() {
-        alone::run(|| {
+        test_netns::run(|| {
             lacking().unwrap();
             let links = std::fs::read_to_string("/proc/net/dev").unwrap();
             assert!(!links.contains("try"), "{links}");

@@ -1,10 +1,10 @@
-//! Making links: born under a passing name, then named and marked (see [`super::links`]).
+//! Making links: created under a temporary name, then named and marked (see [`super::links`]).
 
 use std::{thread, time::Duration};
 
 use nix::errno::Errno;
 
-use super::stacked;
+use super::upper;
 use crate::{
     kernel::linux::{refusal::Refusal, rtnl::links, session::Session},
     model::IfName,
@@ -25,33 +25,33 @@ pub(in crate::kernel::linux) fn add_link(
     new: &NewLink,
     kind: &LinkKind,
 ) -> Result<(), Refusal> {
-    let passing = links::passing_name(new)?;
-    discard(session, &new.at.netns, passing)?;
+    let temporary = links::temporary_name(new)?;
+    discard(session, &new.at.netns, temporary)?;
     must_be_free(session, &new.at)?;
     match kind {
         LinkKind::Bridge => {
-            session.namespace(&new.at.netns)?.rtnl.apply(links::new_bridge(passing, new))?;
+            session.namespace(&new.at.netns)?.rtnl.apply(links::new_bridge(temporary, new))?;
         }
-        LinkKind::Vxlan(vxlan) => bear_vxlan(session, passing, new, vxlan)?,
+        LinkKind::Vxlan(vxlan) => bear_vxlan(session, temporary, new, vxlan)?,
         LinkKind::Macvlan(..) | LinkKind::Ipvlan(..) | LinkKind::Vlan(..) => {
-            stacked::bear(session, passing, new, kind)?;
+            upper::create_upper(session, temporary, new, kind)?;
         }
         LinkKind::Veth | LinkKind::Other(_) => {
             return Err(Refusal::new(Errno::EINVAL, format!("a link of kind {kind:?} is not made alone")));
         }
     }
-    name_and_mark(session, passing, new)
+    name_and_mark(session, temporary, new)
 }
 
-/// Make a veth pair, each end born in its namespace.
+/// Make a veth pair, each end created in its namespace.
 pub(in crate::kernel::linux) fn add_veth(
     session: &mut Session<'_>,
     a: &NewLink,
     b: &NewLink,
 ) -> Result<(), Refusal> {
     let (main, peer) = if b.at.netns == Netns::Host { (b, a) } else { (a, b) };
-    let (main_passing, peer_passing) = (links::passing_name(main)?, links::passing_name(peer)?);
-    // The main end gets its name last: while it has its passing name, the pair counts as unmade.
+    let (main_passing, peer_passing) = (links::temporary_name(main)?, links::temporary_name(peer)?);
+    // The main end gets its name last: while it has its temporary name, the pair counts as unmade.
     discard(session, &main.at.netns, main_passing)?;
     must_be_free(session, &a.at)?;
     must_be_free(session, &b.at)?;
@@ -79,14 +79,14 @@ fn must_be_free(session: &mut Session<'_>, at: &LinkRef) -> Result<(), Refusal> 
 
 fn bear_vxlan(
     session: &mut Session<'_>,
-    passing: IfName,
+    temporary: IfName,
     new: &NewLink,
     vxlan: &Vxlan,
 ) -> Result<(), Refusal> {
     let target = session.namespace(&new.at.netns)?.descriptor();
     let mut attempt = 1;
     loop {
-        let request = links::new_vxlan(passing, new, vxlan, target);
+        let request = links::new_vxlan(temporary, new, vxlan, target);
         match session.namespace(&Netns::Host)?.rtnl.apply(request) {
             Err(refusal) if refusal.errno == Errno::EEXIST && attempt < ATTEMPTS => {}
             outcome => return outcome,
@@ -96,21 +96,21 @@ fn bear_vxlan(
     }
 }
 
-fn name_and_mark(session: &mut Session<'_>, passing: IfName, new: &NewLink) -> Result<(), Refusal> {
+fn name_and_mark(session: &mut Session<'_>, temporary: IfName, new: &NewLink) -> Result<(), Refusal> {
     let namespace = session.namespace(&new.at.netns)?;
     namespace.forget_links();
     let named =
-        namespace.index(passing).and_then(|index| namespace.rtnl.apply(links::name_and_mark(index, new)));
+        namespace.index(temporary).and_then(|index| namespace.rtnl.apply(links::name_and_mark(index, new)));
     namespace.forget_links();
     if named.is_err() {
-        discard(session, &new.at.netns, passing)?;
+        discard(session, &new.at.netns, temporary)?;
     }
     named
 }
 
-/// Remove what has this passing name: nothing but an attempt of ours has one.
-fn discard(session: &mut Session<'_>, netns: &Netns, passing: IfName) -> Result<(), Refusal> {
-    match session.namespace(netns)?.rtnl.apply(links::remove_named(passing)) {
+/// Remove what has this temporary name: nothing but an attempt of ours has one.
+fn discard(session: &mut Session<'_>, netns: &Netns, temporary: IfName) -> Result<(), Refusal> {
+    match session.namespace(netns)?.rtnl.apply(links::remove_named(temporary)) {
         Err(refusal) if !refusal.is_absence() => Err(refusal),
         _gone => Ok(()),
     }

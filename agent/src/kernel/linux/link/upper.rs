@@ -8,7 +8,7 @@ use rtnetlink::{LinkIpVlan, LinkMacVlan, LinkVlan};
 
 use super::{
     find,
-    link_row::{LinkRow, parse},
+    row::{LinkRow, parse},
 };
 use crate::{
     kernel::linux::{
@@ -16,7 +16,7 @@ use crate::{
         refusal::Refusal,
         rtnl::{
             batch::Request,
-            links::{born_in, create, with_mac},
+            links::{create, in_netns, with_mac},
         },
         session::Session,
     },
@@ -60,10 +60,10 @@ impl Parents {
     }
 }
 
-/// Make such a link under its passing name.
-pub(in crate::kernel::linux) fn bear(
+/// Make such a link under its temporary name.
+pub(in crate::kernel::linux) fn create_upper(
     session: &mut Session<'_>,
-    passing: IfName,
+    temporary: IfName,
     new: &NewLink,
     kind: &LinkKind,
 ) -> Result<(), Refusal> {
@@ -80,7 +80,7 @@ pub(in crate::kernel::linux) fn bear(
     must_carry(&parent, new, kind)?;
     let target = session.namespace(&new.at.netns)?.descriptor();
     let host = session.namespace(&Netns::Host)?;
-    let outcome = host.rtnl.apply(request((passing, new), kind, parent.index, target));
+    let outcome = host.rtnl.apply(request((temporary, new), kind, parent.index, target));
     outcome.map_err(|refusal| in_use(host, &parent, kind, refusal))
 }
 
@@ -141,12 +141,12 @@ fn in_use(host: &mut Namespace, parent: &LinkRow, kind: &LinkKind, refusal: Refu
 }
 
 fn request(
-    (passing, new): (IfName, &NewLink),
+    (temporary, new): (IfName, &NewLink),
     kind: &LinkKind,
     parent: u32,
     target: Option<RawFd>,
 ) -> Request {
-    let name = passing.as_str();
+    let name = temporary.as_str();
     match kind {
         LinkKind::Macvlan(_, mode) => {
             let mode = match mode {
@@ -156,7 +156,7 @@ fn request(
                 MacvlanMode::Passthru => MacVlanMode::Passthrough,
             };
             let link = with_mac(LinkMacVlan::new(name, parent, mode), new.mac);
-            create(born_in(link.mtu(new.mtu), target))
+            create(in_netns(link.mtu(new.mtu), target))
         }
         LinkKind::Ipvlan(_, mode, flag) => {
             let mode = match mode {
@@ -170,13 +170,13 @@ fn request(
                 IpvlanFlag::Vepa => IpVlanFlags::Vepa,
             };
             // Its Ethernet address is its parent's.
-            create(born_in(LinkIpVlan::new(name, parent, mode).flag(flag).mtu(new.mtu), target))
+            create(in_netns(LinkIpVlan::new(name, parent, mode).flag(flag).mtu(new.mtu), target))
         }
         LinkKind::Vlan(_, id) => {
-            create(born_in(with_mac(LinkVlan::new(name, parent, *id), new.mac).mtu(new.mtu), target))
+            create(in_netns(with_mac(LinkVlan::new(name, parent, *id), new.mac).mtu(new.mtu), target))
         }
         LinkKind::Bridge | LinkKind::Vxlan(_) | LinkKind::Veth | LinkKind::Other(_) => {
-            create(born_in(rtnetlink::LinkUnspec::new_with_name(name), target))
+            create(in_netns(rtnetlink::LinkUnspec::new_with_name(name), target))
         }
     }
 }

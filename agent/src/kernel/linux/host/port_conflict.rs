@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use crate::{
     kernel::{
         linux::{
-            link::link_row::{parse, vxlan_port},
+            link::row::{parse, vxlan_port},
             refusal::Refusal,
             rtnl::links,
             session::Session,
