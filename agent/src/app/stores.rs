@@ -53,7 +53,7 @@ pub(super) async fn open(config: &Config, vtep: IpAddr, evidence: &Evidence) -> 
     let embedded = Embedded::open(Some(&path)).with_context(|| {
         format!(
             "no embedded store: if the file is damaged, put back a copy of {} from a backup, or move it away (what runs here \
-             then goes on and is held until a person decides)",
+             then goes on and is held until you decide)",
             path.display()
         )
     })?;

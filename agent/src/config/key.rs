@@ -33,7 +33,7 @@ const NODE: &str = "This node";
 const CLUSTER: &str = "The cluster";
 const DATA: &str = "Networks";
 const BRIDGES: &str = "This host's network \"bridge\"";
-const SANDBOXES: &str = "What sandboxes are told";
+const SANDBOXES: &str = "Settings of sandboxes";
 const PLACES: &str = "Places on this host";
 
 const fn one(
@@ -87,7 +87,7 @@ pub(super) const API_GROUP: Key = one(
     "api-group",
     "GROUP",
     None,
-    (NODE, "Group whose members may use the API socket; root alone if not given"),
+    (NODE, "Group whose members may use the API socket; only root if not given"),
 );
 pub(super) const STORE: Key = one(
     "store",
@@ -122,7 +122,7 @@ pub(super) const STORE_PASSWORD_FILE: Key = one(
     "store-password-file",
     "FILE",
     None,
-    (CLUSTER, "File whose first line is the password of --store-user; should be readable by root alone"),
+    (CLUSTER, "File whose first line is the password of --store-user; should be readable only by root"),
 );
 pub(super) const JOIN: Key = many(
     "join",
@@ -165,7 +165,7 @@ pub(super) const IP_FORWARD: Key = truth(
     (
         DATA,
         "Let this host forward packets where a network needs it (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding); \
-         false: leave these settings alone",
+         false: do not change these settings",
     ),
 );
 pub(super) const BRIDGE: Key = Key {
@@ -242,7 +242,7 @@ pub(super) const HOST_GATEWAY_IP: Key = many(
     None,
     (
         SANDBOXES,
-        "What host-gateway stands for in sandboxes' hosts files; one of each family may be given. If not given, the \
+        "Address of host-gateway in sandboxes' hosts files; one of each family may be given. If not given, the \
          gateway of the sandbox",
     ),
 );

@@ -75,7 +75,7 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// What to log: a level, or directives as tracing's `EnvFilter` reads them.
     pub log_level: String,
-    /// Group that may use the API's socket; none: root alone.
+    /// Group that may use the API's socket; none: only root.
     pub api_group: Option<String>,
     /// How long the store keeps our `alive` record without a sign of life.
     pub lease_ttl: Duration,

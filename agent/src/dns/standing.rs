@@ -230,7 +230,7 @@ impl Standing {
         let opened = tokio::task::spawn_blocking(sockets).await.map_err(|error| error.to_string())?;
         let (udp, tcp) = opened.map_err(|error| crate::reconcile::chain(&error))?;
         if inode_of(wanted) != Some(inode) {
-            return Err("its namespace was replaced by another one this moment".into());
+            return Err("its namespace was just replaced".into());
         }
         let udp = UdpSocket::from_std(udp).map_err(|error| error.to_string())?;
         let tcp = TcpListener::from_std(tcp).map_err(|error| error.to_string())?;

@@ -233,7 +233,7 @@ impl Core {
             }
             OwnedNotification::Active => tracing::debug!("this node is in company"),
             OwnedNotification::Idle => {
-                tracing::info!("this node is alone");
+                tracing::info!("this is the only node");
                 self.seeds.hurry(now);
             }
             OwnedNotification::Rejoin(own) => {

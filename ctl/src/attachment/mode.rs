@@ -57,7 +57,10 @@ fn alone(mode: Network, attachment: &Attachment) -> Result<Network, String> {
     if attachment.choices == Choices::default() {
         return Ok(mode);
     }
-    Err(format!("{} is no network with addresses and names to choose: expected it alone", attachment.network))
+    Err(format!(
+        "{} is no network with addresses and names to choose: expected nothing after it",
+        attachment.network
+    ))
 }
 
 /// Offers the modes to completion; any name may be a network's.
@@ -130,7 +133,7 @@ impl Mode {
             };
             if several {
                 return Err(Failure::Usage(format!(
-                    "--network {name} stands alone, and another --network is given: leave one of the two out"
+                    "--network {name} cannot be combined with another --network: leave one of the two out"
                 )));
             }
             mode = Some(said);

@@ -93,8 +93,8 @@ fn modes_are_told_from_networks() {
     assert_eq!(network("name=container:web"), Ok(Network::Container("web".into())));
     assert!(matches!(network("hosts:alias=none"), Ok(Network::Of(_))));
     assert!(network("container:").unwrap_err().contains("expected container:NAME"));
-    assert!(network("none:ip=10.0.0.1").unwrap_err().contains("expected it alone"));
-    assert!(network("name=host,alias=a").unwrap_err().contains("expected it alone"));
+    assert!(network("none:ip=10.0.0.1").unwrap_err().contains("expected nothing after it"));
+    assert!(network("name=host,alias=a").unwrap_err().contains("expected nothing after it"));
 }
 
 #[test]
@@ -110,9 +110,9 @@ fn a_mode_stands_alone_and_a_network_once() {
     let bridge = Attachment::of("bridge".into(), Choices::default());
     assert_eq!(mode(&[], Some("bridge")), Ok(Mode::Networks(vec![bridge])));
     for (texts, part) in [
-        (&["none", "n"][..], "--network none stands alone"),
-        (&["n", "container:a"], "--network container:a stands alone"),
-        (&["host", "host"], "--network host stands alone"),
+        (&["none", "n"][..], "--network none cannot be combined"),
+        (&["n", "container:a"], "--network container:a cannot be combined"),
+        (&["host", "host"], "--network host cannot be combined"),
         (&["n:ip=10.0.0.5", "n"], "--network n is given twice"),
     ] {
         assert!(mode(texts, None).unwrap_err().contains(part), "{texts:?}");

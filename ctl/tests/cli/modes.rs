@@ -86,8 +86,8 @@ fn what_does_not_go_together_is_bad_usage_in_clear_words() {
     let fake = Fake::start(World::default());
     let leave = "; leave one of the two out";
     for (line, part) in [
-        ("run --network none --network n true", "--network none stands alone"),
-        ("run --network container:a --network n true", "--network container:a stands alone"),
+        ("run --network none --network n true", "--network none cannot be combined"),
+        ("run --network container:a --network n true", "--network container:a cannot be combined"),
         ("run --network n --network n true", "--network n is given twice"),
         ("run --network container: true", "expected container:NAME"),
         ("run --network host:ip=10.0.0.1 true", "host is no network with addresses and names to choose"),

@@ -56,7 +56,7 @@ impl World {
             LinkKind::Veth | LinkKind::Other(_) => {
                 return Err(refuse(
                     ErrorKind::InvalidInput,
-                    format!("a link of kind {kind:?} is not made alone"),
+                    format!("a link of kind {kind:?} cannot be made by itself"),
                 ));
             }
         }

@@ -37,7 +37,10 @@ pub(in crate::kernel::linux) fn add_link(
             upper::create_upper(session, temporary, new, kind)?;
         }
         LinkKind::Veth | LinkKind::Other(_) => {
-            return Err(Refusal::new(Errno::EINVAL, format!("a link of kind {kind:?} is not made alone")));
+            return Err(Refusal::new(
+                Errno::EINVAL,
+                format!("a link of kind {kind:?} cannot be made by itself"),
+            ));
         }
     }
     name_and_mark(session, temporary, new)
