@@ -1,6 +1,7 @@
 //! The gRPC service over the unix socket: thin over the verbs of `service`.
 //!
-//! `status` is the one place where a refusal becomes a gRPC status, `view` where nouns become answers.
+//! It translates and does nothing else: `request` has what is asked for, `view` the answers, and `status` is the one place where
+//! a refusal becomes a gRPC status.
 
 mod closing;
 mod dump;
@@ -9,7 +10,7 @@ mod request;
 mod status;
 mod view;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 pub use closing::Closing;
 use futures_util::stream::BoxStream;
@@ -18,21 +19,14 @@ use ovnet_proto::v1::{
     self,
     agent_server::{Agent, AgentServer},
 };
-use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
     ipam::SubnetRequest,
     kernel::Kernel,
-    plan::ownership::Unit,
-    reconcile,
     service::{Acceptance, NetworkSpec, Service, ServiceError},
-    store::StoreStatus,
 };
-
-/// How long a look at everything may take.
-const DIFF_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What `version` tells of this agent.
 #[derive(Clone, Debug)]
@@ -55,15 +49,14 @@ pub struct About {
 pub struct Api<K> {
     service: Arc<Service<K>>,
     about: About,
-    store: watch::Receiver<StoreStatus>,
     /// When streams end.
     closing: CancellationToken,
 }
 
 impl<K: Kernel> Api<K> {
     /// The service over the verbs.
-    pub fn new(service: Arc<Service<K>>, about: About, store: watch::Receiver<StoreStatus>) -> Self {
-        Self { service, about, store, closing: CancellationToken::new() }
+    pub fn new(service: Arc<Service<K>>, about: About) -> Self {
+        Self { service, about, closing: CancellationToken::new() }
     }
 
     /// The same, whose streams end with a word when this is cancelled.
@@ -119,15 +112,17 @@ impl<K: Kernel> Agent for Api<K> {
         &self,
         _request: Request<v1::ListNetworksRequest>,
     ) -> Reply<v1::ListNetworksResponse> {
-        let ready = self.service.ready().await;
-        reply(ready, |()| v1::ListNetworksResponse { networks: view::networks(&self.service) })
+        reply(self.service.networks().await, |networks| v1::ListNetworksResponse {
+            networks: networks.iter().map(Into::into).collect(),
+        })
     }
 
     async fn inspect_network(
         &self,
         request: Request<v1::InspectNetworkRequest>,
     ) -> Reply<v1::InspectNetworkResponse> {
-        reply(view::network(&self.service, &request.into_inner().network).await, |detail| detail)
+        let found = self.service.network(&request.into_inner().network, |endpoint| endpoint.into()).await;
+        reply(found, view::network)
     }
 
     async fn remove_network(
@@ -189,11 +184,13 @@ impl<K: Kernel> Agent for Api<K> {
         &self,
         _request: Request<v1::ListSandboxesRequest>,
     ) -> Reply<v1::ListSandboxesResponse> {
-        reply(view::sandboxes(&self.service).await, |sandboxes| v1::ListSandboxesResponse { sandboxes })
+        reply(self.service.sandboxes().await, |sandboxes| v1::ListSandboxesResponse {
+            sandboxes: sandboxes.iter().map(view::sandbox).collect(),
+        })
     }
 
     async fn inspect_sandbox(&self, request: Request<v1::InspectSandboxRequest>) -> Reply<v1::SandboxDetail> {
-        reply(view::sandbox(&self.service, &request.into_inner().sandbox).await, |detail| detail)
+        reply(self.service.sandbox(&request.into_inner().sandbox).await, |detail| view::sandbox(&detail))
     }
 
     async fn remove_sandbox(
@@ -209,7 +206,7 @@ impl<K: Kernel> Agent for Api<K> {
         &self,
         request: Request<v1::ListEndpointsRequest>,
     ) -> Reply<v1::ListEndpointsResponse> {
-        let listed = view::endpoints(&self.service, &request.into_inner().network).await;
+        let listed = self.service.endpoints(&request.into_inner().network, view::endpoint).await;
         reply(listed, |endpoints| v1::ListEndpointsResponse { endpoints })
     }
 
@@ -217,17 +214,17 @@ impl<K: Kernel> Agent for Api<K> {
         &self,
         request: Request<v1::InspectEndpointRequest>,
     ) -> Reply<v1::EndpointDetail> {
-        reply(view::endpoint(&self.service, &request.into_inner().endpoint).await, |detail| detail)
+        reply(self.service.endpoint(&request.into_inner().endpoint, view::endpoint).await, |detail| detail)
     }
 
     async fn list_nodes(&self, _request: Request<v1::ListNodesRequest>) -> Reply<v1::ListNodesResponse> {
         reply(self.service.nodes().await, |nodes| v1::ListNodesResponse {
-            nodes: nodes.into_iter().map(|node| view::node(&self.service, node)).collect(),
+            nodes: nodes.into_iter().map(view::node).collect(),
         })
     }
 
     async fn inspect_node(&self, request: Request<v1::InspectNodeRequest>) -> Reply<v1::NodeDetail> {
-        reply(self.service.node(&request.into_inner().node).await, |node| view::node(&self.service, node))
+        reply(self.service.node(&request.into_inner().node).await, view::node)
     }
 
     async fn remove_node(&self, request: Request<v1::RemoveNodeRequest>) -> Reply<v1::RemoveNodeResponse> {
@@ -242,82 +239,27 @@ impl<K: Kernel> Agent for Api<K> {
     }
 
     async fn diff(&self, request: Request<v1::DiffRequest>) -> Reply<v1::DiffResponse> {
-        reply(self.differences(&request.into_inner().network).await, |lines| v1::DiffResponse { lines })
+        reply(self.service.diff(&request.into_inner().network).await, |all| v1::DiffResponse {
+            lines: view::differences(all),
+        })
     }
 
     type EventsStream = BoxStream<'static, Result<v1::Event, Status>>;
 
     async fn events(&self, _request: Request<v1::EventsRequest>) -> Reply<Self::EventsStream> {
-        let events = events::stream(Arc::clone(&self.service.world));
+        let events = events::stream(self.service.events());
         Ok(Response::new(closing::until(self.closing.clone(), events)))
     }
 
     type DumpStoreStream = BoxStream<'static, Result<v1::StoreEntry, Status>>;
 
     async fn dump_store(&self, _request: Request<v1::DumpStoreRequest>) -> Reply<Self::DumpStoreStream> {
-        let dumped = dump::stream(&self.service.global, &self.service.local).await;
-        let dumped = dumped.map(|entries| closing::until(self.closing.clone(), entries));
-        dumped.map(Response::new).map_err(|error| status::of(&error))
+        reply(self.service.dump().await, |records| {
+            closing::until(self.closing.clone(), dump::stream(records))
+        })
     }
 
     async fn version(&self, _request: Request<v1::VersionRequest>) -> Reply<v1::VersionResponse> {
-        let state = match &*self.store.borrow() {
-            StoreStatus::Starting => "not read yet".to_owned(),
-            StoreStatus::Connected => match self.service.global.slowness() {
-                None => "connected".to_owned(),
-                Some(took) => {
-                    format!("connected, but slow: {:.1} s or more for an answer", took.as_secs_f64())
-                }
-            },
-            StoreStatus::Away { error, .. } => format!("away: {error}"),
-        };
-        let held = if self.service.world.held().is_some() { "; not believed: see ovctl node ls" } else { "" };
-        Ok(Response::new(v1::VersionResponse {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            api: "v1".to_owned(),
-            node_id: self.service.world.me.to_string(),
-            node_name: self.about.node_name.clone(),
-            store: format!("{} ({state}{held})", self.about.store),
-            kernel: self.about.kernel.clone(),
-            state_dir: self.about.state_dir.display().to_string(),
-            run_dir: self.about.run_dir.display().to_string(),
-            netns_dir: self.about.netns_dir.display().to_string(),
-        }))
-    }
-}
-
-impl<K: Kernel> Api<K> {
-    async fn differences(&self, network: &str) -> Result<Vec<v1::DiffLine>, ServiceError> {
-        self.service.ready().await?;
-        let only = match network {
-            "" => None,
-            text => {
-                let id = self
-                    .service
-                    .world
-                    .read(|intent| intent.find_network(text).map(|(network, _)| network.id))?;
-                Some(Unit::Network(id))
-            }
-        };
-        let (tell, told) = oneshot::channel();
-        let stopped = || ServiceError::Busy("the agent is stopping".into());
-        let busy = || ServiceError::Busy("the kernel could not be looked at in time: try again".into());
-        let asked = self.service.loop_requests.send(reconcile::Request::Diff(tell)).await;
-        asked.map_err(|_closed| stopped())?;
-        let told = tokio::time::timeout(DIFF_DEADLINE, told).await;
-        let units = told.map_err(|_elapsed| busy())?.map_err(|_closed| stopped())?;
-        let mut lines = Vec::new();
-        for (unit, steps) in units.into_iter().filter(|(unit, _)| only.is_none_or(|only| only == *unit)) {
-            let unit = view::unit(&self.service, unit);
-            match steps {
-                Ok(steps) => lines.extend(
-                    steps.iter().map(|step| v1::DiffLine { unit: unit.clone(), operation: step.to_string() }),
-                ),
-                Err(error) => {
-                    return Err(ServiceError::Kernel(format!("{unit} cannot be looked at: {error}")));
-                }
-            }
-        }
-        Ok(lines)
+        Ok(Response::new(view::version(&self.about, &self.service.state())))
     }
 }

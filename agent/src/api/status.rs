@@ -2,23 +2,20 @@
 
 use tonic::{Code, Status};
 
-use crate::{intent::LookupError, service::ServiceError};
+use crate::service::{ErrorKind, ServiceError};
 
 /// The status of a refusal.
 pub(super) fn of(error: &ServiceError) -> Status {
-    let code = match error {
-        ServiceError::Invalid(_)
-        | ServiceError::Lookup(
-            LookupError::Ambiguous { .. } | LookupError::Shared { .. } | LookupError::TwoScopes { .. },
-        ) => Code::InvalidArgument,
-        ServiceError::Lookup(LookupError::Unknown { .. }) => Code::NotFound,
-        ServiceError::Exists(_) => Code::AlreadyExists,
-        ServiceError::InUse(_) | ServiceError::Kernel(_) | ServiceError::Held(_) => Code::FailedPrecondition,
-        ServiceError::Exhausted(_) => Code::ResourceExhausted,
-        ServiceError::StoreAway(_) => Code::Unavailable,
-        ServiceError::Busy(_) => Code::Aborted,
-        ServiceError::Missing(_) => Code::Unimplemented,
-        ServiceError::Internal(_) => Code::Internal,
+    let code = match error.kind() {
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::Unknown => Code::NotFound,
+        ErrorKind::Exists => Code::AlreadyExists,
+        ErrorKind::State => Code::FailedPrecondition,
+        ErrorKind::Exhausted => Code::ResourceExhausted,
+        ErrorKind::Away => Code::Unavailable,
+        ErrorKind::Busy => Code::Aborted,
+        ErrorKind::Missing => Code::Unimplemented,
+        ErrorKind::Internal => Code::Internal,
     };
     Status::new(code, error.to_string())
 }

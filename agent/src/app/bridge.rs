@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{BridgeConfig, BridgeLink},
     kernel::LinuxKernel,
-    reconcile::world::Revisions,
     service::{DefaultBridge, Service},
 };
 
@@ -38,7 +37,7 @@ pub(super) async fn prepare_bridge(service: Arc<Service<LinuxKernel>>, stop: Can
     // Unknown is not empty: what is free is known once both stores have been read.
     tokio::select! {
         () = stop.cancelled() => return,
-        () = service.world.reached(Revisions::default()) => {}
+        () = service.until_read() => {}
     }
     let mut pause = BRIDGE_AGAIN;
     let mut told = String::new();

@@ -28,10 +28,7 @@ use crate::{
     gossip::Gossip,
     kernel::{self, Kernel, LinuxKernel, Seen},
     model::Node,
-    reconcile::{
-        self, Evidence, Reconciler, Settings, chain,
-        world::{Revisions, World},
-    },
+    reconcile::{self, Evidence, Reconciler, Settings, chain, world::World},
     service::{self, Notices, Service},
     store::{Claim, Key, Tenure, hold_claim},
 };
@@ -191,13 +188,13 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
     };
     let both = (stores.global.clone(), stores.local.clone());
     let service = Service::new(Arc::clone(world), both, (kernel, gossip), ask, settings);
-    let service = Arc::new(service.resolving(resolvers, host_conf).telling(notices));
+    let service = Arc::new(service.resolving(resolvers, host_conf).telling(notices).following(status));
     tasks.run("sandbox files", keep_files(Arc::clone(&service), tasks.stop.clone()));
     tasks.run("network bridge", bridge::prepare_bridge(Arc::clone(&service), tasks.stop.clone()));
     let janitor = Arc::clone(&service);
     let stop = tasks.stop.clone();
     tasks.run("janitor", async move { janitor.tidy_sandboxes(stop).await });
-    serve_api(tasks, Api::new(service, about(&config, &node), status), api);
+    serve_api(tasks, Api::new(service, about(&config, &node)), api);
     if let Some(listener) = stores.listener {
         let (embedded, stop) = (stores.embedded.clone(), tasks.stop.clone());
         tasks.run_fallible("store server", stores::serve(embedded, listener, Arc::clone(world), stop));
@@ -231,7 +228,7 @@ fn start_resolvers(
 async fn keep_files(service: Arc<Service<LinuxKernel>>, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => return,
-        () = service.world.reached(Revisions::default()) => {}
+        () = service.until_read() => {}
     }
     if let Err(error) = service.remove_stray_endpoints().await {
         tracing::warn!(%error, "endpoints of sandboxes that are gone stay for now");

@@ -46,6 +46,49 @@ pub enum ServiceError {
     Internal(String),
 }
 
+/// What a refusal means to a program, whatever front it asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The input cannot be, or is not clear.
+    Invalid,
+    /// There is nothing of that name.
+    Unknown,
+    /// It is taken.
+    Exists,
+    /// It, or this host, is not in a state for this.
+    State,
+    /// Nothing is left of what it needs.
+    Exhausted,
+    /// The store is away.
+    Away,
+    /// Others were at it at the same time, or it took too long: the same may work again.
+    Busy,
+    /// The kernel lacks what it needs.
+    Missing,
+    /// It should not happen.
+    Internal,
+}
+
+impl ServiceError {
+    /// What it means to a program.
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid(_)
+            | Self::Lookup(
+                LookupError::Ambiguous { .. } | LookupError::Shared { .. } | LookupError::TwoScopes { .. },
+            ) => ErrorKind::Invalid,
+            Self::Lookup(LookupError::Unknown { .. }) => ErrorKind::Unknown,
+            Self::Exists(_) => ErrorKind::Exists,
+            Self::InUse(_) | Self::Kernel(_) | Self::Held(_) => ErrorKind::State,
+            Self::Exhausted(_) => ErrorKind::Exhausted,
+            Self::StoreAway(_) => ErrorKind::Away,
+            Self::Busy(_) => ErrorKind::Busy,
+            Self::Missing(_) => ErrorKind::Missing,
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+}
+
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         let text = chain(&error);

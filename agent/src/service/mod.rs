@@ -1,7 +1,7 @@
-//! The verbs: what people and plugins ask of the agent, over the store, the standing loop and the gossip.
+//! The verbs and the questions: what people and plugins ask of the agent, over the store, the standing loop and the gossip.
 //!
-//! Every change is one transaction of a store; then the verb waits until the loop has brought it about. The fronts
-//! (`api`) only translate.
+//! Every change is one transaction of a store; then the verb waits until the loop has brought it about. `query` has what is
+//! asked without a change. This is the only door: the fronts (`api`) translate, and reach nothing behind it.
 
 mod accept;
 mod attach;
@@ -20,6 +20,7 @@ mod networks;
 mod nodes;
 mod notices;
 mod ports;
+mod query;
 mod sandboxes;
 mod share;
 mod take_back;
@@ -38,13 +39,15 @@ use tokio::sync::{mpsc, watch};
 pub use accept::Acceptance;
 pub use attach::{AttachSpec, Attached};
 pub use default_bridge::DefaultBridge;
-pub use error::ServiceError;
+pub use error::{ErrorKind, ServiceError};
 pub use files::remove_sandbox_files;
 pub use network_spec::NetworkSpec;
-pub use networks::NetworkUsage;
-pub use nodes::NodeState;
 pub use notices::{News, Notices, Trouble};
 pub use ports::PortSpec;
+pub use query::{
+    Action, AgentState, Difference, EndpointDetail, Event, Events, Missed, NetworkDetail, NetworkUsage,
+    NodeState, RecordKind, SandboxDetail, SandboxState, StoreRecord, StoreState, Subject, UnitName,
+};
 pub use sandboxes::{Adopt, CreatedSandbox, SandboxSpec};
 
 use crate::{
@@ -58,7 +61,7 @@ use crate::{
         self,
         world::{Revisions, World},
     },
-    store::{Key, Store},
+    store::{Key, Store, StoreStatus},
 };
 
 /// How long a verb waits for this host's own kernel.
@@ -95,13 +98,13 @@ pub struct Settings {
 
 /// The verbs' state.
 pub struct Service<K> {
-    pub(crate) world: Arc<World>,
-    pub(crate) global: Store,
-    pub(crate) local: Store,
-    pub(crate) kernel: Arc<K>,
-    pub(crate) gossip: Gossip,
-    pub(crate) loop_requests: mpsc::Sender<reconcile::Request>,
-    pub(crate) settings: Settings,
+    world: Arc<World>,
+    global: Store,
+    local: Store,
+    kernel: Arc<K>,
+    gossip: Gossip,
+    loop_requests: mpsc::Sender<reconcile::Request>,
+    settings: Settings,
     /// The sandboxes that are being made.
     making: making::Making,
     /// What waits for clients on this host; it blocks.
@@ -117,6 +120,8 @@ pub struct Service<K> {
     turns: turns::Turns,
     /// What is wrong with the surroundings.
     notices: Notices,
+    /// Whether the cluster's store is there.
+    store_status: watch::Receiver<StoreStatus>,
 }
 
 impl<K: Kernel> Service<K> {
@@ -145,7 +150,14 @@ impl<K: Kernel> Service<K> {
             prepared,
             turns: turns::Turns::default(),
             notices: Notices::default(),
+            store_status: watch::Sender::new(StoreStatus::Starting).subscribe(),
         }
+    }
+
+    /// With what the follower of the cluster's store says of it.
+    #[must_use]
+    pub fn following(self, store_status: watch::Receiver<StoreStatus>) -> Self {
+        Self { store_status, ..self }
     }
 
     /// With what its watchers say of the surroundings.
@@ -166,7 +178,7 @@ impl<K: Kernel> Service<K> {
     /// # Errors
     /// [`ServiceError::StoreAway`]; [`ServiceError::InUse`] while another host has this one's id; [`ServiceError::Held`] if
     /// what a store said at the start is not believed.
-    pub(crate) async fn ready(&self) -> Result<(), ServiceError> {
+    async fn ready(&self) -> Result<(), ServiceError> {
         if let Some(conflict) = self.notices.conflict() {
             return Err(ServiceError::InUse(conflict));
         }
@@ -193,7 +205,7 @@ impl<K: Kernel> Service<K> {
     ///
     /// # Errors
     /// As [`Service::ready`], and [`ServiceError::Held`].
-    pub(crate) async fn ready_to_change(&self) -> Result<(), ServiceError> {
+    async fn ready_to_change(&self) -> Result<(), ServiceError> {
         self.ready().await?;
         match self.world.held() {
             Some(why) => Err(ServiceError::Held(why)),
@@ -202,7 +214,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// The store that has the networks of this scope.
-    pub(crate) const fn store(&self, scope: Scope) -> &Store {
+    const fn store(&self, scope: Scope) -> &Store {
         match scope {
             Scope::Global => &self.global,
             Scope::Local => &self.local,

@@ -1,4 +1,4 @@
-//! `network create`, `rm`, `prune`, and what `inspect` counts.
+//! `network create`, `rm`, `prune`.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,11 @@ use super::{
 use crate::{
     convert::Record,
     intent::NetworkView,
-    ipam::{self, SubnetKind, Usage},
+    ipam::{self, SubnetKind},
     kernel::Kernel,
     model::{Driver, Name, Network, NetworkId, Scope, Vni},
     store::{Commit, CommitError, Guard, Key, KeyRange, Refusal},
 };
-
-/// A subnet with what is used of it.
-pub type NetworkUsage = Vec<(IpNet, Usage)>;
 
 impl<K: Kernel> Service<K> {
     /// Make a network.
@@ -258,15 +255,6 @@ impl<K: Kernel> Service<K> {
             }
         }
         Ok(removed)
-    }
-
-    /// What is used of each subnet of a network.
-    pub fn usage(&self, id: NetworkId) -> NetworkUsage {
-        self.world.read(|intent| {
-            let Some(view) = intent.network(id) else { return Vec::new() };
-            let subnets = view.network().map(|network| network.subnets.as_slice()).unwrap_or_default();
-            subnets.iter().map(|subnet| (subnet.prefix, ipam::usage(subnet, view.used()))).collect()
-        })
     }
 }
 

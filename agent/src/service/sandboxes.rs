@@ -338,38 +338,6 @@ impl<K: Kernel> Service<K> {
         }
         Ok(())
     }
-
-    /// Where the files of a sandbox are: its own, or those of the one whose namespace it shares.
-    pub fn files_of(&self, sandbox: &Sandbox) -> PathBuf {
-        self.files_dir(sandbox.shares.as_ref().unwrap_or(&sandbox.name))
-    }
-
-    /// A sandbox's endpoints in all networks, by interface.
-    pub fn endpoints_of(&self, sandbox: &Name) -> Vec<Endpoint> {
-        let mut endpoints: Vec<Endpoint> =
-            self.world.read(|intent| intent.endpoints_in(self.world.me, sandbox).cloned().collect());
-        endpoints.sort_by_key(|endpoint| endpoint.ifname);
-        endpoints
-    }
-
-    /// Whether a sandbox's namespace, and the process it was adopted from, are still there.
-    ///
-    /// # Errors
-    /// It cannot be told.
-    pub async fn is_present(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
-        if let Some((pid, start)) = sandbox.process
-            && processes::is_gone(pid, start).map_err(|error| {
-                ServiceError::Internal(format!(
-                    "cannot tell whether process {pid} of sandbox {} is still there: {error}",
-                    sandbox.name
-                ))
-            })?
-        {
-            return Ok(false);
-        }
-        let inode = self.kernel.netns_inode(sandbox.netns.clone()).await?;
-        Ok(inode.is_some_and(|inode| !sandbox.adopted || inode == sandbox.netns_inode))
-    }
 }
 
 fn exists(name: &Name) -> ServiceError {
