@@ -16,7 +16,7 @@ use crate::{
     config::{Config, StoreConfig},
     convert::Record,
     kernel::{Kernel, LinuxKernel},
-    model::{AddressOwner, Endpoint, Node, NodeId, Sandbox},
+    model::{AddressOwner, Endpoint, Node, NodeId, Sandbox, chain},
     plan::{
         is_host_setting,
         op::Op,
@@ -24,7 +24,7 @@ use crate::{
         plan,
         state::{Look, Netns, State},
     },
-    reconcile::{chain, whereabouts},
+    reconcile::whereabouts,
     service::remove_sandbox_files,
     store::{Commit, Embedded, Entry, Key, KeyRange, Store},
 };

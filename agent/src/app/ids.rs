@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    model::{ClusterId, NodeId},
-    reconcile::{Evidence, chain, world::World},
+    model::{ClusterId, NodeId, chain},
+    reconcile::{Evidence, world::World},
     store::{Commit, Identity, Key, Store},
 };
 

@@ -11,11 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     convert::Record,
     intent::{Changed, Touched},
-    model::{Node, NodeId},
-    reconcile::{
-        chain,
-        world::{Revisions, World},
-    },
+    model::{Node, NodeId, chain},
+    reconcile::world::{Revisions, World},
     store::{Commit, CommitError, Identity, Key, Store, Tenure},
 };
 

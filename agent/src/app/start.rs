@@ -27,8 +27,8 @@ use crate::{
     dns::{self, Dns, HostConf},
     gossip::Gossip,
     kernel::{self, Kernel, LinuxKernel, Seen},
-    model::Node,
-    reconcile::{self, Evidence, Reconciler, Settings, chain, world::World},
+    model::{Node, chain},
+    reconcile::{self, Evidence, Reconciler, Settings, world::World},
     service::{self, Notices, Service},
     store::{Claim, Key, Tenure, hold_claim},
 };

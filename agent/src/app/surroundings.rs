@@ -16,11 +16,8 @@ use crate::{
     gossip::Gossip,
     intent::Intent,
     kernel::LinuxKernel,
-    model::{Node, NodeId},
-    reconcile::{
-        chain,
-        world::{Revisions, World},
-    },
+    model::{Node, NodeId, chain},
+    reconcile::world::{Revisions, World},
     service::{Notices, Trouble},
 };
 

@@ -23,7 +23,7 @@ use crate::{
     dns::upstream::Forwarder,
     intent::{Changed, Source, Touched},
     kernel::{self, processes},
-    model::{Name, Sandbox, SandboxId},
+    model::{Name, Sandbox, SandboxId, chain},
     plan::state::Netns,
     reconcile::world::World,
 };
@@ -228,7 +228,7 @@ impl Standing {
         let port = port_of(id);
         let sockets = move || kernel::resolver_sockets(&dir, &netns, port);
         let opened = tokio::task::spawn_blocking(sockets).await.map_err(|error| error.to_string())?;
-        let (udp, tcp) = opened.map_err(|error| crate::reconcile::chain(&error))?;
+        let (udp, tcp) = opened.map_err(|error| chain(&error))?;
         if inode_of(wanted) != Some(inode) {
             return Err("its namespace was just replaced".into());
         }

@@ -25,7 +25,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    model::{IfName, Name},
+    model::{IfName, Name, chain},
     plan::{
         Outdated,
         op::Op,
@@ -178,16 +178,6 @@ pub struct ApplyError {
     /// Those that failed, in order; never empty.
     pub failures: Vec<(Op, KernelError)>,
 }
-
 fn first(failures: &[(Op, KernelError)]) -> String {
-    failures.first().map_or_else(String::new, |(op, error)| {
-        let mut text = format!("{op}: {error}");
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
-    })
+    failures.first().map_or_else(String::new, |(op, error)| format!("{op}: {}", chain(error)))
 }

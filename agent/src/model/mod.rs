@@ -3,6 +3,7 @@
 //! Everything from outside becomes one of these types at the edge, or an [`Invalid`] that quotes it. No tokio, no
 //! netlink, no protobuf here: `convert` is where these meet the wire.
 
+mod chain;
 mod driver;
 mod endpoint;
 mod id;
@@ -18,6 +19,7 @@ mod subnet;
 pub(crate) mod testing;
 mod vni;
 
+pub use chain::chain;
 pub use driver::{
     BridgeSettings, Driver, DriverSettings, IpvlanFlag, IpvlanMode, MacvlanMode, OverlaySettings, Parent,
     Publish,

@@ -8,14 +8,14 @@ use std::{
 };
 
 use super::{
-    Peers, Reconciler, chain,
+    Peers, Reconciler,
     dirty::{Depth, Row},
     network::{self, Env, Programmed},
     world::{Outcome, World},
 };
 use crate::{
     kernel::Kernel,
-    model::{IfName, NetworkId},
+    model::{IfName, NetworkId, chain},
     plan::{
         HostInput, host,
         ownership::Unit,

@@ -15,10 +15,10 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Peers, Reconciler, chain, network::Piece, world::World};
+use super::{Peers, Reconciler, network::Piece, world::World};
 use crate::{
     kernel::{Kernel, KernelError},
-    model::{Driver, NetworkId},
+    model::{Driver, NetworkId, chain},
     plan::{HostInput, Outdated, host, netns_of, op::Op, ownership::Unit, state::Netns},
 };
 

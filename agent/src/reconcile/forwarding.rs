@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Peers, Reconciler, chain};
+use super::{Peers, Reconciler};
 use crate::{
     kernel::Kernel,
+    model::chain,
     plan::{FORWARDING_V4, FORWARDING_V6, HOST_SETTINGS, ruleset::Family, state::NetnsState},
     store::Key,
 };

@@ -6,13 +6,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    chain,
     evidence::{Evidence, is_most},
     world::World,
 };
 use crate::{
     intent::{Fact, Source, Touched},
-    model::{ClusterId, EndpointId, NetworkId},
+    model::{ClusterId, EndpointId, NetworkId, chain},
     store::{Identity, Key, Store, StoreError},
 };
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Peers, Reconciler, chain, is_here};
+use super::{Peers, Reconciler, is_here};
 use crate::{
     kernel::Kernel,
-    model::{Driver, NetworkId},
+    model::{Driver, NetworkId, chain},
     plan::Leg,
     store::{Commit, Key},
 };

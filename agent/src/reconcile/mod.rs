@@ -65,13 +65,13 @@ use crate::{
     store::Store,
 };
 
+pub(crate) use self::evidence::is_most;
 pub use self::{
     connections::forget,
     evidence::Evidence,
     network::{host_routes, is_here},
     whereabouts::{marked_units, whereabouts},
 };
-pub(crate) use self::{evidence::is_most, units::chain};
 
 fn far_off() -> Instant {
     Instant::now() + Duration::from_secs(86_400)

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Peers, Reconciler, chain, dirty::Depth};
+use super::{Peers, Reconciler, dirty::Depth};
 use crate::{
     kernel::Kernel,
-    model::{IfName, Name},
+    model::{IfName, Name, chain},
     plan::{ownership::Unit, state::Netns},
 };
 

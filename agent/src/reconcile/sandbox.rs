@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Peers, Reconciler, chain,
+    Peers, Reconciler,
     units::{Done, Plan, SandboxDone},
 };
 use crate::{
     kernel::Kernel,
-    model::{Name, Sandbox, SandboxId},
+    model::{Name, Sandbox, SandboxId, chain},
     plan::{
         ownership::{Mark, Unit},
         plan,

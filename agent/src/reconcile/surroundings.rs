@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Peers, Reconciler, USUAL_MTU, chain,
+    Peers, Reconciler, USUAL_MTU,
     dirty::Row,
     network::{self, Env},
     units::Plan,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     intent::Intent,
     kernel::Kernel,
-    model::{NetworkId, NodeId, Sandbox},
+    model::{NetworkId, NodeId, Sandbox, chain},
     plan::{
         FORWARDING_V6, Features,
         op::Op,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     kernel::{ApplyError, Kernel},
-    model::NetworkId,
+    model::{NetworkId, chain},
     plan::{
         HostInput,
         op::Op,
@@ -140,19 +140,4 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(super) async fn observe(&self, look: Look) -> Result<State, String> {
         self.kernel.observe(look).await.map_err(|error| chain(&error))
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Peers, Reconciler, chain, dirty::Depth};
+use super::{Peers, Reconciler, dirty::Depth};
 use crate::{
     kernel::{Kernel, KernelError},
-    model::{Name, Sandbox},
+    model::{Name, Sandbox, chain},
     plan::{
         op::Op,
         ownership::{Mark, Unit},

@@ -3,8 +3,7 @@
 use crate::{
     intent::LookupError,
     kernel::KernelError,
-    model::Invalid,
-    reconcile::chain,
+    model::{Invalid, chain},
     store::{CommitError, StoreError},
 };
 

@@ -117,7 +117,7 @@ fn remote(address: &str, tls: Option<TlsOptions>) -> Result<tonic::transport::En
     match tls {
         None => Ok(endpoint),
         Some(tls) => endpoint.tls_config(tls).map_err(|error| StoreError::Config {
-            what: format!("the TLS files do not fit together: {}", super::error::chain(&error)),
+            what: format!("the TLS files do not fit together: {}", crate::model::chain(&error)),
         }),
     }
 }

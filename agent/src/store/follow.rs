@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Change, KeyEvent, KeyRange, Store, StoreError, backoff::Backoff, client::ANSWER_MAX, endpoint::Fault,
-    error::chain, history::History, reach::REQUEST_TIMEOUT, wire,
+    history::History, reach::REQUEST_TIMEOUT, wire,
 };
+use crate::model::chain;
 
 /// Events of one revision, or of one answer, that come in pieces. Beyond it, a list is the better way.
 const EVENTS_MAX: usize = 200_000;

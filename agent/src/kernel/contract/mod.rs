@@ -18,10 +18,13 @@ use ipnet::IpNet;
 
 pub use self::build::{look_at, steps};
 use super::{ApplyError, Kernel};
-use crate::plan::{
-    op::{LinkRef, Op},
-    ruleset::Family,
-    state::{Netns, State},
+use crate::{
+    model::chain,
+    plan::{
+        op::{LinkRef, Op},
+        ruleset::Family,
+        state::{Netns, State},
+    },
 };
 
 /// Somebody else on the host, who makes objects without our marks.
@@ -111,10 +114,6 @@ pub async fn check<K: Kernel>(name: &str, kernel: &K, stranger: &impl Stranger) 
 /// The steps that failed, with their reasons, as text.
 fn told(error: &ApplyError) -> String {
     error.failures.iter().map(|(op, error)| format!("\n  {op}: {}", chain(error))).collect()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", chain(cause)))
 }
 
 async fn apply<K: Kernel>(kernel: &K, ops: Vec<Op>) -> Result<(), String> {

@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, str::FromStr, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    chain,
     evidence::Evidence,
     gate::{Gate, Heard, Verdict},
     world::World,
@@ -13,7 +12,7 @@ use super::{
 use crate::{
     convert::Record,
     intent::{Fact, Source, Touched},
-    model::{ClusterId, Endpoint, Invalid, Member, Network, Node, Sandbox},
+    model::{ClusterId, Endpoint, Invalid, Member, Network, Node, Sandbox, chain},
     plan::Leg,
     store::{Change, Identity, Key, KeyRange, Store},
 };
