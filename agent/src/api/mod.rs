@@ -23,9 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    ipam::SubnetRequest,
     kernel::Kernel,
-    service::{Acceptance, NetworkSpec, Service, ServiceError},
+    service::{Acceptance, Service, ServiceError},
 };
 
 /// What `version` tells of this agent.
@@ -87,25 +86,11 @@ impl<K: Kernel> Agent for Api<K> {
         &self,
         request: Request<v1::CreateNetworkRequest>,
     ) -> Reply<v1::CreateNetworkResponse> {
-        let asked = request.into_inner();
-        let spec = NetworkSpec {
-            name: asked.name,
-            driver: asked.driver,
-            subnets: SubnetRequest {
-                subnets: asked.subnets,
-                gateways: asked.gateways,
-                ip_ranges: asked.ip_ranges,
-                aux: asked.aux_addresses,
-            },
-            ipv6: asked.ipv6,
-            internal: asked.internal,
-            labels: asked.labels,
-            options: asked.options,
-            force: asked.force,
+        let created = match request::network(request.into_inner()) {
+            Ok(spec) => self.service.create_network(spec).await,
+            Err(error) => Err(error.into()),
         };
-        reply(self.service.create_network(spec).await, |network| v1::CreateNetworkResponse {
-            network: Some((&network).into()),
-        })
+        reply(created, |network| v1::CreateNetworkResponse { network: Some((&network).into()) })
     }
 
     async fn list_networks(

@@ -1,4 +1,4 @@
-//! Requests: attachments and sandboxes as they are asked for, parsed.
+//! Requests: networks, attachments and sandboxes as they are asked for, parsed. Nothing behind this reads them again.
 
 use std::net::IpAddr;
 
@@ -6,9 +6,30 @@ use ovnet_proto::v1;
 
 use crate::{
     convert::{self, MAX_ALIASES},
+    ipam::SubnetRequest,
     model::{EndpointLink, Invalid, Mac, Name, Protocol, PublishedPort},
-    service::{Adopt, AttachSpec, PortSpec, SandboxSpec, ServiceError},
+    service::{Adopt, AttachSpec, NetworkRequest, NetworkSpec, PortSpec, SandboxSpec, ServiceError},
 };
+
+/// A network.
+pub(super) fn network(asked: v1::CreateNetworkRequest) -> Result<NetworkSpec, Invalid> {
+    let request = NetworkRequest {
+        name: asked.name,
+        driver: asked.driver,
+        subnets: SubnetRequest {
+            subnets: asked.subnets,
+            gateways: asked.gateways,
+            ip_ranges: asked.ip_ranges,
+            aux: asked.aux_addresses,
+        },
+        ipv6: asked.ipv6,
+        internal: asked.internal,
+        labels: asked.labels,
+        options: asked.options,
+        force: asked.force,
+    };
+    request.parse()
+}
 
 /// An attachment.
 pub(super) fn attachment(asked: v1::Attachment) -> Result<AttachSpec, ServiceError> {
@@ -32,7 +53,7 @@ pub(super) fn attachment(asked: v1::Attachment) -> Result<AttachSpec, ServiceErr
         mac,
         aliases,
         ports: asked.ports.iter().map(port).collect::<Result<_, _>>()?,
-        options: asked.options,
+        options: convert::parse_endpoint_options(&asked.options)?,
         link_local: link_local.collect::<Result<_, _>>()?,
         gateway_priority: convert::gateway_priority(asked.gateway_priority)?,
         links: asked.links.iter().map(EndpointLink::try_from).collect::<Result<_, _>>()?,
@@ -52,6 +73,13 @@ fn optional_address(what: &'static str, text: &str) -> Result<Option<IpAddr>, In
         text => text.parse().map(Some).map_err(|_parse| {
             Invalid::new(what, text, "expected an IPv4 or IPv6 address without prefix length")
         }),
+    }
+}
+
+fn optional_name(what: &'static str, text: &str) -> Result<Option<Name>, Invalid> {
+    match text {
+        "" => Ok(None),
+        text => Name::parse(what, text).map(Some),
     }
 }
 
@@ -101,10 +129,10 @@ pub(super) fn sandbox(asked: v1::CreateSandboxRequest) -> Result<SandboxSpec, Se
     };
     let dns = convert::dns_choice(&asked.dns_servers, &asked.dns_search, &asked.dns_options)?;
     Ok(SandboxSpec {
-        name: asked.name,
+        name: optional_name("sandbox name", &asked.name)?,
         adopt,
         attachments: asked.attachments.into_iter().map(attachment).collect::<Result<_, _>>()?,
-        hostname: asked.hostname,
+        hostname: optional_name("hostname", &asked.hostname)?,
         domain: convert::domain(&asked.domain)?,
         dns,
         hosts: convert::extra_hosts(&asked.hosts)?,
@@ -142,6 +170,47 @@ mod tests {
         assert_eq!(read((8080, 8090, 80)), Some(8080..=8090));
         let port = port_of("udp", "::", (53, 0, 53)).unwrap().ports.remove(0);
         assert_eq!((port.protocol, port.host, port.port), (Protocol::Udp, Some("::".parse().unwrap()), 53));
+    }
+
+    #[test]
+    fn options_that_there_are_not_are_refused() {
+        let refused = |name: &str, value: &str| {
+            asked(|wire| drop(wire.options.insert(name.into(), value.into()))).unwrap_err().to_string()
+        };
+        let error = refused("sysctl", "x");
+        assert!(error.ends_with("there is no such option of an endpoint; did you mean sysctls?"), "{error}");
+        let error = refused("sysctls", "net.ipv4.ip_forward=1");
+        assert!(error.contains("expected IFNAME once in it"), "{error}");
+        // The same where the sandbox is made for it.
+        let attachment = v1::Attachment {
+            network: "lan".into(),
+            options: [("ifname".to_owned(), "lo".to_owned())].into(),
+            ..Default::default()
+        };
+        let wire = v1::CreateSandboxRequest {
+            name: "new".into(),
+            attachments: vec![attachment],
+            ..Default::default()
+        };
+        assert!(super::sandbox(wire).unwrap_err().to_string().contains("every sandbox has a lo of its own"));
+    }
+
+    #[test]
+    fn names_are_read_and_a_sandbox_may_have_none() {
+        let sandbox = |name: &str, hostname: &str| {
+            super::sandbox(v1::CreateSandboxRequest {
+                name: name.into(),
+                hostname: hostname.into(),
+                ..Default::default()
+            })
+        };
+        let none = sandbox("", "").unwrap();
+        assert_eq!((none.name, none.hostname), (None, None));
+        assert_eq!(sandbox("web", "").unwrap().name, Some("web".parse().unwrap()));
+        let error = sandbox("a b", "").unwrap_err().to_string();
+        assert!(error.starts_with("invalid sandbox name \"a b\""), "{error}");
+        let error = sandbox("web", "a b").unwrap_err().to_string();
+        assert!(error.starts_with("invalid hostname \"a b\""), "{error}");
     }
 
     #[test]

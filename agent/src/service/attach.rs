@@ -1,7 +1,7 @@
 //! `network connect`: an endpoint, committed in one transaction, programmed here and confirmed by the other hosts.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -11,6 +11,7 @@ use super::{
     network_spec::refuse_mode, turns::to_the_end,
 };
 use crate::{
+    convert::EndpointOptions,
     kernel::Kernel,
     model::{Driver, Endpoint, EndpointLink, IfName, Mac, Name, NodeId, Sandbox, Scope},
     plan::{
@@ -35,8 +36,8 @@ pub struct AttachSpec {
     pub aliases: Vec<Name>,
     /// Ports to publish.
     pub ports: Vec<PortSpec>,
-    /// Options of the endpoint.
-    pub options: BTreeMap<String, String>,
+    /// What its options mean.
+    pub options: EndpointOptions,
     /// Further addresses, which are link-local ones.
     pub link_local: Vec<IpAddr>,
     /// Of a sandbox's endpoints the one with the highest has its default route.

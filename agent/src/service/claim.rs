@@ -10,7 +10,7 @@ use super::{
     turns::{Turn, Work},
 };
 use crate::{
-    convert::{EndpointOptions, Record, parse_endpoint_options},
+    convert::Record,
     kernel::Kernel,
     model::{AddressOwner, Endpoint, IfName, Mac, Member, NetworkId, Sandbox, Scope},
     plan::state::{Look, LookAt, Netns},
@@ -38,7 +38,6 @@ struct Wish<'a> {
     network: NetworkId,
     sandbox: &'a Sandbox,
     spec: &'a AttachSpec,
-    options: EndpointOptions,
     interfaces: BTreeSet<IfName>,
 }
 
@@ -50,10 +49,9 @@ impl<K: Kernel> Service<K> {
         spec: &AttachSpec,
         interfaces: BTreeSet<IfName>,
     ) -> Result<Claimed<'_>, ServiceError> {
-        let options = parse_endpoint_options(&spec.options)?;
         let network = self.known_network(&spec.network).await?;
         let scope = self.scope_of(network);
-        let wish = Wish { network, sandbox, spec, options, interfaces };
+        let wish = Wish { network, sandbox, spec, interfaces };
         let _turn: Option<Turn> = match scope {
             Scope::Local => Some(self.turns.wait(Work::Network(network)).await?),
             Scope::Global => None,
@@ -184,7 +182,6 @@ impl<K: Kernel> Service<K> {
                 me: self.world.me,
                 network: wish.network,
                 spec: wish.spec,
-                options: &wish.options,
                 sandbox: wish.sandbox,
                 passed_over,
                 macs,

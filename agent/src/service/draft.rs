@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::{AttachSpec, ServiceError, now, terms};
 use crate::{
-    convert::{EndpointOptions, Record},
+    convert::Record,
     intent::{Intent, NetworkView},
     ipam::{self, Pick},
     model::{
@@ -26,8 +26,6 @@ pub(super) struct Choice<'a> {
     pub(super) me: NodeId,
     pub(super) network: NetworkId,
     pub(super) spec: &'a AttachSpec,
-    /// What its options mean.
-    pub(super) options: &'a EndpointOptions,
     pub(super) sandbox: &'a Sandbox,
     /// Addresses that turned out to be taken, or that others of this host are about to take.
     pub(super) passed_over: BTreeSet<IpAddr>,
@@ -92,7 +90,7 @@ impl Draft {
             ifname,
             created: now(),
             ports: Vec::new(),
-            sysctls: choice.options.sysctls(ifname),
+            sysctls: choice.spec.options.sysctls(ifname),
             link_local: choice.spec.link_local.clone(),
             gateway_priority: choice.spec.gateway_priority,
             links: choice.spec.links.clone(),

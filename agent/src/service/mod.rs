@@ -15,6 +15,7 @@ mod files;
 mod janitor;
 mod making;
 mod network_check;
+mod network_request;
 mod network_spec;
 mod networks;
 mod nodes;
@@ -41,7 +42,7 @@ pub use attach::{AttachSpec, Attached};
 pub use default_bridge::DefaultBridge;
 pub use error::{ErrorKind, ServiceError};
 pub use files::remove_sandbox_files;
-pub use network_spec::NetworkSpec;
+pub use network_request::{NetworkRequest, NetworkSpec};
 pub use notices::{News, Notices, Trouble};
 pub use ports::PortSpec;
 pub use query::{

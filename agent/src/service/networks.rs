@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{
     NetworkSpec, Service, ServiceError, TRIES,
     network_check::exists,
-    network_spec::{Wanted, creation, parse, refuse_mode},
+    network_spec::{Wanted, creation, refuse_mode},
     turns::{Turn, Work},
 };
 use crate::{
@@ -23,11 +23,11 @@ impl<K: Kernel> Service<K> {
     /// Make a network.
     ///
     /// # Errors
-    /// Bad input, a taken name, VNI, parent or bridge, a subnet that overlaps a route of the host, no subnet left, the store
+    /// A taken name, VNI, parent or bridge, a subnet that overlaps a route of the host, no subnet left, the store
     /// away.
     pub async fn create_network(&self, spec: NetworkSpec) -> Result<Network, ServiceError> {
-        let mut wanted = parse(spec)?;
         self.ready_to_change().await?;
+        let mut wanted = Wanted::new(spec);
         let scope = wanted.network.scope;
         let _turn: Option<Turn> = match scope {
             Scope::Local => Some(self.turns.wait(Work::Creation).await?),

@@ -7,7 +7,7 @@ use super::{
     turns::{Turn, to_the_end},
 };
 use crate::{
-    convert::{Record, parse_endpoint_options},
+    convert::Record,
     kernel::{Kernel, processes},
     model::{DnsChoice, Endpoint, ExtraHost, Invalid, Name, Sandbox, SandboxId, Scope},
     plan::ownership::Unit,
@@ -27,14 +27,14 @@ pub enum Adopt {
 /// A sandbox as it was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct SandboxSpec {
-    /// Its name; empty: one is made up.
-    pub name: String,
+    /// Its name; None: one is made up.
+    pub name: Option<Name>,
     /// Where its namespace comes from; None: it is made.
     pub adopt: Option<Adopt>,
     /// Networks to connect it to, all or none.
     pub attachments: Vec<AttachSpec>,
-    /// The hostname of processes in it; empty: its name.
-    pub hostname: String,
+    /// The hostname of processes in it; None: its name.
+    pub hostname: Option<Name>,
     /// The domain of its hostname; may be empty.
     pub domain: String,
     /// What is chosen of its resolver.
@@ -70,9 +70,9 @@ impl<K: Kernel> Service<K> {
     async fn make_sandbox(self: &Arc<Self>, spec: &SandboxSpec) -> Result<CreatedSandbox, ServiceError> {
         self.ready_to_change().await?;
         let id = SandboxId::from_bytes(rand::random());
-        let name = match spec.name.as_str() {
-            "" => Name::parse("sandbox name", &format!("sb-{}", id.prefix(8)))?,
-            text => Name::parse("sandbox name", text)?,
+        let name = match &spec.name {
+            None => Name::parse("sandbox name", &format!("sb-{}", id.prefix(8)))?,
+            Some(name) => name.clone(),
         };
         let _turn = self.turns.take(&name).await?;
         self.refuse_known(&name)?;
@@ -153,14 +153,10 @@ impl<K: Kernel> Service<K> {
         name: Name,
         spec: &SandboxSpec,
     ) -> Result<Sandbox, ServiceError> {
-        let hostname = match spec.hostname.as_str() {
-            "" => name.to_string(),
-            text => Name::parse("hostname", text)?.to_string(),
-        };
+        let hostname = spec.hostname.as_ref().unwrap_or(&name).to_string();
         // Wrong attachments are found before anything is made.
         for attachment in &spec.attachments {
             self.named(&attachment.network)?;
-            parse_endpoint_options(&attachment.options)?;
         }
         let (netns, process, netns_inode) = match &spec.adopt {
             None => {

@@ -161,7 +161,7 @@ fn refuse_own_settings(owner: &Sandbox, spec: &SandboxSpec) -> Result<(), Servic
     if spec.adopt.is_some() {
         return wrong("namespace", "leave --pid and --netns out".into());
     }
-    if !spec.hostname.is_empty() || !spec.domain.is_empty() {
+    if spec.hostname.is_some() || !spec.domain.is_empty() {
         return wrong("hostname", format!("it has {}", owner.hostname));
     }
     if spec.dns != DnsChoice::default() {

@@ -194,7 +194,7 @@ pub(super) fn interface(
 ) -> Result<IfName, ServiceError> {
     let mut used = choice.interfaces.clone();
     used.extend(intent.endpoints_in(choice.me, &choice.sandbox.name).map(|endpoint| endpoint.ifname));
-    if let Some(chosen) = choice.options.ifname {
+    if let Some(chosen) = choice.spec.options.ifname {
         return if used.contains(&chosen) {
             Err(ServiceError::Exists(format!(
                 "sandbox {} has an interface named {chosen} already: choose another name",

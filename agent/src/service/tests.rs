@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
+    convert,
     gossip::{self, GossipConfig},
     intent::Source,
     kernel::{FactLink, Facts, MemoryKernel},
@@ -29,6 +30,12 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The options of an endpoint.
+fn options(given: &[(&str, &str)]) -> convert::EndpointOptions {
+    let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    convert::parse_endpoint_options(&given).unwrap()
+}
 
 struct Nobody;
 
@@ -154,13 +161,13 @@ impl Host {
     }
 
     async fn network(&self, name: &str) {
-        let spec = NetworkSpec { name: name.into(), ..NetworkSpec::default() };
-        self.service.create_network(spec).await.unwrap();
+        let request = NetworkRequest { name: name.into(), ..NetworkRequest::default() };
+        self.service.create_network(request.parse().unwrap()).await.unwrap();
     }
 
     async fn sandbox(&self, name: &str, network: &str) -> CreatedSandbox {
         let attachments = vec![AttachSpec { network: network.into(), ..AttachSpec::default() }];
-        let spec = SandboxSpec { name: name.into(), attachments, ..SandboxSpec::default() };
+        let spec = SandboxSpec { name: name.parse().ok(), attachments, ..SandboxSpec::default() };
         self.service.create_sandbox(spec).await.unwrap()
     }
 
@@ -176,18 +183,18 @@ impl Host {
         &self,
         (driver, name): (&str, &str),
         options: &[(&str, &str)],
-        change: impl FnOnce(&mut NetworkSpec),
+        change: impl FnOnce(&mut NetworkRequest),
     ) -> Result<Network, ServiceError> {
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut spec =
-            NetworkSpec { name: name.into(), driver: driver.into(), options, ..NetworkSpec::default() };
-        change(&mut spec);
-        self.service.create_network(spec).await
+        let mut request =
+            NetworkRequest { name: name.into(), driver: driver.into(), options, ..NetworkRequest::default() };
+        change(&mut request);
+        self.service.create_network(request.parse()?).await
     }
 
     /// Make a sandbox without endpoints.
     async fn empty(&self, name: &str) {
-        let spec = SandboxSpec { name: name.into(), ..SandboxSpec::default() };
+        let spec = SandboxSpec { name: name.parse().ok(), ..SandboxSpec::default() };
         self.service.create_sandbox(spec).await.unwrap();
     }
 

@@ -125,7 +125,7 @@ async fn an_agent_killed_in_the_middle_of_an_attach_leaves_all_of_it_or_nothing(
         let (service, sandbox) = (Arc::clone(&node.service), name.clone());
         runtime
             .spawn(async move {
-                let spec = ovagent::service::SandboxSpec { name: sandbox, ..Default::default() };
+                let spec = ovagent::service::SandboxSpec { name: sandbox.parse().ok(), ..Default::default() };
                 service.create_sandbox(spec).await.unwrap();
             })
             .await
@@ -184,7 +184,7 @@ async fn an_agent_killed_while_it_makes_a_sandbox_leaves_it_with_all_its_network
         let name: ovagent::model::Name = format!("s{round}").parse().unwrap();
         let attachment = |network: &str| AttachSpec { network: network.into(), ..AttachSpec::default() };
         let spec = ovagent::service::SandboxSpec {
-            name: name.to_string(),
+            name: Some(name.clone()),
             attachments: vec![attachment("net"), attachment("other")],
             ..Default::default()
         };

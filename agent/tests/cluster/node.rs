@@ -179,7 +179,7 @@ impl Node {
 
     /// Make a sandbox without endpoints.
     pub(crate) async fn sandbox(&self, name: &str) {
-        let spec = SandboxSpec { name: name.into(), ..SandboxSpec::default() };
+        let spec = SandboxSpec { name: name.parse().ok(), ..SandboxSpec::default() };
         self.service.create_sandbox(spec).await.unwrap();
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use ovagent::{
     ipam::SubnetRequest,
-    service::NetworkSpec,
+    service::{NetworkRequest, NetworkSpec},
     store::{Commit, Embedded, Key, Store},
 };
 
@@ -92,11 +92,12 @@ pub(crate) fn generation() -> u64 {
 
 /// A network as most tests want it.
 pub(crate) fn spec(name: &str, subnet: &str) -> NetworkSpec {
-    NetworkSpec {
+    let request = NetworkRequest {
         name: name.into(),
         subnets: SubnetRequest { subnets: vec![subnet.into()], ..SubnetRequest::default() },
-        ..NetworkSpec::default()
-    }
+        ..NetworkRequest::default()
+    };
+    request.parse().unwrap()
 }
 
 /// Wait until `found` gives something.

@@ -6,7 +6,7 @@ use ovagent::{
     ipam::SubnetRequest,
     kernel::MemoryKernel,
     model::Endpoint,
-    service::{AttachSpec, NetworkSpec, SandboxSpec, Service, ServiceError},
+    service::{AttachSpec, NetworkRequest, NetworkSpec, SandboxSpec, Service, ServiceError},
     store::{KeyRange, StoreStatus, follow},
 };
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
@@ -70,7 +70,8 @@ fn spec(name: u8, vni: Option<u8>, automatic: bool) -> NetworkSpec {
     let option =
         |vni| ("com.docker.network.driver.overlay.vxlanid_list".into(), (5000 + u32::from(vni)).to_string());
     let options = vni.map(option).into_iter().collect();
-    NetworkSpec { name: network_name(name), subnets, options, ..NetworkSpec::default() }
+    let name = network_name(name);
+    NetworkRequest { name, subnets, options, ..NetworkRequest::default() }.parse().unwrap()
 }
 
 async fn ask(service: &Arc<Service<MemoryKernel>>, node: usize, verb: Verb) -> Result<(), ServiceError> {
@@ -82,7 +83,7 @@ async fn ask(service: &Arc<Service<MemoryKernel>>, node: usize, verb: Verb) -> R
         Verb::CreateSandbox { name, network } => {
             let attach = |name| AttachSpec { network: network_name(name), ..AttachSpec::default() };
             let attachments = network.map(attach).into_iter().collect();
-            let name = sandbox_name(node, name);
+            let name = sandbox_name(node, name).parse().ok();
             service
                 .create_sandbox(SandboxSpec { name, attachments, ..SandboxSpec::default() })
                 .await

@@ -95,9 +95,9 @@ async fn a_name_is_one_networks_in_both_scopes() {
 #[tokio::test]
 async fn each_driver_has_the_gateways_that_it_has_a_use_for() {
     let host = Host::start().await;
-    let subnet = |text: &'static str| move |spec: &mut NetworkSpec| spec.subnets.subnets.push(text.into());
+    let subnet = |text: &'static str| move |spec: &mut NetworkRequest| spec.subnets.subnets.push(text.into());
     let gateway = |text: &'static str| {
-        move |spec: &mut NetworkSpec| {
+        move |spec: &mut NetworkRequest| {
             spec.subnets.subnets.push("10.7.0.0/24".into());
             spec.subnets.gateways.push(text.into());
         }
@@ -205,7 +205,7 @@ async fn a_bridge_has_a_name_that_nobody_else_has_or_is_used_as_it_is() {
     }
     host.service.remove_network("theirs").await.unwrap();
     let with = |prefix: &'static str, gateway: &'static str| {
-        move |spec: &mut NetworkSpec| {
+        move |spec: &mut NetworkRequest| {
             spec.subnets.subnets.push(prefix.into());
             spec.subnets.gateways.extend(Some(gateway.to_owned()).filter(|text| !text.is_empty()));
         }
@@ -259,7 +259,7 @@ async fn an_attach_that_the_kernel_refuses_leaves_nothing_in_it() {
         |op| matches!(op, crate::plan::op::Op::SetSysctl(_, key, _) if key.ends_with("no_such_thing")),
     );
     let sysctl = |spec: &mut AttachSpec| {
-        drop(spec.options.insert("sysctls".into(), "net.ipv4.conf.IFNAME.no_such_thing=1".into()));
+        spec.options = options(&[("sysctls", "net.ipv4.conf.IFNAME.no_such_thing=1")]);
     };
     let error = refusal(host.connect(("box", "lan"), sysctl).await);
     assert!(

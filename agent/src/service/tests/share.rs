@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn sharing(name: &str, owner: &str) -> SandboxSpec {
-    SandboxSpec { name: name.into(), share: owner.into(), ..SandboxSpec::default() }
+    SandboxSpec { name: name.parse().ok(), share: owner.into(), ..SandboxSpec::default() }
 }
 
 fn netns(name: &str) -> Netns {
@@ -84,7 +84,10 @@ async fn who_shares_has_no_network_and_no_files_of_its_own() {
     let spec = sharing("x", "web");
     for (spec, part) in [
         (SandboxSpec { attachments: vec![lan], ..spec.clone() }, "connect web to lan instead"),
-        (SandboxSpec { hostname: "h".into(), ..spec.clone() }, "has no hostname of its own: it has web"),
+        (
+            SandboxSpec { hostname: "h".parse().ok(), ..spec.clone() },
+            "has no hostname of its own: it has web",
+        ),
         (SandboxSpec { domain: "d".into(), ..spec.clone() }, "has no hostname of its own"),
         (SandboxSpec { hosts: vec![line], ..spec.clone() }, "has no hosts file of its own"),
         (SandboxSpec { adopt: Some(Adopt::Pid(1)), ..spec.clone() }, "leave --pid and --netns out"),
@@ -105,7 +108,7 @@ async fn a_sandbox_that_is_gone_cannot_be_shared_and_does_not_stay_for_anyone() 
     let path = std::path::PathBuf::from("/run/netns/theirs");
     host.kernel.edit(|state| drop(state.netns.insert(netns("theirs"), Default::default())));
     let adopted =
-        SandboxSpec { name: "web".into(), adopt: Some(Adopt::Path(path)), ..SandboxSpec::default() };
+        SandboxSpec { name: "web".parse().ok(), adopt: Some(Adopt::Path(path)), ..SandboxSpec::default() };
     host.service.create_sandbox(adopted).await.unwrap();
     host.service.create_sandbox(sharing("log", "web")).await.unwrap();
     host.kernel.edit(|state| drop(state.netns.remove(&netns("theirs"))));

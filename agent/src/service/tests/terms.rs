@@ -4,7 +4,7 @@ use super::*;
 use crate::model::{EndpointLink, IfName};
 
 fn option(name: &'static str, value: &'static str) -> impl FnOnce(&mut AttachSpec) {
-    move |spec| drop(spec.options.insert(name.into(), value.into()))
+    move |spec| spec.options = options(&[(name, value)])
 }
 
 fn link(endpoint: &'static str, alias: &'static str) -> impl FnOnce(&mut AttachSpec) {
@@ -28,31 +28,13 @@ async fn interfaces_are_named_by_the_network_the_option_or_in_turn() {
     let error = refusal(host.connect(("box", "chosen"), option("ifname", "lan0")).await);
     assert!(error.starts_with("sandbox box has an interface named lan0 already"), "{error}");
     let chosen = |spec: &mut AttachSpec| {
-        spec.options.insert("ifname".into(), "up0".into());
-        spec.options.insert("sysctls".into(), "net.ipv4.conf.IFNAME.log_martians=1".into());
+        let chosen = [("ifname", "up0"), ("sysctls", "net.ipv4.conf.IFNAME.log_martians=1")];
+        spec.options = options(&chosen);
     };
     let endpoint = host.connect(("box", "chosen"), chosen).await.unwrap();
     assert_eq!(endpoint.ifname, IfName::literal("up0"));
     let expected = [("net/ipv4/conf/up0/log_martians".to_owned(), "1".to_owned())];
     assert_eq!(endpoint.sysctls, expected.into());
-    host.end().await;
-}
-
-#[tokio::test]
-async fn options_that_there_are_not_leave_nothing_behind() {
-    let host = Host::start().await;
-    host.make(("bridge", "lan"), &[], |_| ()).await.unwrap();
-    host.empty("box").await;
-    let error = refusal(host.connect(("box", "lan"), option("sysctl", "x")).await);
-    assert!(error.ends_with("there is no such option of an endpoint; did you mean sysctls?"), "{error}");
-    let error = refusal(host.connect(("box", "lan"), option("sysctls", "net.ipv4.ip_forward=1")).await);
-    assert!(error.contains("expected IFNAME once in it"), "{error}");
-    // The same where the sandbox is made for it.
-    let mut attachment = AttachSpec { network: "lan".into(), ..AttachSpec::default() };
-    option("ifname", "lo")(&mut attachment);
-    let spec = SandboxSpec { name: "new".into(), attachments: vec![attachment], ..SandboxSpec::default() };
-    assert!(refusal(host.service.create_sandbox(spec).await).contains("every sandbox has a lo of its own"));
-    assert_eq!(host.left().await, ["/ovnet/local/v1/sandboxes/box"]);
     host.end().await;
 }
 

@@ -1,0 +1,110 @@
+//! A network as people ask for it, in texts: read once, at the edge of the front that was asked.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use crate::{
+    convert::{self, Options},
+    ipam::{self, SubnetKind, SubnetRequest},
+    model::{Driver, DriverSettings, Invalid, IpvlanMode, Name, Subnet},
+    plan::DEFAULT_NETWORK,
+};
+
+/// A network as it was asked for, in the words of whoever asked.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkRequest {
+    /// Its name.
+    pub name: String,
+    /// Its driver; empty: overlay.
+    pub driver: String,
+    /// Chosen subnets, with their gateways and ranges.
+    pub subnets: SubnetRequest,
+    /// Also an IPv6 subnet.
+    pub ipv6: bool,
+    /// No way to the host or the outside.
+    pub internal: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Options as given with `-o`.
+    pub options: BTreeMap<String, String>,
+    /// Take a chosen subnet although it overlaps a route of the host.
+    pub force: bool,
+}
+
+/// A network as it was asked for, read: only [`NetworkRequest::parse`] makes one.
+#[derive(Clone, Debug)]
+pub struct NetworkSpec {
+    pub(super) name: Name,
+    pub(super) driver: Driver,
+    /// Chosen subnets.
+    pub(super) subnets: Vec<Subnet>,
+    /// Gateways that were asked for.
+    pub(super) gateways: Vec<IpAddr>,
+    /// Also an IPv6 subnet.
+    pub(super) ipv6: bool,
+    /// No way to the host or the outside.
+    pub(super) internal: bool,
+    pub(super) labels: BTreeMap<String, String>,
+    /// Options as they were given, which its record keeps.
+    pub(super) given: BTreeMap<String, String>,
+    /// What they mean.
+    pub(super) options: Options,
+}
+
+/// Names that are modes of `run` and `sandbox create`.
+const MODES: [(&str, &str); 2] =
+    [("none", "the mode without a network"), ("host", "the mode that uses the host's own network")];
+
+impl NetworkRequest {
+    /// Read it.
+    ///
+    /// # Errors
+    /// The first text that cannot be what it should be: a name that is reserved, a driver or an option that there is not, a
+    /// gateway where there is none, subnets that do not fit together, too many or too long labels.
+    pub fn parse(self) -> Result<NetworkSpec, Invalid> {
+        let name = parse_name(&self.name)?;
+        let driver = if self.driver.is_empty() { Driver::Overlay } else { self.driver.parse()? };
+        let mut given = self.options;
+        if self.force {
+            given.insert("ovnet.force".into(), "true".into());
+        }
+        let options = convert::parse_options(driver, &given)?;
+        convert::check_labels(&self.labels)?;
+        refuse_gateways(&options.settings, &self.subnets.gateways)?;
+        let subnets = ipam::parse_subnets(&self.subnets, SubnetKind::of(&options.settings))?;
+        if self.ipv6 || subnets.iter().any(|subnet| subnet.prefix.addr().is_ipv6()) {
+            options.check_ipv6()?;
+        }
+        let gateways = self.subnets.gateways.iter().filter_map(|text| text.parse().ok()).collect();
+        let Self { ipv6, internal, labels, .. } = self;
+        Ok(NetworkSpec { name, driver, subnets, gateways, ipv6, internal, labels, given, options })
+    }
+}
+
+fn parse_name(text: &str) -> Result<Name, Invalid> {
+    if let Some((_, what)) = MODES.iter().find(|(mode, _)| *mode == text) {
+        let reason = format!("it stands for {what}: choose another name");
+        return Err(Invalid::new("network name", text, reason));
+    }
+    if text == DEFAULT_NETWORK {
+        let reason = "each host has a network of this name, of its own, unless its agent is told --bridge none: choose another name";
+        return Err(Invalid::new("network name", text, reason));
+    }
+    Name::parse("network name", text)
+}
+
+/// Say why there is no gateway where there is none.
+fn refuse_gateways(settings: &DriverSettings, asked: &[String]) -> Result<(), Invalid> {
+    let reason = match settings {
+        DriverSettings::P2p => {
+            "a p2p network joins two sandboxes and leads nowhere else, so it has no gateway: leave it out"
+        }
+        DriverSettings::Ipvlan(_, IpvlanMode::L3 | IpvlanMode::L3s, _) => {
+            "in the modes l3 and l3s of ipvlan the link itself is the way out, so it has no gateway: leave it out"
+        }
+        DriverSettings::Overlay(_)
+        | DriverSettings::Bridge(_)
+        | DriverSettings::Macvlan(..)
+        | DriverSettings::Ipvlan(_, IpvlanMode::L2, _) => return Ok(()),
+    };
+    asked.first().map_or(Ok(()), |text| Err(Invalid::new("gateway", text, reason)))
+}
