@@ -3,29 +3,12 @@
 //! Every change is one transaction of a store; then the verb waits until the loop has brought it about. `query` has what is
 //! asked without a change. This is the only door: the fronts (`api`) translate, and reach nothing behind it.
 
-mod accept;
-mod attach;
-mod choosing;
-mod claim;
-mod default_bridge;
-mod detach;
-mod draft;
+mod endpoint;
 mod error;
-mod files;
-mod janitor;
-mod making;
-mod network_check;
-mod network_request;
-mod network_spec;
-mod networks;
-mod nodes;
-mod notices;
-mod ports;
+mod network;
+mod node;
 mod query;
-mod sandboxes;
-mod share;
-mod take_back;
-mod terms;
+mod sandbox;
 mod turns;
 
 use std::{
@@ -37,19 +20,15 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
-pub use accept::Acceptance;
-pub use attach::{AttachSpec, Attached};
-pub use default_bridge::DefaultBridge;
+pub use endpoint::{AttachSpec, Attached, PortSpec};
 pub use error::{ErrorKind, ServiceError};
-pub use files::remove_sandbox_files;
-pub use network_request::{NetworkRequest, NetworkSpec};
-pub use notices::{News, Notices, Trouble};
-pub use ports::PortSpec;
+pub use network::{DefaultBridge, NetworkRequest, NetworkSpec};
+pub use node::{Acceptance, News, Notices, Trouble};
 pub use query::{
     Action, AgentState, Difference, EndpointDetail, Event, Events, Missed, NetworkDetail, NetworkUsage,
     NodeState, RecordKind, SandboxDetail, SandboxState, StoreRecord, StoreState, Subject, UnitName,
 };
-pub use sandboxes::{Adopt, CreatedSandbox, SandboxSpec};
+pub use sandbox::{Adopt, CreatedSandbox, SandboxSpec, remove_sandbox_files};
 
 use crate::{
     dns::{Dns, HostConf},
@@ -107,11 +86,11 @@ pub struct Service<K> {
     loop_requests: mpsc::Sender<reconcile::Request>,
     settings: Settings,
     /// The sandboxes that are being made.
-    making: making::Making,
+    making: sandbox::Making,
     /// What waits for clients on this host; it blocks.
-    read_listeners: ports::ReadListeners,
+    read_listeners: endpoint::ReadListeners,
     /// What attaches under way on this host have chosen, so that they do not choose the same.
-    choosing: choosing::Choosing,
+    choosing: endpoint::Choosing,
     /// The resolvers of sandboxes.
     dns: Dns,
     /// The host's own resolv.conf.
@@ -143,9 +122,9 @@ impl<K: Kernel> Service<K> {
             gossip,
             loop_requests,
             settings,
-            making: making::Making::default(),
+            making: sandbox::Making::default(),
             read_listeners: Arc::new(port::listeners),
-            choosing: choosing::Choosing::default(),
+            choosing: endpoint::Choosing::default(),
             dns: Dns::none(),
             host_conf: Arc::new(HostConf::new(Path::new("/etc/resolv.conf"))),
             prepared,

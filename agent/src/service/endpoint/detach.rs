@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FOLLOW_DEADLINE, LOCAL_DEADLINE, Service, ServiceError, TRIES, at, turns::to_the_end};
+use super::super::{FOLLOW_DEADLINE, LOCAL_DEADLINE, Service, ServiceError, TRIES, at, turns::to_the_end};
 use crate::{
     convert::Record,
     kernel::Kernel,
@@ -77,7 +77,7 @@ impl<K: Kernel> Service<K> {
 
     /// Remove an endpoint's records in one transaction, with its node's own if it was the last there, and wait until
     /// this host has followed.
-    pub(super) async fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), ServiceError> {
+    pub(in crate::service) async fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), ServiceError> {
         let scope = self.scope_of(endpoint.network);
         if endpoint.node == self.world.me {
             self.world.expect_removal(endpoint.id);
@@ -155,7 +155,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Remove all that a node has in every network.
-    pub(super) async fn remove_endpoints_of(&self, node: NodeId) -> Result<u32, ServiceError> {
+    pub(in crate::service) async fn remove_endpoints_of(&self, node: NodeId) -> Result<u32, ServiceError> {
         let endpoints: Vec<Endpoint> = self.world.read(|intent| {
             intent.networks().flat_map(|(_, view)| view.endpoints_on(node).cloned()).collect()
         });

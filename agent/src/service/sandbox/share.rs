@@ -1,7 +1,10 @@
 //! Sandboxes that share the namespace of another one (`container:NAME`): what they may have, and how long the other one
 //! stays.
 
-use super::{SandboxSpec, Service, ServiceError, now};
+use super::{
+    super::{Service, ServiceError, now},
+    SandboxSpec,
+};
 use crate::{
     kernel::{Kernel, processes},
     model::{DnsChoice, Invalid, Name, Sandbox, SandboxId},
@@ -13,7 +16,7 @@ impl<K: Kernel> Service<K> {
     ///
     /// # Errors
     /// Unknown, removed, or gone.
-    pub(super) async fn owner(&self, text: &str) -> Result<Sandbox, ServiceError> {
+    pub(in crate::service) async fn owner(&self, text: &str) -> Result<Sandbox, ServiceError> {
         let owner = self.world.read(|intent| {
             let named = intent.find_sandbox(text)?;
             match &named.shares {
@@ -32,7 +35,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// The record of a sandbox that shares `owner`'s namespace.
-    pub(super) async fn draft_sharer(
+    pub(in crate::service) async fn draft_sharer(
         &self,
         (id, name): (SandboxId, Name),
         owner: &Sandbox,
@@ -65,7 +68,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Those that share a sandbox's namespace and are there.
-    pub(super) async fn sharers(&self, owner: &Sandbox) -> Result<Vec<Name>, ServiceError> {
+    pub(in crate::service) async fn sharers(&self, owner: &Sandbox) -> Result<Vec<Name>, ServiceError> {
         let known: Vec<Sandbox> = self.world.read(|intent| {
             let all = intent.sandboxes().values();
             all.filter(|other| other.shares.as_ref() == Some(&owner.name)).cloned().collect()
@@ -80,7 +83,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Let a sandbox stay for those that share its namespace. False: there is none, so it can go.
-    pub(super) async fn leave_to_sharers(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
+    pub(in crate::service) async fn leave_to_sharers(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
         // One that is gone has nothing to share.
         if sandbox.shares.is_some()
             || !self.is_present(sandbox).await?
@@ -98,7 +101,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// After the last one that shared it, a sandbox that was removed goes.
-    pub(super) async fn release_owner(&self, sharer: &Sandbox) -> Result<(), ServiceError> {
+    pub(in crate::service) async fn release_owner(&self, sharer: &Sandbox) -> Result<(), ServiceError> {
         let Some(owner) = &sharer.shares else { return Ok(()) };
         let _turn = self.turns.take(owner).await?;
         let left =
@@ -113,7 +116,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Refuse to take away a namespace in which processes still run.
-    pub(super) async fn refuse_running(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
+    pub(in crate::service) async fn refuse_running(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         let ends = match &sandbox.shares {
             // The last one that shares a namespace of ours whose owner has left ends it.
             Some(owner) => {

@@ -16,7 +16,7 @@ use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::text::{MARK, Surroundings, Texts, texts};
-use super::Service;
+use super::super::Service;
 use crate::{
     intent::{Changed, Intent, Touched},
     kernel::{Kernel, opening},
@@ -44,7 +44,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Write a sandbox's files anew. A failure is told in the log alone: the network works without them.
-    pub(super) async fn write_files(&self, name: &Name) {
+    pub(in crate::service) async fn write_files(&self, name: &Name) {
         let Some((sandbox, texts)) = self.texts_of(name) else { return };
         let dirs = [(Some(self.files_dir(name)), false), (self.etc_dir(&sandbox), true)];
         let write = move || {
@@ -81,7 +81,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Remove a sandbox's files; what others have put beside them stays.
-    pub(super) async fn remove_files(&self, name: &Name) {
+    pub(in crate::service) async fn remove_files(&self, name: &Name) {
         remove_sandbox_files(&self.files_dir(name), &self.settings.netns_etc_dir, name).await;
     }
 

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Service, ServiceError};
+use super::super::{Service, ServiceError};
 use crate::{
     convert::Record,
     intent::Intent,
@@ -153,7 +153,7 @@ impl<K: Kernel> Service<K> {
 
     /// This node's endpoints without a sandbox; none if most of them are: their sandboxes' records are lost then, and not
     /// their sandboxes.
-    pub(super) fn believable_strays(&self) -> Vec<Endpoint> {
+    pub(in crate::service) fn believable_strays(&self) -> Vec<Endpoint> {
         let me = self.world.me;
         let (strays, all) = self.world.read(|intent| {
             let all: usize = intent.networks().map(|(_, view)| view.endpoints_on(me).count()).sum();
@@ -171,7 +171,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Remove an endpoint, unless its sandbox has a record after all: one that cannot be read is not one that is gone.
-    pub(super) async fn remove_stray(&self, endpoint: &Endpoint) -> Result<bool, ServiceError> {
+    pub(in crate::service) async fn remove_stray(&self, endpoint: &Endpoint) -> Result<bool, ServiceError> {
         let _turn = self.turns.take(&endpoint.sandbox).await?;
         if self.local.get(&Key::Sandbox(endpoint.sandbox.clone())).await?.1.is_some() {
             return Ok(false);
@@ -182,7 +182,7 @@ impl<K: Kernel> Service<K> {
 }
 
 /// The endpoints of a node whose sandbox it does not have.
-pub(super) fn strays(intent: &Intent, me: NodeId) -> Vec<Endpoint> {
+pub(in crate::service) fn strays(intent: &Intent, me: NodeId) -> Vec<Endpoint> {
     let mine = intent.networks().flat_map(|(_, view)| view.endpoints_on(me));
     mine.filter(|endpoint| !intent.sandboxes().contains_key(&endpoint.sandbox)).cloned().collect()
 }

@@ -1,4 +1,12 @@
-//! `node rm`: a node is forgotten with all that it has.
+//! Nodes: `node rm`, by which one is forgotten with all that it has.
+//!
+//! `notices` is what is wrong with them now, `accept` how a person takes what a store says of them.
+
+mod accept;
+mod notices;
+
+pub use accept::Acceptance;
+pub use notices::{News, Notices, Trouble};
 
 use std::sync::Arc;
 

@@ -2,7 +2,10 @@
 
 use ipnet::IpNet;
 
-use super::{Service, ServiceError, network_spec::Wanted};
+use super::{
+    super::{Service, ServiceError},
+    spec::Wanted,
+};
 use crate::{
     intent::Intent,
     ipam,
@@ -21,7 +24,11 @@ const OURS: [&str; 4] = ["ovnet0", LEG_PREFIX, BRIDGE_PREFIX, PORT_PREFIX];
 impl<K: Kernel> Service<K> {
     /// Refuse a network that this host or another network stands in the way of. A bridge that somebody else has made
     /// brings its addresses with it.
-    pub(super) async fn check_network(&self, wanted: &mut Wanted, facts: &Facts) -> Result<(), ServiceError> {
+    pub(in crate::service) async fn check_network(
+        &self,
+        wanted: &mut Wanted,
+        facts: &Facts,
+    ) -> Result<(), ServiceError> {
         self.world.read(|intent| check_name(intent, &wanted.network))?;
         match wanted.network.settings.clone() {
             DriverSettings::Bridge(settings) => {
@@ -79,7 +86,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// The host's routes without those that our networks make, or that are of `own`'s bridge.
-    pub(super) fn foreign_routes(&self, facts: &Facts, own: &Network) -> Vec<(IpNet, IfName)> {
+    pub(in crate::service) fn foreign_routes(&self, facts: &Facts, own: &Network) -> Vec<(IpNet, IfName)> {
         let bridges: Vec<IfName> = self.world.read(|intent| {
             let networks = intent.networks().filter_map(|(_, view)| view.network());
             networks.chain([own]).filter_map(bridge_of).collect()
@@ -89,7 +96,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// The bridge that a network is to use and that somebody else has made, if there is one.
-    pub(super) async fn check_bridge(
+    pub(in crate::service) async fn check_bridge(
         &self,
         network: &Network,
         settings: &BridgeSettings,
@@ -125,7 +132,7 @@ impl<K: Kernel> Service<K> {
 }
 
 /// The bridge that a network has in the host, if it is that kind of network.
-pub(super) fn bridge_of(network: &Network) -> Option<IfName> {
+pub(in crate::service) fn bridge_of(network: &Network) -> Option<IfName> {
     match &network.settings {
         DriverSettings::Bridge(settings) => Some(bridge_name(network, settings)),
         DriverSettings::Overlay(_)
@@ -149,7 +156,7 @@ fn check_name(intent: &Intent, network: &Network) -> Result<(), ServiceError> {
 }
 
 /// That there is a network of this name.
-pub(super) fn exists(network: &Network) -> ServiceError {
+pub(in crate::service) fn exists(network: &Network) -> ServiceError {
     let place = match network.scope {
         Scope::Local => " on this host",
         Scope::Global => "",
@@ -255,7 +262,7 @@ fn take_addresses(wanted: &mut Wanted, link: &FactLink) -> Result<(), ServiceErr
 }
 
 /// The subnets of a bridge that somebody else has made: those of its first address of each family.
-pub(super) fn subnets_of(link: &FactLink) -> Result<Vec<Subnet>, Invalid> {
+pub(in crate::service) fn subnets_of(link: &FactLink) -> Result<Vec<Subnet>, Invalid> {
     let usable = |own: &&IpNet| {
         own.prefix_len() + 2 <= own.max_prefix_len()
             && match own {
@@ -274,7 +281,7 @@ pub(super) fn subnets_of(link: &FactLink) -> Result<Vec<Subnet>, Invalid> {
 }
 
 /// The subnet whose gateway has this address with prefix length.
-pub(super) fn subnet_of(gateway: &IpNet) -> Subnet {
+pub(in crate::service) fn subnet_of(gateway: &IpNet) -> Subnet {
     Subnet {
         prefix: gateway.trunc(),
         gateway: Some(gateway.addr()),

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{ServiceError, draft::Choice};
+use super::{super::ServiceError, draft::Choice};
 use crate::{
     intent::{Intent, NetworkView},
     model::{Driver, DriverSettings, Endpoint, EndpointLink, IfName, Invalid, MacvlanMode, Name, Network},
 };
 
 /// Refuse what this network cannot have.
-pub(super) fn check(
+pub(in crate::service) fn check(
     intent: &Intent,
     network: &Network,
     view: &NetworkView,
@@ -187,7 +187,7 @@ fn way_back(view: &NetworkView, to: &Name, from: &Name) -> Option<Vec<Name>> {
 }
 
 /// The chosen name, or the first of the network's prefix and a number that the sandbox does not have.
-pub(super) fn interface(
+pub(in crate::service) fn interface(
     intent: &Intent,
     network: &Network,
     choice: &Choice<'_>,

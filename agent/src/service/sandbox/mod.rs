@@ -1,6 +1,16 @@
-//! `sandbox create`, `rm`: namespaces that we make, or adopt by pid or path.
+//! Sandboxes: `sandbox create`, `rm`, for namespaces that we make, or adopt by pid or path.
+//!
+//! `share` has those in another one's namespace, `files` what processes read in them, `janitor` what became of them meanwhile.
+
+mod files;
+mod janitor;
+mod making;
+mod share;
 
 use std::{path::PathBuf, sync::Arc};
+
+pub use files::remove_sandbox_files;
+pub(super) use making::Making;
 
 use super::{
     AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now,

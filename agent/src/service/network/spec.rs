@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{NetworkSpec, now};
+use super::{super::now, NetworkSpec};
 use crate::{
     convert::Record,
     model::{AddressOwner, Invalid, Network, NetworkId, Scope, Subnet, Vni},
@@ -10,21 +10,21 @@ use crate::{
 };
 
 /// What is known of a network before its subnets and VNI are settled.
-pub(super) struct Wanted {
-    pub(super) network: Network,
-    pub(super) chosen: Vec<Subnet>,
-    pub(super) vni: Option<Vni>,
+pub(in crate::service) struct Wanted {
+    pub(in crate::service) network: Network,
+    pub(in crate::service) chosen: Vec<Subnet>,
+    pub(in crate::service) vni: Option<Vni>,
     /// Subnets that are to be taken from the pools: IPv6 ones or not.
-    pub(super) automatic: Vec<bool>,
+    pub(in crate::service) automatic: Vec<bool>,
     /// Gateways that were asked for.
-    pub(super) gateways_asked: Vec<IpAddr>,
+    pub(in crate::service) gateways_asked: Vec<IpAddr>,
     /// Take a chosen subnet although it overlaps something.
-    pub(super) force: bool,
+    pub(in crate::service) force: bool,
 }
 
 impl Wanted {
     /// The network that was asked for, with an id of its own.
-    pub(super) fn new(spec: NetworkSpec) -> Self {
+    pub(in crate::service) fn new(spec: NetworkSpec) -> Self {
         let NetworkSpec { name, driver, subnets, gateways, ipv6, internal, labels, given, options } = spec;
         let has = |v6: bool| subnets.iter().any(|subnet| subnet.prefix.addr().is_ipv6() == v6);
         let mut automatic = Vec::new();
@@ -54,7 +54,7 @@ impl Wanted {
 }
 
 /// Say of a mode that it is no network.
-pub(super) fn refuse_mode(text: &str) -> Result<(), Invalid> {
+pub(in crate::service) fn refuse_mode(text: &str) -> Result<(), Invalid> {
     let wrong = |reason: &str| Err(Invalid::new("network", text, reason));
     match text {
         "none" => wrong("it is the mode without a network: a sandbox without attachments has it"),
@@ -70,7 +70,7 @@ pub(super) fn refuse_mode(text: &str) -> Result<(), Invalid> {
 
 /// One transaction in the store of its scope: the network, its unique name and VNI, its reserved addresses. `chosen` are
 /// the subnets that were asked for.
-pub(super) fn creation(network: &Network, chosen: &[Subnet]) -> Commit {
+pub(in crate::service) fn creation(network: &Network, chosen: &[Subnet]) -> Commit {
     let id = network.id;
     let mut commit = Commit::new()
         .absent(Key::NetworkName(network.name.clone()))
@@ -93,7 +93,7 @@ pub(super) fn creation(network: &Network, chosen: &[Subnet]) -> Commit {
 }
 
 /// The addresses of a network that are no endpoint's.
-pub(super) fn reserved(network: &Network) -> Vec<(Key, AddressOwner)> {
+pub(in crate::service) fn reserved(network: &Network) -> Vec<(Key, AddressOwner)> {
     let key = |address: IpAddr| Key::Address(network.id, address);
     let mut all = Vec::new();
     for subnet in &network.subnets {

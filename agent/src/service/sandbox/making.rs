@@ -10,24 +10,24 @@ use crate::model::SandboxId;
 
 /// What is being made. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Making(Arc<Mutex<BTreeSet<SandboxId>>>);
+pub(in crate::service) struct Making(Arc<Mutex<BTreeSet<SandboxId>>>);
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(in crate::service) struct Made {
     of: Making,
     id: SandboxId,
 }
 
 impl Making {
     /// From now on this one is being made.
-    pub(super) fn begin(&self, id: SandboxId) -> Made {
+    pub(in crate::service) fn begin(&self, id: SandboxId) -> Made {
         self.change(|all| all.insert(id));
         Made { of: self.clone(), id }
     }
 
     /// Whether it is being made.
-    pub(super) fn has(&self, id: SandboxId) -> bool {
+    pub(in crate::service) fn has(&self, id: SandboxId) -> bool {
         self.change(|all| all.contains(&id))
     }
 

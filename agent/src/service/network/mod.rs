@@ -1,13 +1,27 @@
-//! `network create`, `rm`, `prune`.
+//! Networks: `network create`, `rm`, `prune`.
+//!
+//! `request` reads what was asked for, `spec` makes a network to be of it, `check` holds that against this host and the other
+//! networks; `default_bridge` is the one that is there from the start.
+
+mod check;
+mod default_bridge;
+mod request;
+mod spec;
 
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+pub use default_bridge::DefaultBridge;
+pub use request::{NetworkRequest, NetworkSpec};
+pub(super) use spec::refuse_mode;
+
+use self::{
+    check::exists,
+    spec::{Wanted, creation},
+};
 use super::{
-    NetworkSpec, Service, ServiceError, TRIES,
-    network_check::exists,
-    network_spec::{Wanted, creation, refuse_mode},
+    Service, ServiceError, TRIES,
     turns::{Turn, Work},
 };
 use crate::{

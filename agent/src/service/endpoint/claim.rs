@@ -3,11 +3,14 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
-    AttachSpec, PortSpec, Service, ServiceError, TRIES,
+    super::{
+        Service, ServiceError, TRIES,
+        turns::{Turn, Work},
+    },
+    AttachSpec, PortSpec,
     choosing::{Claim, Reserved},
     draft::{self, Choice, Draft, Macs},
     ports::{self, HostPorts, Ports, Refused},
-    turns::{Turn, Work},
 };
 use crate::{
     convert::Record,
@@ -25,12 +28,12 @@ const ANY_PORT: &str = "net/ipv4/ip_local_port_range";
 const USUAL_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 
 /// An endpoint that is in the store.
-pub(super) struct Claimed<'a> {
-    pub(super) draft: Draft,
+pub(in crate::service) struct Claimed<'a> {
+    pub(in crate::service) draft: Draft,
     /// The store's revision that made it.
-    pub(super) revision: i64,
+    pub(in crate::service) revision: i64,
     /// Keeps what was chosen until this node knows of the endpoint.
-    pub(super) reserved: Reserved<'a>,
+    pub(in crate::service) reserved: Reserved<'a>,
 }
 
 /// What an attach goes by, the same in every try.
@@ -43,7 +46,7 @@ struct Wish<'a> {
 
 impl<K: Kernel> Service<K> {
     /// Choose and commit, again while others take what was chosen.
-    pub(super) async fn commit_endpoint(
+    pub(in crate::service) async fn commit_endpoint(
         self: &Arc<Self>,
         sandbox: &Sandbox,
         spec: &AttachSpec,

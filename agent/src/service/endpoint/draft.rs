@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 use ipnet::IpNet;
 
-use super::{AttachSpec, ServiceError, now, terms};
+use super::{
+    super::{ServiceError, now},
+    AttachSpec, terms,
+};
 use crate::{
     convert::Record,
     intent::{Intent, NetworkView},
@@ -22,46 +25,46 @@ use crate::{
 };
 
 /// What the choice depends on besides the intent.
-pub(super) struct Choice<'a> {
-    pub(super) me: NodeId,
-    pub(super) network: NetworkId,
-    pub(super) spec: &'a AttachSpec,
-    pub(super) sandbox: &'a Sandbox,
+pub(in crate::service) struct Choice<'a> {
+    pub(in crate::service) me: NodeId,
+    pub(in crate::service) network: NetworkId,
+    pub(in crate::service) spec: &'a AttachSpec,
+    pub(in crate::service) sandbox: &'a Sandbox,
     /// Addresses that turned out to be taken, or that others of this host are about to take.
-    pub(super) passed_over: BTreeSet<IpAddr>,
+    pub(in crate::service) passed_over: BTreeSet<IpAddr>,
     /// The same of Ethernet addresses.
-    pub(super) macs: &'a Macs,
+    pub(in crate::service) macs: &'a Macs,
     /// Interfaces that the sandbox has already.
-    pub(super) interfaces: BTreeSet<IfName>,
+    pub(in crate::service) interfaces: BTreeSet<IfName>,
     /// How often this was tried already.
-    pub(super) attempt: u32,
+    pub(in crate::service) attempt: u32,
 }
 
 /// What the store said of Ethernet addresses that were to be taken.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Macs {
+pub(in crate::service) struct Macs {
     /// Others have them.
-    pub(super) taken: BTreeSet<Mac>,
+    pub(in crate::service) taken: BTreeSet<Mac>,
     /// Nobody has them any more, and their keys of these revisions were left behind: by an agent of old, which knows of none.
-    pub(super) left: BTreeMap<Mac, i64>,
+    pub(in crate::service) left: BTreeMap<Mac, i64>,
 }
 
 /// An endpoint to be.
 #[derive(Clone, Debug)]
-pub(super) struct Draft {
-    pub(super) network: Network,
-    pub(super) endpoint: Endpoint,
+pub(in crate::service) struct Draft {
+    pub(in crate::service) network: Network,
+    pub(in crate::service) endpoint: Endpoint,
     /// This node's part in the network; none where the network is this host's alone.
-    pub(super) member: Option<Member>,
+    pub(in crate::service) member: Option<Member>,
     /// The node has no endpoint in the network yet.
-    pub(super) first: bool,
+    pub(in crate::service) first: bool,
     /// Keys of Ethernet addresses that were left behind.
     left: BTreeMap<Mac, i64>,
 }
 
 impl Draft {
     /// Choose.
-    pub(super) fn new(intent: &Intent, choice: &Choice<'_>) -> Result<Self, ServiceError> {
+    pub(in crate::service) fn new(intent: &Intent, choice: &Choice<'_>) -> Result<Self, ServiceError> {
         let gone =
             || ServiceError::InUse(format!("network {} was removed at the same time", choice.spec.network));
         let view = intent.network(choice.network).ok_or_else(gone)?;
@@ -104,7 +107,7 @@ impl Draft {
     }
 
     /// Every address that it takes.
-    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+    pub(in crate::service) fn addresses(&self) -> Vec<IpAddr> {
         let own = self.joining().into_iter().flat_map(|member| &member.addresses);
         let all = self.endpoint.addresses.iter().chain(own).map(IpNet::addr);
         all.chain(self.endpoint.link_local.iter().copied()).collect()
@@ -117,7 +120,7 @@ impl Draft {
     /// same time and believes itself the last sees that it is not. A network of this host alone is written by one at a time.
     ///
     /// `known` is the member's value in the store, if it has one: whoever left and came back meanwhile has another.
-    pub(super) fn commit(&self, known: Option<Bytes>) -> Commit {
+    pub(in crate::service) fn commit(&self, known: Option<Bytes>) -> Commit {
         let (network, endpoint) = (self.network.id, &self.endpoint);
         let name = Key::EndpointName(network, endpoint.name.clone());
         let mut commit = Commit::new()
@@ -231,7 +234,7 @@ fn endpoint_addresses(
 }
 
 /// Who has an address, said to whoever asked for it.
-pub(super) fn taken(network: &Network, view: &NetworkView, address: IpAddr) -> ServiceError {
+pub(in crate::service) fn taken(network: &Network, view: &NetworkView, address: IpAddr) -> ServiceError {
     let has = |addresses: &[IpNet]| addresses.iter().any(|it| it.addr() == address);
     let endpoint = view.endpoints().values().find(|endpoint| has(&endpoint.addresses));
     let member = view.members().values().find(|member| has(&member.addresses));

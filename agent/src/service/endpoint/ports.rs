@@ -14,12 +14,12 @@ use std::{
     sync::Arc,
 };
 
-pub(super) use self::refused::Refused;
+pub(in crate::service) use self::refused::Refused;
 use self::{
     refused::{Holder, Taken, What},
     runs::Runs,
 };
-use super::{ServiceError, choosing::Chosen};
+use super::{super::ServiceError, choosing::Chosen};
 use crate::{
     intent::{Intent, NetworkView},
     kernel::port::Listeners,
@@ -43,17 +43,18 @@ pub struct PortSpec {
 }
 
 /// How it is found out what waits for clients by some protocols.
-pub(super) type ReadListeners = Arc<dyn Fn(&BTreeSet<Protocol>) -> io::Result<Listeners> + Send + Sync>;
+pub(in crate::service) type ReadListeners =
+    Arc<dyn Fn(&BTreeSet<Protocol>) -> io::Result<Listeners> + Send + Sync>;
 
 /// What of the host the choice depends on.
 #[derive(Clone, Debug)]
-pub(super) struct HostPorts {
+pub(in crate::service) struct HostPorts {
     /// The addresses of its links.
-    pub(super) addresses: BTreeSet<IpAddr>,
+    pub(in crate::service) addresses: BTreeSet<IpAddr>,
     /// Where a port comes from that may be any (net.ipv4.ip_local_port_range).
-    pub(super) any: RangeInclusive<u16>,
+    pub(in crate::service) any: RangeInclusive<u16>,
     /// What waits for clients on it, by the protocols that matter.
-    pub(super) listeners: Listeners,
+    pub(in crate::service) listeners: Listeners,
 }
 
 /// A port that is published here, with who has it.
@@ -64,7 +65,7 @@ struct Published {
 }
 
 /// Ports that are taken on the hosts that a new one would be on.
-pub(super) struct Ports<'a> {
+pub(in crate::service) struct Ports<'a> {
     me: NodeId,
     network: &'a Network,
     host: &'a HostPorts,
@@ -74,7 +75,7 @@ pub(super) struct Ports<'a> {
 }
 
 /// The protocols of the ports that this host would publish if one of its sandboxes joined a network with these requests.
-pub(super) fn protocols(
+pub(in crate::service) fn protocols(
     intent: &Intent,
     me: NodeId,
     network: NetworkId,
@@ -88,7 +89,7 @@ pub(super) fn protocols(
 
 impl<'a> Ports<'a> {
     /// Who has which, as far as this node knows.
-    pub(super) fn new(
+    pub(in crate::service) fn new(
         intent: &Intent,
         chosen: &Chosen,
         me: NodeId,
@@ -125,7 +126,7 @@ impl<'a> Ports<'a> {
     ///
     /// # Errors
     /// The network publishes none; an address that the host or the endpoint does not have; a port that is taken, by whom.
-    pub(super) fn choose(
+    pub(in crate::service) fn choose(
         &mut self,
         endpoint: &Endpoint,
         specs: &[PortSpec],
@@ -237,7 +238,7 @@ impl<'a> Ports<'a> {
     ///
     /// # Errors
     /// A port of it is taken here.
-    pub(super) fn check_mesh(&self, intent: &Intent) -> Result<(), Refused> {
+    pub(in crate::service) fn check_mesh(&self, intent: &Intent) -> Result<(), Refused> {
         let Some(view) = intent.network(self.network.id).filter(|view| brings_ports(view, self.me)) else {
             return Ok(());
         };

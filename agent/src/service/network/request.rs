@@ -33,21 +33,21 @@ pub struct NetworkRequest {
 /// A network as it was asked for, read: only [`NetworkRequest::parse`] makes one.
 #[derive(Clone, Debug)]
 pub struct NetworkSpec {
-    pub(super) name: Name,
-    pub(super) driver: Driver,
+    pub(in crate::service) name: Name,
+    pub(in crate::service) driver: Driver,
     /// Chosen subnets.
-    pub(super) subnets: Vec<Subnet>,
+    pub(in crate::service) subnets: Vec<Subnet>,
     /// Gateways that were asked for.
-    pub(super) gateways: Vec<IpAddr>,
+    pub(in crate::service) gateways: Vec<IpAddr>,
     /// Also an IPv6 subnet.
-    pub(super) ipv6: bool,
+    pub(in crate::service) ipv6: bool,
     /// No way to the host or the outside.
-    pub(super) internal: bool,
-    pub(super) labels: BTreeMap<String, String>,
+    pub(in crate::service) internal: bool,
+    pub(in crate::service) labels: BTreeMap<String, String>,
     /// Options as they were given, which its record keeps.
-    pub(super) given: BTreeMap<String, String>,
+    pub(in crate::service) given: BTreeMap<String, String>,
     /// What they mean.
-    pub(super) options: Options,
+    pub(in crate::service) options: Options,
 }
 
 /// Names that are modes of `run` and `sandbox create`.

@@ -11,11 +11,11 @@ use crate::model::{EndpointId, NetworkId, PublishedPort};
 
 /// Choices of attaches under way.
 #[derive(Debug, Default)]
-pub(super) struct Choosing(Mutex<Chosen>);
+pub(in crate::service) struct Choosing(Mutex<Chosen>);
 
 /// What they have chosen.
 #[derive(Debug, Default)]
-pub(super) struct Chosen {
+pub(in crate::service) struct Chosen {
     addresses: BTreeSet<(NetworkId, IpAddr)>,
     /// The ports of each endpoint to be, with its network and how the holder is called.
     ports: BTreeMap<EndpointId, Claim>,
@@ -23,18 +23,18 @@ pub(super) struct Chosen {
 
 /// The ports of an endpoint to be.
 #[derive(Clone, Debug)]
-pub(super) struct Claim {
+pub(in crate::service) struct Claim {
     /// Its network.
-    pub(super) network: NetworkId,
+    pub(in crate::service) network: NetworkId,
     /// "endpoint web of network bridge".
-    pub(super) holder: String,
+    pub(in crate::service) holder: String,
     /// Its ports.
-    pub(super) ports: Vec<PublishedPort>,
+    pub(in crate::service) ports: Vec<PublishedPort>,
 }
 
 /// A choice; others may choose the same when it is dropped. It is kept until everybody here knows of the endpoint.
 #[derive(Debug)]
-pub(super) struct Reserved<'a> {
+pub(in crate::service) struct Reserved<'a> {
     choosing: &'a Choosing,
     addresses: Vec<(NetworkId, IpAddr)>,
     ports: Option<EndpointId>,
@@ -42,12 +42,12 @@ pub(super) struct Reserved<'a> {
 
 impl Choosing {
     /// Choose while nobody else does. Must not block for long.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Chosen> {
+    pub(in crate::service) fn lock(&self) -> MutexGuard<'_, Chosen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keep others of this host from choosing these until the guard goes.
-    pub(super) fn reserve(
+    pub(in crate::service) fn reserve(
         &self,
         chosen: &mut Chosen,
         addresses: impl IntoIterator<Item = (NetworkId, IpAddr)>,
@@ -62,12 +62,12 @@ impl Choosing {
 
 impl Chosen {
     /// Addresses of a network that others are about to take.
-    pub(super) fn addresses_in(&self, network: NetworkId) -> BTreeSet<IpAddr> {
+    pub(in crate::service) fn addresses_in(&self, network: NetworkId) -> BTreeSet<IpAddr> {
         self.addresses.iter().filter(|(of, _)| *of == network).map(|(_, address)| *address).collect()
     }
 
     /// Ports of this host that others are about to take.
-    pub(super) fn ports(&self) -> impl Iterator<Item = &Claim> {
+    pub(in crate::service) fn ports(&self) -> impl Iterator<Item = &Claim> {
         self.ports.values()
     }
 }

@@ -6,11 +6,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    Service, ServiceError, TRIES,
-    network_check::{subnet_of, subnets_of},
-    network_spec::{creation, reserved},
-    now,
-    turns::Work,
+    super::{Service, ServiceError, TRIES, now, turns::Work},
+    check::{subnet_of, subnets_of},
+    spec::{creation, reserved},
 };
 use crate::{
     convert::{self, Record},
@@ -75,7 +73,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Whether a network is the one that is there from the start, and is to be.
-    pub(super) fn is_default_bridge(&self, id: NetworkId) -> bool {
+    pub(in crate::service) fn is_default_bridge(&self, id: NetworkId) -> bool {
         let wanted = self.settings.default_bridge.as_ref().is_some_and(|config| config.wanted);
         wanted && self.known_bridge().is_some_and(|network| network.id == id)
     }
@@ -180,9 +178,7 @@ impl<K: Kernel> Service<K> {
         known: Option<&Network>,
         (network, facts): (&Network, &Facts),
     ) -> Result<Vec<Subnet>, ServiceError> {
-        let known = known.filter(|known| {
-            super::network_check::bridge_of(known) == super::network_check::bridge_of(network)
-        });
+        let known = known.filter(|known| super::check::bridge_of(known) == super::check::bridge_of(network));
         let mut subnets = Vec::new();
         for v6 in [false, true] {
             let of_family = |net: &&IpNet| net.addr().is_ipv6() == v6;
@@ -325,7 +321,7 @@ fn refuse_cut_off<'a>(
     wanted: &Network,
     endpoints: impl Iterator<Item = &'a crate::model::Endpoint>,
 ) -> Result<(), ServiceError> {
-    let bridges = [known, wanted].map(super::network_check::bridge_of);
+    let bridges = [known, wanted].map(super::check::bridge_of);
     let same_subnet = |address: &IpNet| {
         let subnet = wanted.subnets.iter().find(|subnet| subnet.prefix == address.trunc());
         let is_free = |subnet: &Subnet| {

@@ -7,8 +7,11 @@ use std::{
 };
 
 use super::{
-    LOCAL_DEADLINE, PortSpec, Service, ServiceError, at, choosing::Reserved, claim::Claimed, draft::Draft,
-    network_spec::refuse_mode, turns::to_the_end,
+    super::{LOCAL_DEADLINE, Service, ServiceError, at, network::refuse_mode, turns::to_the_end},
+    PortSpec,
+    choosing::Reserved,
+    claim::Claimed,
+    draft::Draft,
 };
 use crate::{
     convert::EndpointOptions,
@@ -81,7 +84,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// The same for whoever has the sandbox's turn.
-    pub(super) async fn attach(
+    pub(in crate::service) async fn attach(
         self: &Arc<Self>,
         sandbox: &Name,
         spec: &AttachSpec,
@@ -200,7 +203,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// The sandbox's namespace is there, and it is the one that was meant.
-    pub(super) async fn check_present(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
+    pub(in crate::service) async fn check_present(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         if self.is_present(sandbox).await? {
             return Ok(());
         }
