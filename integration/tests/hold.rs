@@ -25,6 +25,7 @@ fn main() -> Result<()> {
         Test::new("an agent that starts against an empty etcd takes no network away", two(), empty_at_start),
         Test::new("a person accepts an empty store for all hosts", two(), accepted),
         Test::new("keys of one kind that were deleted by hand take nothing away", two(), one_kind),
+        Test::new("a host that holds goes on holding after a restart", two(), restarted),
         Test::new("a record that cannot be read at a start takes nothing away", two(), unreadable),
         Test::new("a served store whose file is empty or gone takes no network away", served(), served_lost),
         Test::new("a host without its own store's file keeps its sandboxes", two(), local_lost),
@@ -194,6 +195,27 @@ fn one_kind(lab: &Lab) -> Result<()> {
     pings.without_loss()
 }
 
+fn restarted(lab: &Lab) -> Result<()> {
+    let mut pings = traffic(lab)?;
+    let (h1, etcd) = (lab.host(1)?, lab.etcd()?);
+    for name in ["d", "e", "f"] {
+        h1.create_sandbox(name, &["net"])?;
+    }
+    // All that the network's endpoints had, on all hosts; the network and the nodes are there.
+    for kind in ["endpoints", "endpoint-names", "addresses", "members"] {
+        etcd.etcdctl(&["del", "--prefix", &format!("/ovnet/v1/{kind}/")])?.ok()?;
+    }
+    let why = "endpoints";
+    lab.hosts.iter().try_for_each(|host| wait_held(host, why))?;
+    for host in &lab.hosts {
+        host.kill9_agent();
+        host.start_agent()?;
+        wait_held(host, why)?;
+    }
+    pings.go_on()?;
+    pings.without_loss()
+}
+
 fn unreadable(lab: &Lab) -> Result<()> {
     let mut pings = traffic(lab)?;
     let (h1, h2) = (lab.host(1)?, lab.host(2)?);
@@ -285,6 +307,9 @@ fn served_lost(lab: &Lab) -> Result<()> {
 fn local_lost(lab: &Lab) -> Result<()> {
     let mut pings = traffic(lab)?;
     let h1 = lab.host(1)?;
+    for name in ["d", "e"] {
+        h1.create_sandbox(name, &["net"])?;
+    }
     let kept = h1.path("/run/kept.redb");
     for damage in [Damage::Empty, Damage::Gone] {
         h1.kill9_agent();
@@ -302,7 +327,18 @@ fn local_lost(lab: &Lab) -> Result<()> {
         pings.go_on()?;
     }
     works(lab)?;
-    pings.without_loss()
+    pings.without_loss()?;
+    // A person accepts that it is gone, and with it the endpoints of its sandboxes.
+    h1.kill9_agent();
+    spoil(&h1.path(STORE), Damage::Gone)?;
+    h1.start_agent()?;
+    wait_held(h1, "the store file /run/state/store.redb")?;
+    h1.ovctl_ok(&["cluster", "accept-empty", "-f"])?;
+    wait_released(h1)?;
+    wait_until("the endpoints of h1 to go", SOON, || {
+        let left = lab.host(2)?.ovctl_ok(&["endpoint", "ls", "--filter", "node=h1"])?;
+        Ok(left.stdout.lines().count() == 1)
+    })
 }
 
 fn node_id_lost(lab: &Lab) -> Result<()> {

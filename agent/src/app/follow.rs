@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::{QUEUE, claim::undisputed, stores::Stores, tasks::Tasks};
 use crate::{
     intent::Source,
+    model::chain,
     reconcile::{
         Evidence,
         feed::{Feed, feed},
         world::World,
     },
-    store::{KeyRange, StoreStatus, Tenure, follow},
+    store::{Commit, Identity, Key, KeyRange, Store, StoreStatus, Tenure, follow},
 };
 
 /// Follow the cluster's keys and this node's own, and hold them against what the kernel had. The status of the cluster's
@@ -49,8 +50,38 @@ pub(super) fn follow_both(
             }
         });
     }
+    let note = note_holds(Arc::clone(world), stores.local.clone(), evidence.held, tasks.stop.clone());
+    tasks.run("note of the hold", note);
     tasks.run("store watch", tell_store(seen.clone(), tasks.stop.clone()));
     seen
+}
+
+/// Keep in this host's own store that the cluster's is not believed, for an agent that starts in the middle of that.
+async fn note_holds(world: Arc<World>, local: Store, mut noted: bool, stop: CancellationToken) {
+    let mut turns = world.hold_changes();
+    loop {
+        turns.mark_unchanged();
+        let why = world.why_held(Source::Global);
+        let believed = why.is_none() && world.read(|intent| intent.revision(Source::Global).is_some());
+        let key = Key::Identity(Identity::Held);
+        let commit = match why {
+            Some(why) if !noted => Some(Commit::new().put(key, why)),
+            None if noted && believed => Some(Commit::new().delete(key)),
+            Some(_) | None => None,
+        };
+        if let Some(commit) = commit {
+            match local.commit(commit).await {
+                Ok(_revision) => noted = !noted,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "cannot note that the store is held, or no longer")
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = turns.changed() => {}
+        }
+    }
 }
 
 /// Wait until this host's own store has been read, or is held.

@@ -30,7 +30,7 @@ use crate::{
     model::{Node, chain},
     reconcile::{self, Evidence, Reconciler, Settings, world::World},
     service::{self, Notices, Service},
-    store::{Claim, Key, Tenure, hold_claim},
+    store::{Claim, Identity, Key, Tenure, hold_claim},
 };
 
 /// Time between two full looks at everything.
@@ -53,9 +53,10 @@ pub(super) async fn run(config: Config) -> Result<()> {
     let vtep = identity::advertised(config.advertise, &facts)?;
     kernel.check_naming().await?;
     // Before anything is made: what of ours is here already.
-    let evidence =
+    let mut evidence =
         Evidence::gather(&*kernel).await.context("cannot look for what is in this host's kernel")?;
     let stores = stores::open(&config, vtep, &evidence).await?;
+    evidence.held = stores.local.get(&Key::Identity(Identity::Held)).await?.1.is_some();
     let places = Places {
         state_dir: config.state_dir.as_path().into(),
         run_dir: config.run_dir.as_path().into(),

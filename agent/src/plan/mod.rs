@@ -34,7 +34,7 @@ pub use guard::Underlay;
 pub use host::{Features, Forward, HostInput, HostNetwork, HostSide, host};
 pub use interface::LocalEndpoint;
 pub use leg::{Leg, outer_name};
-pub use overlay::{OverlayInput, Station, netns_of, overlay, port_of};
+pub use overlay::{OverlayInput, Station, is_port, netns_of, overlay, port_of};
 pub use p2p::{P2pInput, p2p};
 pub use parent::{ParentInput, parent};
 pub use steps::plan;

@@ -75,6 +75,13 @@ pub fn port_of(endpoint: EndpointId) -> IfName {
     format!("ep{}", endpoint.short()).parse().unwrap_or(BRIDGE)
 }
 
+/// Whether a link of a network's namespace has a name of such an end.
+pub fn is_port(name: IfName) -> bool {
+    name.as_str()
+        .strip_prefix("ep")
+        .is_some_and(|id| !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
 /// The rows of one remote station.
 fn station_rows(link: &mut Link, station: &Station) {
     link.tunnels.insert(station.mac, station.vtep);

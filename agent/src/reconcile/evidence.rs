@@ -1,13 +1,17 @@
 //! What of ours was in the kernel when the agent started: what a store says is held against it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::whereabouts::links_of;
 use crate::{
     intent::{Intent, Source},
     kernel::{Kernel, KernelError},
-    model::{NetworkId, SandboxId},
-    plan::{ownership::Unit, state::Netns},
+    model::{IfName, Name, NetworkId, SandboxId},
+    plan::{
+        is_port, netns_of,
+        ownership::{Mark, Unit},
+        state::Netns,
+    },
 };
 
 /// Fewer things than this may be what a verb was removing when its agent was killed.
@@ -18,8 +22,12 @@ const MANY: usize = 3;
 pub struct Evidence {
     /// Networks that have a link in the host or a namespace.
     pub networks: BTreeSet<NetworkId>,
+    /// Of overlays, the ends of this host's endpoints in the network's namespace.
+    pub endpoints: BTreeMap<NetworkId, BTreeSet<IfName>>,
     /// Sandboxes whose namespace we made.
     pub sandboxes: BTreeSet<SandboxId>,
+    /// The agent before this one did not believe the cluster's store.
+    pub held: bool,
 }
 
 impl Evidence {
@@ -31,8 +39,8 @@ impl Evidence {
         let named = kernel.named_netns().await?;
         let seen = kernel.observe(links_of([Netns::Host].into_iter())).await?;
         let links = seen.netns.values().flat_map(|state| state.links.values());
-        let marks =
-            named.into_iter().filter_map(|(_, mark)| mark).chain(links.filter_map(|it| it.mark.clone()));
+        let marks = named.iter().filter_map(|(_, mark)| mark.as_ref());
+        let marks = marks.chain(links.filter_map(|link| link.mark.as_ref()));
         let mut found = Self::default();
         for mark in marks {
             match mark.unit {
@@ -45,6 +53,7 @@ impl Evidence {
                 Unit::Host => {}
             }
         }
+        found.endpoints = endpoints(kernel, &found.networks, &named).await?;
         Ok(found)
     }
 
@@ -60,6 +69,28 @@ impl Evidence {
         };
         self.networks.iter().filter(|id| !is_local(id)).copied().collect()
     }
+}
+
+/// The ends of endpoints in these networks' namespaces, as far as those are there.
+async fn endpoints<K: Kernel>(
+    kernel: &K,
+    networks: &BTreeSet<NetworkId>,
+    named: &[(Name, Option<Mark>)],
+) -> Result<BTreeMap<NetworkId, BTreeSet<IfName>>, KernelError> {
+    let there: BTreeSet<Netns> = named.iter().map(|(name, _)| Netns::Named(name.clone())).collect();
+    let places: BTreeMap<Netns, NetworkId> =
+        networks.iter().map(|id| (netns_of(*id), *id)).filter(|(netns, _)| there.contains(netns)).collect();
+    let seen = kernel.observe(links_of(places.keys().cloned())).await?;
+    let mut found = BTreeMap::new();
+    for (netns, id) in places {
+        let links = seen.netns.get(&netns).into_iter().flat_map(|state| &state.links);
+        let ours = links.filter(|(name, link)| {
+            let of_network = link.mark.as_ref().is_some_and(|mark| mark.unit == Unit::Network(id));
+            of_network && is_port(**name)
+        });
+        found.insert(id, ours.map(|(name, _)| *name).collect());
+    }
+    Ok(found)
 }
 
 /// Whether the loss of `gone` of `all` things is more than what a verb in the middle of its work explains: most of them,

@@ -3,7 +3,7 @@
 //! A store is held against what this node knows: the identity of its cluster, what its kernel had at the start, and which of
 //! its endpoints its own verbs remove. What is not plausible is held, until the records are back or a person decides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     evidence::{Evidence, is_most},
@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     intent::{Fact, Source, Touched},
-    model::{ClusterId, EndpointId, NetworkId, chain},
+    model::{ClusterId, EndpointId, IfName, NetworkId, chain},
+    plan::port_of,
     store::{Identity, Key, Store, StoreError},
 };
 
@@ -181,11 +182,14 @@ impl Gate<'_> {
     ) -> Result<Option<String>, StoreError> {
         let networks = self.world.read(|intent| evidence.of_the_cluster(intent));
         let me = self.world.me;
-        let (mut recorded, mut here) = (BTreeSet::new(), BTreeSet::new());
+        let mut recorded = BTreeSet::new();
+        let mut here: BTreeMap<NetworkId, BTreeSet<IfName>> = BTreeMap::new();
         for fact in &heard.facts {
             match fact {
                 Fact::Network(id, Some(_)) => drop(recorded.insert(*id)),
-                Fact::Endpoint(id, _, Some(endpoint)) if endpoint.node == me => drop(here.insert(*id)),
+                Fact::Endpoint(id, endpoint, Some(record)) if record.node == me => {
+                    here.entry(*id).or_default().insert(port_of(*endpoint));
+                }
                 Fact::Network(..)
                 | Fact::Endpoint(..)
                 | Fact::Member(..)
@@ -207,17 +211,30 @@ impl Gate<'_> {
         };
         let read: BTreeSet<NetworkId> = networks.iter().filter(|id| !unread(id)).copied().collect();
         let forsaken = self.forsakes(read, heard);
-        let (all, gone) =
-            (networks.len(), networks.iter().filter(|id| !here.contains(id) && !unread(id)).count());
+        let nothing = BTreeSet::new();
+        let known_here = |id: &NetworkId| here.get(id).unwrap_or(&nothing);
+        let endpoints = networks.iter().filter_map(|id| Some((id, evidence.endpoints.get(id)?)));
+        let (mut all, mut gone) = (0, 0);
+        for (id, there) in endpoints.filter(|(id, _)| !unread(id)) {
+            all += there.len();
+            gone += there.difference(known_here(id)).count();
+        }
+        let empty = networks.iter().filter(|id| known_here(id).is_empty() && !unread(id)).count();
         // A store that this node has never met, and that knows nothing of it.
-        let stranger =
-            known.is_none() && all > 0 && !networks.iter().any(|id| recorded.contains(id) || unread(id));
-        if !stranger && (!(forsaken || is_most(gone, all)) || self.was_removed().await?) {
+        let stranger = known.is_none()
+            && !networks.is_empty()
+            && !networks.iter().any(|id| recorded.contains(id) || unread(id));
+        let lost = forsaken || is_most(empty, networks.len()) || is_most(gone, all);
+        // What was held is not let go because the agent was started again.
+        let still = evidence.held && (empty > 0 || gone > 0);
+        if !stranger && (!(lost || still) || self.was_removed().await?) {
             return Ok(None);
         }
-        Ok(Some(format!(
-            "the store has no endpoint of this host in {gone} of the {all} networks that its kernel has. {REMEDY}"
-        )))
+        let what = match gone {
+            0 => format!("no endpoint of this host in {empty} of the {} networks", networks.len()),
+            _ => format!("no record of {gone} of this host's {all} endpoints"),
+        };
+        Ok(Some(format!("the store has {what} that its kernel has. {REMEDY}")))
     }
 
     /// Whether a person removed this node (`ovctl node rm`).

@@ -66,6 +66,8 @@ pub enum Identity {
     NodeCopy,
     /// Local, `cluster-id`: a copy of the identity of this node's cluster.
     ClusterCopy,
+    /// Local, `held`: the cluster's store is not believed, and nobody has accepted that; why, in words.
+    Held,
     /// Local, `lost`: this store began in place of one that was lost, and nobody has accepted that; why, in words.
     Lost,
 }
@@ -143,6 +145,7 @@ impl fmt::Display for Identity {
             Self::Removed(id) => write!(f, "{GLOBAL}nodes-removed/{id}"),
             Self::NodeCopy => write!(f, "{LOCAL}node-id"),
             Self::ClusterCopy => write!(f, "{LOCAL}cluster-id"),
+            Self::Held => write!(f, "{LOCAL}held"),
             Self::Lost => write!(f, "{LOCAL}lost"),
         }
     }
@@ -200,6 +203,7 @@ fn local(path: &str) -> Result<Option<Key>, Invalid> {
     match path {
         "node-id" => return Ok(Some(Key::Identity(Identity::NodeCopy))),
         "cluster-id" => return Ok(Some(Key::Identity(Identity::ClusterCopy))),
+        "held" => return Ok(Some(Key::Identity(Identity::Held))),
         "lost" => return Ok(Some(Key::Identity(Identity::Lost))),
         _ => {}
     }
@@ -277,6 +281,7 @@ mod tests {
                 Just(Identity::Cluster),
                 Just(Identity::NodeCopy),
                 Just(Identity::ClusterCopy),
+                Just(Identity::Held),
                 Just(Identity::Lost)
             ]
             .prop_map(Key::Identity),

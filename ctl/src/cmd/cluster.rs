@@ -53,7 +53,10 @@ impl AcceptEmpty {
             })?;
         }
         agent.accept_empty(pb::AcceptEmptyRequest { go_ahead: true }).await?;
-        say("Accepted: this cluster now follows the store as it is.");
+        say(match about.whole_cluster {
+            true => "Accepted: this cluster now follows the store as it is.",
+            false => "Accepted: this host removes what its own store does not have.",
+        });
         Ok(Exit::DONE)
     }
 }

@@ -267,3 +267,49 @@ async fn a_record_that_cannot_be_read_at_the_start_puts_its_network_in_doubt_unt
     fed.knows(revision).await;
     assert!(!fed.world.in_doubt(network.id) && fed.world.doubts().is_empty());
 }
+
+/// A host whose kernel has so many endpoints of one network.
+fn kernel_with(endpoints: u8) -> Evidence {
+    let network = testing::network().id;
+    let ends = (0..endpoints).map(|number| crate::plan::port_of(endpoint(10 + number).id)).collect();
+    Evidence { networks: [network].into(), endpoints: [(network, ends)].into(), ..Evidence::default() }
+}
+
+#[tokio::test]
+async fn a_store_that_lost_most_endpoints_of_one_network_is_held_at_the_start() {
+    // All kinds of records of the endpoints are gone, with the node's part in the network; the rest is there.
+    for (kernel, left, held) in [(4, 0, true), (4, 1, true), (3, 0, true), (4, 3, false), (2, 0, false)] {
+        let store = Store::embedded(&Embedded::open(None).unwrap());
+        let member = Key::Member(testing::network().id, testing::ME);
+        store.commit(records(left)).await.unwrap();
+        store.commit(Commit::new().delete(member)).await.unwrap();
+        let fed = start(&store, kernel_with(kernel), Some(cluster(1)));
+        let revision = fed
+            .commit(Commit::new().put(Key::Node(testing::OTHER), testing::node(testing::OTHER).to_bytes()))
+            .await;
+        if held {
+            let why = fed.until(true).await.unwrap();
+            let text = format!("no record of {} of this host's {kernel} endpoints", kernel - left);
+            assert!(why.contains(&text), "{why}");
+        } else {
+            fed.knows(revision).await;
+            assert_eq!(fed.world.held(), None, "{left} of {kernel}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_held_is_held_again_at_the_next_start_however_little_it_is() {
+    let store = Store::embedded(&Embedded::open(None).unwrap());
+    store.commit(records(1)).await.unwrap();
+    let evidence = Evidence { held: true, ..kernel_with(2) };
+    let fed = start(&store, evidence.clone(), Some(cluster(1)));
+    let why = fed.until(true).await.unwrap();
+    assert!(why.contains("no record of 1 of this host's 2 endpoints"), "{why}");
+    // All that the kernel has is back.
+    let back = Store::embedded(&Embedded::open(None).unwrap());
+    let revision = back.commit(records(2)).await.unwrap();
+    let fed = start(&back, evidence, Some(cluster(1)));
+    fed.knows(revision).await;
+    assert_eq!(fed.world.held(), None);
+}

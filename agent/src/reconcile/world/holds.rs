@@ -23,6 +23,8 @@ pub(super) struct Holds {
     held: BTreeMap<Source, String>,
     /// A person takes what these say as it is.
     accepted: BTreeSet<Source>,
+    /// A person did so since the agent started.
+    losses_accepted: BTreeSet<Source>,
     /// Records that stay although the store has no more of them.
     kept: BTreeMap<Source, BTreeSet<Touched>>,
     /// Records that are in the store, and that this agent has never read.
@@ -42,6 +44,16 @@ impl World {
         let mut texts: Vec<&str> = holds.held.values().rev().map(String::as_str).collect();
         texts.dedup();
         (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// Whether a person has accepted, since the agent started, that a source lost records.
+    pub fn is_loss_accepted(&self, source: Source) -> bool {
+        lock(&self.holds).losses_accepted.contains(&source)
+    }
+
+    /// Why a source is held, in words; None: it is not.
+    pub fn why_held(&self, source: Source) -> Option<String> {
+        lock(&self.holds).held.get(&source).cloned()
     }
 
     /// Whether a source is held.
@@ -70,7 +82,10 @@ impl World {
 
     /// A person takes what a source says as it is, whatever is held because of it.
     pub fn accept(&self, source: Source) {
-        lock(&self.holds).accepted.insert(source);
+        let mut holds = lock(&self.holds);
+        holds.accepted.insert(source);
+        holds.losses_accepted.insert(source);
+        drop(holds);
         self.hold_turn.send_modify(|turn| *turn = turn.wrapping_add(1));
     }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Service, ServiceError};
 use crate::{
     convert::Record,
-    intent::Intent,
+    intent::{Intent, Source},
     kernel::{Kernel, processes},
     model::{Endpoint, EndpointId, NodeId, Sandbox, SandboxId},
     reconcile::{is_most, world::Revisions},
@@ -152,14 +152,14 @@ impl<K: Kernel> Service<K> {
     }
 
     /// This node's endpoints without a sandbox; none if most of them are: their sandboxes' records are lost then, and not
-    /// their sandboxes.
+    /// their sandboxes, unless a person said that these are.
     pub(in crate::service) fn believable_strays(&self) -> Vec<Endpoint> {
         let me = self.world.me;
         let (strays, all) = self.world.read(|intent| {
             let all: usize = intent.networks().map(|(_, view)| view.endpoints_on(me).count()).sum();
             (strays(intent, me), all)
         });
-        if is_most(strays.len(), all) {
+        if is_most(strays.len(), all) && !self.world.is_loss_accepted(Source::Local) {
             tracing::debug!(
                 strays = strays.len(),
                 all,
