@@ -19,3 +19,34 @@ pub(super) fn of(error: &ServiceError) -> Status {
     };
     Status::new(code, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{intent::LookupError, model::Invalid};
+
+    #[test]
+    fn each_refusal_has_the_status_that_the_api_promises() {
+        let text = || "why".to_owned();
+        let unknown = LookupError::Unknown { noun: "network", text: text(), hint: None };
+        let ambiguous = LookupError::Ambiguous { noun: "network", text: text(), count: 2 };
+        for (error, code) in [
+            (Invalid::new("name", "a b", "why").into(), Code::InvalidArgument),
+            (unknown.into(), Code::NotFound),
+            (ambiguous.into(), Code::InvalidArgument),
+            (ServiceError::Exists(text()), Code::AlreadyExists),
+            (ServiceError::InUse(text()), Code::FailedPrecondition),
+            (ServiceError::Kernel(text()), Code::FailedPrecondition),
+            (ServiceError::Held(text()), Code::FailedPrecondition),
+            (ServiceError::Exhausted(text()), Code::ResourceExhausted),
+            (ServiceError::StoreAway(text()), Code::Unavailable),
+            (ServiceError::Busy(text()), Code::Aborted),
+            (ServiceError::Missing(text()), Code::Unimplemented),
+            (ServiceError::Internal(text()), Code::Internal),
+        ] {
+            let status = of(&error);
+            assert_eq!(status.code(), code, "{error:?}");
+            assert_eq!(status.message(), error.to_string(), "{error:?}");
+        }
+    }
+}

@@ -31,7 +31,7 @@ pub use standing::Standing;
 use crate::{
     intent::Intent,
     model::{DnsChoice, Name, NodeId, SandboxId},
-    reconcile::world::World,
+    reconcile::{ReconcileError, world::World},
 };
 
 /// Verbs that wait to be heard.
@@ -74,7 +74,7 @@ impl Shared {
 #[derive(Debug)]
 enum Ask {
     /// See to this sandbox now. The port, if it needs a resolver.
-    Ensure(Name, oneshot::Sender<Result<Option<(SandboxId, u16)>, String>>),
+    Ensure(Name, oneshot::Sender<Result<Option<(SandboxId, u16)>, ReconcileError>>),
     /// Close its sockets, and keep them closed: its namespace is about to go.
     Close(SandboxId, oneshot::Sender<()>),
 }
@@ -109,13 +109,13 @@ impl Dns {
     ///
     /// # Errors
     /// Its sockets cannot be had, with the reason.
-    pub async fn ensure(&self, sandbox: &Name) -> Result<(), String> {
+    pub async fn ensure(&self, sandbox: &Name) -> Result<(), ReconcileError> {
         let (Some(ask), Some(world)) = (&self.ask, &self.world) else { return Ok(()) };
         let (reply, replied) = oneshot::channel();
         if ask.send(Ask::Ensure(sandbox.clone(), reply)).await.is_err() {
             return Err("the agent is stopping".into());
         }
-        if let Some((id, port)) = replied.await.map_err(|_gone| "the agent is stopping".to_owned())?? {
+        if let Some((id, port)) = replied.await.map_err(|_gone| "the agent is stopping")?? {
             world.resolver_programmed(id, Some(port)).await;
         }
         Ok(())

@@ -23,9 +23,9 @@ use crate::{
     dns::upstream::Forwarder,
     intent::{Changed, Source, Touched},
     kernel::{self, processes},
-    model::{Name, Sandbox, SandboxId, chain},
+    model::{Name, Sandbox, SandboxId},
     plan::state::Netns,
-    reconcile::world::World,
+    reconcile::{ReconcileError, world::World},
 };
 
 /// Time between two looks: a process that has ended must not keep its namespace for three seconds.
@@ -153,7 +153,7 @@ impl Standing {
         }
     }
 
-    async fn ensure(&mut self, name: &Name) -> Result<Option<(SandboxId, u16)>, String> {
+    async fn ensure(&mut self, name: &Name) -> Result<Option<(SandboxId, u16)>, ReconcileError> {
         let Some(wanted) = self.wanted(Some(name)).pop() else { return Ok(None) };
         let id = wanted.sandbox.id;
         self.closed.remove(&id);
@@ -218,7 +218,7 @@ impl Standing {
     }
 
     /// See to it that the resolver of a sandbox answers in the namespace with this inode.
-    async fn keep(&mut self, wanted: &Wanted, inode: u64) -> Result<(), String> {
+    async fn keep(&mut self, wanted: &Wanted, inode: u64) -> Result<(), ReconcileError> {
         let id = wanted.sandbox.id;
         if self.open.get(&id).is_some_and(|open| open.inode == inode && !open.task.is_finished()) {
             return Ok(());
@@ -228,7 +228,7 @@ impl Standing {
         let port = port_of(id);
         let sockets = move || kernel::resolver_sockets(&dir, &netns, port);
         let opened = tokio::task::spawn_blocking(sockets).await.map_err(|error| error.to_string())?;
-        let (udp, tcp) = opened.map_err(|error| chain(&error))?;
+        let (udp, tcp) = opened?;
         if inode_of(wanted) != Some(inode) {
             return Err("its namespace was just replaced".into());
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Peers, Reconciler,
+    Peers, ReconcileError, Reconciler,
     dirty::{Depth, Row},
     network::{self, Env, Programmed},
     world::{Outcome, World},
@@ -63,7 +63,7 @@ pub(super) struct Checked {
     /// The MTU of the paths, anew.
     paths: BTreeMap<IpAddr, u32>,
     /// It is whole. Err: it could not be looked at.
-    whole: Result<bool, String>,
+    whole: Result<bool, ReconcileError>,
 }
 
 impl Subject {
@@ -99,7 +99,7 @@ impl Check {
         Checked { whole: self.whole(&*kernel).await, subject, times, paths }
     }
 
-    async fn whole<K: Kernel>(self, kernel: &K) -> Result<bool, String> {
+    async fn whole<K: Kernel>(self, kernel: &K) -> Result<bool, ReconcileError> {
         let (unit, subject) = (self.subject.unit(), self.subject.clone());
         let said = move || {
             let same = self.is_as_said();
@@ -112,7 +112,7 @@ impl Check {
             Subject::Host(input) => input.closed.clone(),
             Subject::Network(..) => BTreeSet::new(),
         };
-        let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
+        let seen = kernel.observe(look).await?;
         // Somebody else has come who forwards, and decides from now on.
         let theirs = seen.netns.get(&Netns::Host).map(|host| &host.forwarders);
         if theirs.is_some_and(|theirs| !theirs.is_disjoint(&closed)) {
@@ -172,8 +172,8 @@ pub(super) fn host_look(wanted: &State) -> Look {
 }
 
 /// Do work that takes a while on a thread of its own.
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ReconcileError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string().into())
 }
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
@@ -218,7 +218,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.host.as_ref().filter(|host| ***host == input).map(|host| Subject::Host(Arc::clone(host)))
     }
 
-    async fn surroundings_of(&mut self, id: NetworkId) -> Result<Surroundings, String> {
+    async fn surroundings_of(&mut self, id: NetworkId) -> Result<Surroundings, ReconcileError> {
         let env = self.env_as_known(id, None).await?;
         let vteps = self.world.read(|intent| network::peer_vteps(intent, &env, id));
         Ok(Surroundings {

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Peers, Reconciler};
+use super::{Peers, ReconcileError, Reconciler};
 use crate::{
     kernel::Kernel,
-    model::chain,
     plan::{FORWARDING_V4, FORWARDING_V6, HOST_SETTINGS, ruleset::Family, state::NetnsState},
     store::Key,
 };
@@ -51,14 +50,14 @@ impl Forwarding {
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Learn what the host's settings were before us, once.
-    pub(super) async fn learn_originals(&mut self) -> Result<(), String> {
+    pub(super) async fn learn_originals(&mut self) -> Result<(), ReconcileError> {
         if self.forwarding.originals.is_some() {
             return Ok(());
         }
         let mut originals = BTreeMap::new();
         for key in HOST_SETTINGS {
             let name = Key::Sysctl(key.replace('/', "."));
-            let kept = self.local.get(&name).await.map_err(|error| chain(&error))?.1;
+            let kept = self.local.get(&name).await?.1;
             let value = kept.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
             originals.extend(value.map(|value| (key.to_owned(), value)));
         }

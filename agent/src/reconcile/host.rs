@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Failures, Peers, Reconciler,
+    Failures, Peers, ReconcileError, Reconciler,
     check::host_look,
     is_here, network,
     units::{Done, Plan},
@@ -49,7 +49,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if failures.is_empty() { failures } else { self.full(Unit::Host).await }
     }
 
-    pub(super) async fn look_at_host(&mut self) -> Result<Plan, String> {
+    pub(super) async fn look_at_host(&mut self) -> Result<Plan, ReconcileError> {
         let mut input = self.host_input().await?;
         let first = host(&input);
         let settings = first.netns.get(&Netns::Host).map(|state| state.sysctls.clone()).unwrap_or_default();
@@ -81,7 +81,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(Plan { ops, originals, done: Done::Host(input) })
     }
 
-    pub(super) async fn host_input(&mut self) -> Result<HostInput, String> {
+    pub(super) async fn host_input(&mut self) -> Result<HostInput, ReconcileError> {
         let features = self.known_features().await?;
         self.learn_originals().await?;
         let me = self.world.me;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Peers, Reconciler, is_here};
+use super::{Peers, ReconcileError, Reconciler, is_here};
 use crate::{
     kernel::Kernel,
     model::{Driver, NetworkId, chain},
@@ -12,7 +12,7 @@ use crate::{
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// An overlay here that is not internal needs a leg: the lowest index that no other one has, kept in the local store.
-    pub(super) async fn ensure_leg(&mut self, id: NetworkId) -> Result<(), String> {
+    pub(super) async fn ensure_leg(&mut self, id: NetworkId) -> Result<(), ReconcileError> {
         let needs = self.world.read(|intent| {
             let view = intent.network(id).filter(|view| is_here(view, self.world.me));
             let network = view.and_then(|view| view.network());
@@ -25,7 +25,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let leg =
             Leg::lowest_free(|leg| taken.contains(&leg)).ok_or("this host has 8192 networks already")?;
         let commit = Commit::new().put(Key::Leg(id), leg.index().to_string());
-        self.local.commit(commit).await.map_err(|error| chain(&error))?;
+        self.local.commit(commit).await?;
         self.legs.insert(id, leg);
         Ok(())
     }

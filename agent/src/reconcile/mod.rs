@@ -8,6 +8,7 @@ mod check;
 mod connections;
 pub mod dirty;
 mod doubt;
+mod error;
 mod evidence;
 pub mod feed;
 mod forwarding;
@@ -68,6 +69,7 @@ use crate::{
 pub(crate) use self::evidence::is_most;
 pub use self::{
     connections::forget,
+    error::ReconcileError,
     evidence::Evidence,
     network::{host_routes, is_here},
     whereabouts::{marked_units, whereabouts},
@@ -112,7 +114,7 @@ pub enum Request {
 }
 
 /// The steps that are left, by unit. Err: why it could not be looked at.
-pub type Differences = Vec<(Unit, Result<Vec<Op>, String>)>;
+pub type Differences = Vec<(Unit, Result<Vec<Op>, ReconcileError>)>;
 
 /// The loop's own state; one task owns it.
 pub struct Reconciler<K, P> {
@@ -164,7 +166,7 @@ pub struct Reconciler<K, P> {
 const USUAL_MTU: u32 = 1500;
 
 /// A step that failed, or a look that could not be taken, and why.
-type Failures = Vec<(Option<Op>, String)>;
+type Failures = Vec<(Option<Op>, ReconcileError)>;
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// A loop that has not looked at anything yet.
@@ -311,7 +313,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 }
             }
             Some((op, error)) => {
-                let (again, is_news) = self.retries.failed(unit, Instant::now(), error);
+                let (again, is_news) = self.retries.failed(unit, Instant::now(), &error.to_string());
                 let step = op.as_ref().map(ToString::to_string).unwrap_or_default();
                 let failed = outcome.failures.len();
                 if is_news {

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Peers, Reconciler, dirty::Depth};
+use super::{Peers, ReconcileError, Reconciler, dirty::Depth};
 use crate::{
     kernel::Kernel,
-    model::{IfName, Name, chain},
+    model::{IfName, Name},
     plan::{ownership::Unit, state::Netns},
 };
 
@@ -47,9 +47,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// The names of the named namespaces and of the host's links; those are looked at that others are built upon.
-    async fn what_is_there(&mut self) -> Result<(BTreeSet<Name>, BTreeSet<IfName>), String> {
-        let names = self.kernel.netns_names().await.map_err(|error| chain(&error))?;
-        let links = self.kernel.link_names().await.map_err(|error| chain(&error))?;
+    async fn what_is_there(&mut self) -> Result<(BTreeSet<Name>, BTreeSet<IfName>), ReconcileError> {
+        let names = self.kernel.netns_names().await?;
+        let links = self.kernel.link_names().await?;
         self.refresh_foundations().await?;
         Ok((names.into_keys().collect(), links))
     }

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Peers, Reconciler,
+    Peers, ReconcileError, Reconciler,
     units::{Done, Plan, SandboxDone},
 };
 use crate::{
     kernel::Kernel,
-    model::{Name, Sandbox, SandboxId, chain},
+    model::{Name, Sandbox, SandboxId},
     plan::{
         ownership::{Mark, Unit},
         plan,
@@ -23,7 +23,7 @@ use crate::{
 pub(super) type Tables = BTreeMap<SandboxId, (Netns, u64)>;
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    pub(super) async fn look_at_sandbox(&mut self, id: SandboxId) -> Result<Plan, String> {
+    pub(super) async fn look_at_sandbox(&mut self, id: SandboxId) -> Result<Plan, ReconcileError> {
         let unit = Unit::Sandbox(id);
         let features = self.known_features().await?;
         let sandbox = self.world.read(|intent| intent.sandboxes().values().find(|it| it.id == id).cloned());
@@ -71,7 +71,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// The names of the namespaces that were made for a sandbox. Those that nobody remembers are told by their marks.
-    async fn made_for(&mut self, id: SandboxId, sandbox: Option<&Sandbox>) -> Result<Vec<Name>, String> {
+    async fn made_for(
+        &mut self,
+        id: SandboxId,
+        sandbox: Option<&Sandbox>,
+    ) -> Result<Vec<Name>, ReconcileError> {
         if let Some(sandbox) = sandbox {
             if !sandbox.adopted {
                 self.made.insert(id, sandbox.name.clone());
@@ -88,10 +92,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// A namespace that is not ours and in which rules of ours may be, if it is there still.
-    async fn left_table(&mut self, id: SandboxId) -> Result<Option<Netns>, String> {
+    async fn left_table(&mut self, id: SandboxId) -> Result<Option<Netns>, ReconcileError> {
         let Some((netns, inode)) = self.tables.get(&id).cloned() else { return Ok(None) };
         let Netns::Path(path) = &netns else { return Ok(None) };
-        let there = self.kernel.netns_inode(path.clone()).await.map_err(|error| chain(&error))?;
+        let there = self.kernel.netns_inode(path.clone()).await?;
         if there != Some(inode) {
             self.tables.remove(&id);
             return Ok(None);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Peers, Reconciler, network::HostLinks};
+use super::{Peers, ReconcileError, Reconciler, network::HostLinks};
 use crate::{
     kernel::Kernel,
     plan::state::{Look, LookAt, Netns, NetnsState, State},
@@ -38,7 +38,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// Look, at links of the host as they have been seen already, if they have.
-    pub(super) async fn observe_from_here(&mut self, mut look: Look) -> Result<State, String> {
+    pub(super) async fn observe_from_here(&mut self, mut look: Look) -> Result<State, ReconcileError> {
         let Sight::Seen(sight) = &self.sight else { return self.observe(look).await };
         let Some(asked) =
             look.netns.get_mut(&Netns::Host).and_then(|host| host.links.replace(BTreeSet::new()))
@@ -53,7 +53,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// See the host's links, if nobody has yet and somebody wants to.
-    pub(super) async fn take_sight(&mut self) -> Result<(), String> {
+    pub(super) async fn take_sight(&mut self) -> Result<(), ReconcileError> {
         if matches!(self.sight, Sight::Wanted) {
             let at = LookAt { links: None, ..LookAt::default() };
             let mut seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Peers, Reconciler, USUAL_MTU,
+    Peers, ReconcileError, Reconciler, USUAL_MTU,
     dirty::Row,
     network::{self, Env},
     units::Plan,
@@ -33,7 +33,11 @@ const BRIDGE_NETFILTER_V6: &str = "net/bridge/bridge-nf-call-ip6tables";
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// What this host is to a network now. With `rows`, only the sandboxes of those are looked for.
-    pub(super) async fn env(&mut self, id: NetworkId, rows: Option<&BTreeSet<Row>>) -> Result<Env, String> {
+    pub(super) async fn env(
+        &mut self,
+        id: NetworkId,
+        rows: Option<&BTreeSet<Row>>,
+    ) -> Result<Env, ReconcileError> {
         let mut env = self.env_as_known(id, rows).await?;
         self.learn_paths(&env, id, rows.is_none()).await;
         env.paths.clone_from(&self.paths);
@@ -45,7 +49,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         &mut self,
         id: NetworkId,
         rows: Option<&BTreeSet<Row>>,
-    ) -> Result<Env, String> {
+    ) -> Result<Env, ReconcileError> {
         let features = self.known_features().await?;
         let me = self.world.me;
         let sandboxes: Vec<Sandbox> = self.world.read(|intent| {
@@ -89,13 +93,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// The namespace of a sandbox, if it is there: that of its owner for one that shares it.
-    pub(super) async fn present(&self, sandbox: &Sandbox) -> Result<Option<Netns>, String> {
+    pub(super) async fn present(&self, sandbox: &Sandbox) -> Result<Option<Netns>, ReconcileError> {
         let owner = self.world.read(|intent| intent.sandboxes().get(sandbox.shares.as_ref()?).cloned());
         let sandbox = owner.as_ref().unwrap_or(sandbox);
         if !sandbox.adopted {
             return Ok(Some(Netns::Named(sandbox.name.clone())));
         }
-        let inode = self.kernel.netns_inode(sandbox.netns.clone()).await.map_err(|error| chain(&error))?;
+        let inode = self.kernel.netns_inode(sandbox.netns.clone()).await?;
         Ok((inode == Some(sandbox.netns_inode)).then(|| Netns::Path(sandbox.netns.clone())))
     }
 
@@ -116,8 +120,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// Learn what the host has: the underlay's MTU, the kernel's features. What cannot be seen stays as it was known.
-    pub(super) async fn refresh_host(&mut self) -> Result<Features, String> {
-        let facts = self.kernel.facts().await.map_err(|error| chain(&error))?;
+    pub(super) async fn refresh_host(&mut self) -> Result<Features, ReconcileError> {
+        let facts = self.kernel.facts().await?;
         let sysctls = [FORWARDING_V6, BRIDGE_NETFILTER, BRIDGE_NETFILTER_V6].map(String::from).into();
         let at = LookAt { links: Some(BTreeSet::new()), sysctls, ..LookAt::default() };
         let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
@@ -149,7 +153,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// What the kernel has. A guess would change what is there and right.
-    pub(super) async fn known_features(&mut self) -> Result<Features, String> {
+    pub(super) async fn known_features(&mut self) -> Result<Features, ReconcileError> {
         match self.features {
             Some(features) => Ok(features),
             None => self.refresh_host().await,
@@ -157,16 +161,16 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// Before a setting of the host is changed for the first time, its value goes to the local store, for `cleanup`.
-    pub(super) async fn keep_originals(&self, plan: &Plan) -> Result<(), String> {
+    pub(super) async fn keep_originals(&self, plan: &Plan) -> Result<(), ReconcileError> {
         for op in &plan.ops {
             if let Op::SetSysctl(Netns::Host, key, _) = op
                 && let Some(original) = plan.originals.get(key)
             {
                 let name = Key::Sysctl(key.replace('/', "."));
-                let known = self.local.get(&name).await.map_err(|error| chain(&error))?.1.is_some();
+                let known = self.local.get(&name).await?.1.is_some();
                 if !known {
                     let commit = Commit::new().put(name, original.clone());
-                    self.local.commit(commit).await.map_err(|error| chain(&error))?;
+                    self.local.commit(commit).await?;
                 }
                 tracing::info!(sysctl = %key.replace('/', "."), was = %original, "set for the networks of this host");
             }

@@ -7,14 +7,14 @@ use std::{
 };
 
 use super::{
-    Failures, Peers, Reconciler,
+    Failures, Peers, ReconcileError, Reconciler,
     connections::gone_addresses,
     dirty::Row,
     network::{Base, Piece},
 };
 use crate::{
     kernel::{ApplyError, Kernel},
-    model::{NetworkId, chain},
+    model::NetworkId,
     plan::{
         HostInput,
         op::Op,
@@ -60,7 +60,7 @@ impl Plan {
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Plan a unit against the kernel.
-    pub(super) async fn look(&mut self, unit: Unit) -> Result<Plan, String> {
+    pub(super) async fn look(&mut self, unit: Unit) -> Result<Plan, ReconcileError> {
         match unit {
             Unit::Host => self.look_at_host().await,
             Unit::Sandbox(id) => self.look_at_sandbox(id).await,
@@ -132,12 +132,12 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         match outcome {
             Ok(()) => Vec::new(),
             Err(ApplyError { failures, .. }) => {
-                failures.into_iter().map(|(op, error)| (Some(op), chain(&error))).collect()
+                failures.into_iter().map(|(op, error)| (Some(op), error.into())).collect()
             }
         }
     }
 
-    pub(super) async fn observe(&self, look: Look) -> Result<State, String> {
-        self.kernel.observe(look).await.map_err(|error| chain(&error))
+    pub(super) async fn observe(&self, look: Look) -> Result<State, ReconcileError> {
+        Ok(self.kernel.observe(look).await?)
     }
 }

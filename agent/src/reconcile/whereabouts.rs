@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Peers, Reconciler, dirty::Depth};
+use super::{Peers, ReconcileError, Reconciler, dirty::Depth};
 use crate::{
     kernel::{Kernel, KernelError},
-    model::{Name, Sandbox, chain},
+    model::{Name, Sandbox},
     plan::{
         op::Op,
         ownership::{Mark, Unit},
@@ -79,7 +79,7 @@ fn marks(seen: &State, named: &[(Name, Option<Mark>)]) -> BTreeMap<Unit, Look> {
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Every unit whose mark is on a namespace, or on a link of the host. The host's links are learned.
-    pub(super) async fn marked_units(&mut self) -> Result<BTreeSet<Unit>, String> {
+    pub(super) async fn marked_units(&mut self) -> Result<BTreeSet<Unit>, ReconcileError> {
         for some in self.new_names().await?.chunks(ENTERED) {
             self.learn_marks(some).await?;
             self.let_others_first().await;
@@ -92,8 +92,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// The named namespaces whose marks are not known, with their inodes; those that are gone are forgotten.
-    pub(super) async fn new_names(&mut self) -> Result<Vec<(Name, u64)>, String> {
-        let names = self.kernel.netns_names().await.map_err(|error| chain(&error))?;
+    pub(super) async fn new_names(&mut self) -> Result<Vec<(Name, u64)>, ReconcileError> {
+        let names = self.kernel.netns_names().await?;
         self.marks.retain(|name, (inode, _)| names.get(name) == Some(inode));
         Ok(names.into_iter().filter(|(name, _)| !self.marks.contains_key(name)).collect())
     }
@@ -110,7 +110,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// Learn what marks these named namespaces carry. Each is entered, once: if another one has its name and its inode by now, the
     /// look at its unit finds what that is.
-    pub(super) async fn learn_marks(&mut self, names: &[(Name, u64)]) -> Result<(), String> {
+    pub(super) async fn learn_marks(&mut self, names: &[(Name, u64)]) -> Result<(), ReconcileError> {
         if names.is_empty() {
             return Ok(());
         }
@@ -137,7 +137,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    async fn search(&mut self) -> Result<(), String> {
+    async fn search(&mut self) -> Result<(), ReconcileError> {
         let sandboxes: Vec<Sandbox> = self
             .world
             .read(|intent| intent.sandboxes().values().filter(|it| it.shares.is_none()).cloned().collect());

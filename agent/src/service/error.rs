@@ -4,6 +4,7 @@ use crate::{
     intent::LookupError,
     kernel::KernelError,
     model::{Invalid, chain},
+    reconcile::ReconcileError,
     store::{CommitError, StoreError},
 };
 
@@ -69,6 +70,16 @@ pub enum ErrorKind {
 }
 
 impl ServiceError {
+    /// What the loop failed at, in these words: what the kernel lacks is told from what it refuses.
+    pub(super) fn failed(error: &ReconcileError, text: String) -> Self {
+        match error {
+            ReconcileError::Missing(_) => Self::Missing(text),
+            ReconcileError::Kernel(_) | ReconcileError::Store(_) | ReconcileError::State(_) => {
+                Self::Kernel(text)
+            }
+        }
+    }
+
     /// What it means to a program.
     pub const fn kind(&self) -> ErrorKind {
         match self {

@@ -1,7 +1,7 @@
 //! A kernel in memory: a state, and steps that do to it what the real kernel would; for tests and simulation.
 //!
-//! It passes the same [`super::contract`] as the real one. Errors are injected with [`MemoryKernel::fail_when`] and
-//! [`MemoryKernel::fail_looks`].
+//! It passes the same [`super::contract`] as the real one. Errors are injected with [`MemoryKernel::fail_when`],
+//! [`MemoryKernel::lack_when`] and [`MemoryKernel::fail_looks`].
 
 mod lives;
 mod refuse;
@@ -56,6 +56,7 @@ struct Inner {
     path_mtus: BTreeMap<IpAddr, u32>,
     connections: BTreeMap<Netns, Vec<Connection>>,
     fault: Option<Fault>,
+    lack: Option<Fault>,
     gate: Option<Gate>,
     held: u64,
     looks_to_fail: u32,
@@ -123,6 +124,11 @@ impl MemoryKernel {
         self.lock().fault = Some(Box::new(when));
     }
 
+    /// From now on the kernel lacks the driver for steps that `when` says yes to.
+    pub fn lack_when(&self, when: impl Fn(&Op) -> bool + Send + 'static) {
+        self.lock().lack = Some(Box::new(when));
+    }
+
     /// The next `times` looks fail.
     pub fn fail_looks(&self, times: u32) {
         self.lock().looks_to_fail = times;
@@ -148,6 +154,7 @@ impl MemoryKernel {
     pub fn heal(&self) {
         let mut inner = self.lock();
         inner.fault = None;
+        inner.lack = None;
         inner.looks_to_fail = 0;
     }
 
@@ -229,6 +236,8 @@ impl Kernel for MemoryKernel {
             let (operation, target) = step::words(&op);
             let outcome = if inner.fault.as_ref().is_some_and(|fails| fails(&op)) {
                 Err(injected(operation, target))
+            } else if inner.lack.as_ref().is_some_and(|lacks| lacks(&op)) {
+                Err(KernelError::Missing { feature: "such devices", option: "a driver that is in no memory" })
             } else {
                 inner.world.apply(&op).map_err(|source| KernelError::Os { operation, target, source })
             };

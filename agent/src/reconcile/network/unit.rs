@@ -16,7 +16,7 @@ use crate::{
         state::{Look, LookAt, Netns, NetnsState, State},
     },
     reconcile::{
-        Failures, Peers, Reconciler,
+        Failures, Peers, ReconcileError, Reconciler,
         connections::gone_addresses,
         dirty::Row,
         doubt::without_removals,
@@ -29,7 +29,10 @@ use crate::{
 pub(in crate::reconcile) type Haunts = BTreeMap<NetworkId, BTreeSet<Netns>>;
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    pub(in crate::reconcile) async fn look_at_network(&mut self, id: NetworkId) -> Result<Plan, String> {
+    pub(in crate::reconcile) async fn look_at_network(
+        &mut self,
+        id: NetworkId,
+    ) -> Result<Plan, ReconcileError> {
         if self.is_strange(id) {
             return Ok(Plan { ops: Vec::new(), originals: BTreeMap::new(), done: Done::Network(None) });
         }
@@ -74,7 +77,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             Err(error) => {
                 self.waiting.insert(id);
                 self.programmed.remove(&id);
-                return Err(Stop::ByLinks(error));
+                return Err(Stop::ByLinks(error.into()));
             }
         };
         self.waiting.remove(&id);
@@ -222,7 +225,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// Learn which links the host has: all of them, without what hangs off them.
-    pub(in crate::reconcile) async fn refresh_links(&mut self) -> Result<NetnsState, String> {
+    pub(in crate::reconcile) async fn refresh_links(&mut self) -> Result<NetnsState, ReconcileError> {
         let at = LookAt { links: None, bare: true, ..LookAt::default() };
         let mut seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
         let host = seen.netns.remove(&Netns::Host).unwrap_or_default();
@@ -231,7 +234,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// Learn anew of the links that networks of this host alone are built upon.
-    pub(in crate::reconcile) async fn refresh_foundations(&mut self) -> Result<(), String> {
+    pub(in crate::reconcile) async fn refresh_foundations(&mut self) -> Result<(), ReconcileError> {
         let names: BTreeSet<IfName> = self.world.read(|intent| {
             let concerned = self.programmed.keys().chain(&self.waiting);
             let networks = concerned.filter_map(|id| intent.network(*id)?.network());
@@ -266,12 +269,12 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 /// Why nothing was planned.
 enum Stop {
     /// By what links the host was known to have.
-    ByLinks(String),
-    Other(String),
+    ByLinks(ReconcileError),
+    Other(ReconcileError),
 }
 
-impl From<String> for Stop {
-    fn from(error: String) -> Self {
+impl From<ReconcileError> for Stop {
+    fn from(error: ReconcileError) -> Self {
         Self::Other(error)
     }
 }

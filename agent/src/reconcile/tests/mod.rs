@@ -131,7 +131,7 @@ impl Bench {
 
     pub(super) fn failure(&self, unit: Unit) -> Option<String> {
         let outcome = self.world.outcome(unit).expect("it was looked at");
-        outcome.failures.first().map(|(_, error)| error.clone())
+        outcome.failures.first().map(|(_, error)| error.to_string())
     }
 
     /// A full look at everything finds nothing to do.

@@ -17,7 +17,10 @@ use std::{
 use tokio::sync::{Notify, broadcast, watch};
 
 use self::{connections::Connections, holds::Holds, resolvers::Resolvers};
-use super::dirty::{Depth, Dirty};
+use super::{
+    dirty::{Depth, Dirty},
+    error::ReconcileError,
+};
 use crate::{
     intent::{Changed, Fact, Intent, Source, Touched},
     model::{ClusterId, Name, NetworkId, NodeId, Sandbox, SandboxId},
@@ -46,7 +49,7 @@ pub struct Outcome {
     /// What the stores said then.
     pub at: Revisions,
     /// Steps that failed, with the reason; the unit is tried again. Empty: the kernel is as wanted.
-    pub failures: Vec<(Option<Op>, String)>,
+    pub failures: Vec<(Option<Op>, ReconcileError)>,
 }
 
 /// The shared state.

@@ -21,7 +21,10 @@ use crate::{
         ownership::Unit,
         state::{Look, LookAt, Netns},
     },
-    reconcile::world::{Outcome, Revisions},
+    reconcile::{
+        ReconcileError,
+        world::{Outcome, Revisions},
+    },
 };
 
 /// An attachment as it was asked for.
@@ -161,10 +164,14 @@ impl<K: Kernel> Service<K> {
                 let id = self.world.read(|intent| intent.sandboxes().get(sandbox).map(|known| known.id));
                 let outcome = id.and_then(|id| self.world.outcome(Unit::Sandbox(id))).unwrap_or_default();
                 let failure = outcome.failures.into_iter().next();
-                failure.map_or_else(|| "its rules were not made in time".into(), |(_, error)| error)
+                failure.map_or_else(
+                    || ReconcileError::from("its rules were not made in time"),
+                    |(_, error)| error,
+                )
             }
         };
-        Err(ServiceError::Kernel(format!("sandbox {sandbox} cannot resolve names: {reason}")))
+        let text = format!("sandbox {sandbox} cannot resolve names: {reason}");
+        Err(ServiceError::failed(&reason, text))
     }
 
     /// What came of the host's own part, which networks with a link in the host need: settings and rules.
@@ -247,9 +254,12 @@ fn refuse_without_namespace(sandbox: &Sandbox) -> Result<(), ServiceError> {
 fn refuse_failures(outcome: &Outcome) -> Result<(), ServiceError> {
     match outcome.failures.first() {
         None => Ok(()),
-        Some((Some(step), error)) => Err(ServiceError::Kernel(format!("this host cannot {step}: {error}"))),
+        Some((Some(step), error)) => {
+            Err(ServiceError::failed(error, format!("this host cannot {step}: {error}")))
+        }
         Some((None, error)) => {
-            Err(ServiceError::Kernel(format!("this host's kernel cannot be looked at: {error}")))
+            let text = format!("this host's kernel cannot be looked at: {error}");
+            Err(ServiceError::failed(error, text))
         }
     }
 }

@@ -80,7 +80,8 @@ impl<K: Kernel> Service<K> {
             match steps {
                 Ok(steps) => differences.push(Difference { unit, steps }),
                 Err(error) => {
-                    return Err(ServiceError::Kernel(format!("{unit} cannot be looked at: {error}")));
+                    let text = format!("{unit} cannot be looked at: {error}");
+                    return Err(ServiceError::failed(&error, text));
                 }
             }
         }

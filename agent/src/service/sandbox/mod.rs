@@ -253,10 +253,8 @@ impl<K: Kernel> Service<K> {
             .map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
         if let Some((step, error)) = outcome.failures.first() {
             let step = step.as_ref().map_or_else(|| "look at it".into(), ToString::to_string);
-            return Err(ServiceError::Kernel(format!(
-                "cannot make sandbox {}: {step}: {error}",
-                sandbox.name
-            )));
+            let text = format!("cannot make sandbox {}: {step}: {error}", sandbox.name);
+            return Err(ServiceError::failed(error, text));
         }
         if sandbox.shares.is_none() {
             self.write_files(&sandbox.name).await;

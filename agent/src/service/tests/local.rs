@@ -277,3 +277,25 @@ async fn an_attach_that_the_kernel_refuses_leaves_nothing_in_it() {
     assert_eq!(host.left().await, ["/ovnet/local/v1/sandboxes/box"]);
     host.end().await;
 }
+
+#[tokio::test]
+async fn what_the_kernel_lacks_is_told_from_what_it_refuses() {
+    let host = Host::start().await;
+    host.make(("bridge", "lan"), &[], |_| ()).await.unwrap();
+    host.empty("box").await;
+    host.kernel.lack_when(|op| matches!(op, crate::plan::op::Op::AddLink(..)));
+    let error = host.connect(("box", "lan"), |_| ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Missing, "{error}");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("this host cannot ") && text.contains("the kernel has no such devices"),
+        "{text}"
+    );
+    host.kernel.heal();
+    host.kernel.fail_when(|op| matches!(op, crate::plan::op::Op::AddLink(..)));
+    let error = host.connect(("box", "lan"), |_| ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::State, "{error}");
+    host.kernel.heal();
+    host.connect(("box", "lan"), |_| ()).await.unwrap();
+    host.end().await;
+}
