@@ -25,7 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ipam", &["model"]),
     ("store", &["model"]),
     ("gossip", &["model"]),
-    ("intent", &["model", "plan"]),
+    ("intent", &["model"]),
     ("kernel", &["model", "plan"]),
     // `convert` for the "did you mean" of an unknown key; `ipam` for the pools.
     ("config", &["model", "convert", "ipam"]),

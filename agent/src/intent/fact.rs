@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use ipnet::IpNet;
 
-use crate::{
-    model::{Endpoint, EndpointId, Member, Name, Network, NetworkId, Node, NodeId, Sandbox},
-    plan::Leg,
-};
+use crate::model::{Endpoint, EndpointId, Leg, Member, Name, Network, NetworkId, Node, NodeId, Sandbox};
 
 /// A record as a store has it; None: it is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,10 +20,7 @@ pub use lookup::LookupError;
 pub use network::NetworkView;
 use places::Places;
 
-use crate::{
-    model::{Endpoint, Name, NetworkId, Node, NodeId, Sandbox},
-    plan::Leg,
-};
+use crate::model::{Endpoint, Leg, Name, NetworkId, Node, NodeId, Sandbox};
 
 /// Which store a fact comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,6 +8,7 @@ mod driver;
 mod endpoint;
 mod id;
 mod invalid;
+mod leg;
 mod mac;
 mod name;
 mod network;
@@ -27,6 +28,7 @@ pub use driver::{
 pub use endpoint::{Endpoint, EndpointLink};
 pub use id::{ClusterId, EndpointId, NetworkId, NodeId, SandboxId};
 pub use invalid::Invalid;
+pub use leg::Leg;
 pub use mac::Mac;
 pub use name::{IfName, Name};
 pub use network::{Network, Scope};

@@ -13,10 +13,9 @@ use ipnet::IpNet;
 use super::{
     guard::{self, LO, LOOPBACK, rule},
     host::{Forward, HostInput, HostNetwork, HostSide},
-    leg::{RANGE_V4, RANGE_V6},
     ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
 };
-use crate::model::NetworkId;
+use crate::model::{Leg, NetworkId};
 
 /// What the rules are made from.
 struct Scene<'a> {
@@ -201,9 +200,9 @@ impl Scene<'_> {
             match network.side {
                 HostSide::Bridge => sources.extend(&network.subnets),
                 HostSide::Leg(_) => {
-                    sources.insert(IpNet::V4(RANGE_V4));
+                    sources.insert(IpNet::V4(Leg::RANGE_V4));
                     if network.has(Family::V6) {
-                        sources.insert(IpNet::V6(RANGE_V6));
+                        sources.insert(IpNet::V6(Leg::RANGE_V6));
                     }
                 }
             }

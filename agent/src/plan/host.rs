@@ -10,13 +10,12 @@ use ipnet::IpNet;
 use super::{
     firewall,
     guard::Underlay,
-    leg::Leg,
     ownership::{BRIDGE_PREFIX, LEG_PREFIX},
     ruleset::{Family, LinkMatch},
     state::{Netns, NetnsState, State},
     sysctl::{FORWARDING_V4, FORWARDING_V6},
 };
-use crate::model::{IfName, NetworkId, Protocol};
+use crate::model::{IfName, Leg, NetworkId, Protocol};
 
 /// What this kernel has, seen at the host; it decides which settings a namespace gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,18 +10,19 @@ use ipnet::IpNet;
 use super::{
     host::Features,
     interface::{self, LocalEndpoint, default_of, default_route, interface, put},
-    leg::{INNER, Leg, outer_name},
-    ownership::{Mark, NETNS_PREFIX, Unit},
+    ownership::{LEG_PREFIX, Mark, NETNS_PREFIX, Unit},
     state::{Link, LinkKind, Netns, NetnsState, Port, Route, State, Vxlan},
     sysctl,
     translation::{self, Redirected},
 };
-use crate::model::{Endpoint, EndpointId, IfName, Mac, Member, Name, Network, NetworkId};
+use crate::model::{Endpoint, EndpointId, IfName, Leg, Mac, Member, Name, Network, NetworkId};
 
 /// Name of the bridge in a network's namespace.
 pub(super) const BRIDGE: IfName = IfName::literal("br0");
 /// Name of the VXLAN device in a network's namespace.
 const TUNNEL: IfName = IfName::literal("vxlan0");
+/// The end of the host leg in a network's namespace.
+pub(super) const INNER: IfName = IfName::literal("ovn");
 /// Metric of our routes outside of sandboxes: IPv6's own default, so that the host's own routes win.
 const METRIC: u32 = 1024;
 
@@ -68,6 +69,11 @@ pub fn netns_of(network: NetworkId) -> Netns {
     let name = format!("{NETNS_PREFIX}{}", network.prefix(10));
     // Ten hex digits and the prefix are always a good name.
     name.parse::<Name>().map_or(Netns::Path(name.into()), Netns::Named)
+}
+
+/// The name of the host's end of a network's leg.
+pub fn outer_name(network: NetworkId) -> IfName {
+    format!("{LEG_PREFIX}{}", network.prefix(10)).parse().unwrap_or(IfName::literal("ovh-invalid"))
 }
 
 /// The end of an endpoint's veth in the network's namespace.

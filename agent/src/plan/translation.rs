@@ -8,11 +8,10 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    leg::{INNER, Leg},
-    overlay::{BRIDGE, OverlayInput},
+    overlay::{BRIDGE, INNER, OverlayInput},
     ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
 };
-use crate::model::{DriverSettings, Protocol};
+use crate::model::{DriverSettings, Leg, Protocol};
 
 /// A published port of an overlay's endpoint, on a host of the network. The host sends it to the inner end of its leg, to the
 /// same port as its own.

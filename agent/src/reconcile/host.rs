@@ -16,12 +16,12 @@ use crate::{
     intent::{Intent, NetworkView},
     kernel::Kernel,
     model::{
-        BridgeSettings, DriverSettings, Endpoint, Network, NetworkId, NodeId, OverlaySettings, Protocol,
+        BridgeSettings, DriverSettings, Endpoint, Leg, Network, NetworkId, NodeId, OverlaySettings, Protocol,
         PublishedPort,
     },
     plan::{
-        FORWARDING_V4, Forward, HOST_SETTINGS, HostInput, HostNetwork, HostSide, Leg, Underlay, bridge_name,
-        host, outer_name,
+        FORWARDING_V4, Forward, HOST_SETTINGS, HostInput, HostNetwork, HostSide, Underlay, bridge_name, host,
+        outer_name,
         ownership::Unit,
         plan,
         ruleset::{Family, Table},

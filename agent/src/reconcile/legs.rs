@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use super::{Peers, ReconcileError, Reconciler, is_here};
 use crate::{
     kernel::Kernel,
-    model::{Driver, NetworkId, chain},
-    plan::Leg,
+    model::{Driver, Leg, NetworkId, chain},
     store::{Commit, Key},
 };
 

@@ -57,9 +57,9 @@ use self::{
 };
 use crate::{
     kernel::{Kernel, Seen},
-    model::{Name, NetworkId, NodeId, SandboxId},
+    model::{Leg, Name, NetworkId, NodeId, SandboxId},
     plan::{
-        Features, HostInput, Leg,
+        Features, HostInput,
         op::Op,
         ownership::{Mark, Unit},
     },

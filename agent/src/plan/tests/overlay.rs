@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::stage::*;
 use crate::{
     kernel::Kernel,
-    model::{DriverSettings, IfName, Mac, Member, Network, OverlaySettings, Protocol, testing},
+    model::{DriverSettings, IfName, Leg, Mac, Member, Network, OverlaySettings, Protocol, testing},
     plan::{
         op::Op,
         ownership::{Mark, Unit},

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
-    model::{IfName, NetworkId, Protocol},
+    model::{IfName, Leg, NetworkId, Protocol},
     plan::{
         ruleset::{Action, Family, Hook, LinkMatch, Match, PortKey, Rule, Table},
         state::Netns,

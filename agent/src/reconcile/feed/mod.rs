@@ -12,8 +12,7 @@ use super::{
 use crate::{
     convert::Record,
     intent::{Fact, Source, Touched},
-    model::{ClusterId, Endpoint, Invalid, Member, Network, Node, Sandbox, chain},
-    plan::Leg,
+    model::{ClusterId, Endpoint, Invalid, Leg, Member, Network, Node, Sandbox, chain},
     store::{Change, Identity, Key, KeyRange, Store},
 };
 

@@ -27,9 +27,9 @@ pub(super) use self::{
 use super::dirty::Row;
 use crate::{
     intent::{Intent, NetworkView, Source},
-    model::{Driver, DriverSettings, Endpoint, IfName, Mac, Name, Network, NetworkId, NodeId},
+    model::{Driver, DriverSettings, Endpoint, IfName, Leg, Mac, Name, Network, NetworkId, NodeId},
     plan::{
-        Features, Leg, LocalEndpoint, Station, bridge_name,
+        Features, LocalEndpoint, Station, bridge_name,
         state::{Netns, State},
     },
 };

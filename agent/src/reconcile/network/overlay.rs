@@ -8,11 +8,11 @@ use super::{Env, is_here};
 use crate::{
     intent::{Intent, NetworkView},
     model::{
-        Driver, Endpoint, IfName, Member, Name, Network, NetworkId, NodeId, OverlaySettings, Publish,
+        Driver, Endpoint, IfName, Leg, Member, Name, Network, NetworkId, NodeId, OverlaySettings, Publish,
         PublishedPort,
     },
     plan::{
-        Features, Leg, OverlayInput, Redirected, netns_of, outer_name, overlay,
+        Features, OverlayInput, Redirected, netns_of, outer_name, overlay,
         state::{Netns, State, Vxlan},
     },
 };

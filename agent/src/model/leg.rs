@@ -7,31 +7,28 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::model::{IfName, Invalid, Mac, NetworkId};
-
-/// The end in the network's namespace.
-pub(super) const INNER: IfName = IfName::literal("ovn");
+use super::{Invalid, Mac};
 
 /// A host leg by its index on this host, 0 to 8191: 169.254.0.0/18 in pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Leg(u16);
 
-/// What all IPv4 addresses of legs lie in (link-local, RFC 3927; the well-known 169.254.169.254 is outside).
-pub(super) const RANGE_V4: Ipv4Net = match Ipv4Net::new(Ipv4Addr::new(169, 254, 0, 0), 18) {
-    Ok(net) => net,
-    Err(_) => panic!("18 is a prefix length"),
-};
-
-/// What all IPv6 addresses of legs lie in (unique local, RFC 4193).
-pub(super) const RANGE_V6: Ipv6Net =
-    match Ipv6Net::new(Ipv6Addr::new(0xfd6f, 0x766e, 0x6c65, 0x6700, 0, 0, 0, 0), 64) {
-        Ok(net) => net,
-        Err(_) => panic!("64 is a prefix length"),
-    };
-
 impl Leg {
     /// How many there are.
     pub const COUNT: u16 = 8192;
+
+    /// What all IPv4 addresses of legs lie in (link-local, RFC 3927; the well-known 169.254.169.254 is outside).
+    pub const RANGE_V4: Ipv4Net = match Ipv4Net::new(Ipv4Addr::new(169, 254, 0, 0), 18) {
+        Ok(net) => net,
+        Err(_) => panic!("18 is a prefix length"),
+    };
+
+    /// What all IPv6 addresses of legs lie in (unique local, RFC 4193).
+    pub const RANGE_V6: Ipv6Net =
+        match Ipv6Net::new(Ipv6Addr::new(0xfd6f, 0x766e, 0x6c65, 0x6700, 0, 0, 0, 0), 64) {
+            Ok(net) => net,
+            Err(_) => panic!("64 is a prefix length"),
+        };
 
     /// The leg with this index.
     ///
@@ -67,24 +64,17 @@ impl Leg {
 
     fn pair(self, end: u16) -> [IpNet; 2] {
         let number = u32::from(self.0) * 2 + u32::from(end);
-        let v4 = Ipv4Addr::from_bits(RANGE_V4.network().to_bits() | number);
-        let v6 = Ipv6Addr::from_bits(RANGE_V6.network().to_bits() | u128::from(number));
+        let v4 = Ipv4Addr::from_bits(Self::RANGE_V4.network().to_bits() | number);
+        let v6 = Ipv6Addr::from_bits(Self::RANGE_V6.network().to_bits() | u128::from(number));
         let net = |address: IpAddr, len| IpNet::new(address, len).unwrap_or(IpNet::from(address));
         [net(v4.into(), 31), net(v6.into(), 127)]
     }
 
-    /// Ethernet address of one end.
-    pub(super) fn mac(self, inner: bool) -> Mac {
+    /// Ethernet address of one end: the network's (`inner`), or the host's.
+    pub fn mac(self, inner: bool) -> Mac {
         let [v4, _] = if inner { self.inner() } else { self.outer() };
         Mac::derived(v4.addr())
     }
-}
-
-/// The name of the host's end.
-pub fn outer_name(network: NetworkId) -> IfName {
-    format!("{}{}", super::ownership::LEG_PREFIX, network.prefix(10))
-        .parse()
-        .unwrap_or(IfName::literal("ovh-invalid"))
 }
 
 #[cfg(test)]
@@ -99,7 +89,7 @@ mod tests {
         assert_eq!(leg.inner()[1].to_string(), "fd6f:766e:6c65:6700::259/127");
         assert!(Leg::new(Leg::COUNT).is_err());
         let last = Leg::new(Leg::COUNT - 1).unwrap();
-        assert!(RANGE_V4.contains(&match last.inner()[0].addr() {
+        assert!(Leg::RANGE_V4.contains(&match last.inner()[0].addr() {
             IpAddr::V4(v4) => v4,
             IpAddr::V6(_) => unreachable!(),
         }));
