@@ -21,35 +21,40 @@ pub const DEFAULT_NETWORK: &str = "bridge";
 /// the bridge's own; they are Docker's.
 pub const DEFAULT_GATEWAYS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
 
-/// Everything that the wanted state of a bridge network depends on.
-#[derive(Clone, Debug)]
-pub struct BridgeInput<'a> {
+/// What all pieces of a bridge network share: all that its wanted state depends on but its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BridgeShared {
     /// The network.
-    pub network: &'a Network,
+    pub network: Network,
     /// What was chosen of it.
-    pub settings: &'a BridgeSettings,
+    pub settings: BridgeSettings,
     /// The bridge is somebody else's: it is not made, not changed and not removed, and only gets ports.
     pub foreign: bool,
     /// MTU of its endpoints in bytes.
     pub mtu: u32,
-    /// Endpoints here.
-    pub local: Vec<LocalEndpoint<'a>>,
     /// What this kernel has.
     pub features: Features,
 }
 
-/// The wanted state of the whole network. An endpoint's part in it depends on no other one.
-pub fn bridge(input: &BridgeInput<'_>) -> State {
+impl BridgeShared {
+    /// Its bridge, whoever made it.
+    pub fn link(&self) -> IfName {
+        bridge_name(&self.network, &self.settings)
+    }
+}
+
+/// The wanted state of the network with these endpoints. An endpoint's part in it depends on no other one.
+pub fn bridge(input: &BridgeShared, local: &[LocalEndpoint<'_>]) -> State {
     let unit = Unit::Network(input.network.id);
-    let name = bridge_name(input.network, input.settings);
+    let name = input.link();
     let mut state = State::default();
     if !input.foreign {
         let host = state.netns.entry(Netns::Host).or_default();
         host.links.insert(name, link(input, unit));
-        host.sysctls = sysctls(input, name);
+        host.sysctls = sysctls(input, local, name);
     }
     let place = place(input, name);
-    for local in &input.local {
+    for local in local {
         let outer = port(unit, local.endpoint, input.mtu, place);
         state.netns.entry(Netns::Host).or_default().links.insert(bridge_port_of(local.endpoint.id), outer);
         put(&mut state, local, sandbox_end(input, unit, local.endpoint), input.features);
@@ -62,7 +67,7 @@ pub fn bridge(input: &BridgeInput<'_>) -> State {
 /// What a sandbox sends to a published port of its own bridge goes to the host and back. But where bridged frames pass the
 /// firewall, their new destination is known before the bridge looks, and it sends them there by itself: to the same port too,
 /// and to those that stand alone, whom the host's rules keep apart then.
-const fn place(input: &BridgeInput<'_>, bridge: IfName) -> Port {
+const fn place(input: &BridgeShared, bridge: IfName) -> Port {
     let by_bridge = input.features.bridge_firewall;
     let isolated = !input.settings.icc && !by_bridge;
     Port { bridge, learning: true, unicast_flood: true, isolated, hairpin: by_bridge }
@@ -73,7 +78,7 @@ pub fn own_mac(network: NetworkId) -> Mac {
     Mac::internal(0x46, network.as_bytes())
 }
 
-fn link(input: &BridgeInput<'_>, unit: Unit) -> Link {
+fn link(input: &BridgeShared, unit: Unit) -> Link {
     let mac = own_mac(input.network.id);
     let mut link = Link::new(LinkKind::Bridge, Mark::new(unit, "bridge"), mac, input.mtu);
     for subnet in &input.network.subnets {
@@ -82,7 +87,7 @@ fn link(input: &BridgeInput<'_>, unit: Unit) -> Link {
     link
 }
 
-fn sysctls(input: &BridgeInput<'_>, name: IfName) -> BTreeMap<String, String> {
+fn sysctls(input: &BridgeShared, local: &[LocalEndpoint<'_>], name: IfName) -> BTreeMap<String, String> {
     // No sandbox tells the host where to route.
     let mut sysctls = hears_nobody(name, input.features);
     let mut set = |protocol: &str, setting: &str, value: &str| {
@@ -96,14 +101,14 @@ fn sysctls(input: &BridgeInput<'_>, name: IfName) -> BTreeMap<String, String> {
         // by all links. They find nobody there.
         set("ipv4", "send_redirects", "0");
     }
-    if input.local.iter().any(|local| !local.endpoint.ports.is_empty()) {
+    if local.iter().any(|local| !local.endpoint.ports.is_empty()) {
         // Published ports are reached from 127.0.0.1. The host's rules drop what comes from sandboxes to there.
         set("ipv4", "route_localnet", "1");
     }
     sysctls
 }
 
-fn sandbox_end(input: &BridgeInput<'_>, unit: Unit, endpoint: &Endpoint) -> Link {
+fn sandbox_end(input: &BridgeShared, unit: Unit, endpoint: &Endpoint) -> Link {
     let mut link = interface(LinkKind::Veth, unit, endpoint, input.mtu);
     let theirs = |subnet: &&Subnet| endpoint.addresses.iter().any(|net| subnet.prefix.contains(&net.addr()));
     for subnet in input.network.subnets.iter().filter(theirs) {

@@ -26,15 +26,15 @@ mod tests;
 mod translation;
 
 pub use bridge::{
-    BridgeInput, DEFAULT_GATEWAYS, DEFAULT_NETWORK, bridge, bridge_name, bridge_port_of, own_mac,
+    BridgeShared, DEFAULT_GATEWAYS, DEFAULT_NETWORK, bridge, bridge_name, bridge_port_of, own_mac,
 };
 pub use connections::{Connection, Outdated};
 pub use guard::Underlay;
 pub use host::{Features, Forward, HostInput, HostNetwork, HostSide, host};
 pub use interface::LocalEndpoint;
-pub use overlay::{OverlayInput, Station, is_port, netns_of, outer_name, overlay, port_of};
-pub use p2p::{P2pInput, p2p};
-pub use parent::{ParentInput, parent};
+pub use overlay::{OverlayShared, Station, is_port, netns_of, outer_name, overlay, port_of};
+pub use p2p::{P2pShared, p2p};
+pub use parent::{ParentShared, parent};
 pub use steps::plan;
 pub use sysctl::{FORWARDING_V4, FORWARDING_V6, HOST_SETTINGS, is_host_setting};
 pub use translation::Redirected;

@@ -26,13 +26,13 @@ pub(super) const INNER: IfName = IfName::literal("ovn");
 /// Metric of our routes outside of sandboxes: IPv6's own default, so that the host's own routes win.
 const METRIC: u32 = 1024;
 
-/// Everything that the wanted state of an overlay network depends on.
-#[derive(Clone, Debug)]
-pub struct OverlayInput<'a> {
+/// What all pieces of an overlay share on this host: all that its wanted state depends on but the pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverlayShared {
     /// The network.
-    pub network: &'a Network,
+    pub network: Network,
     /// This node's own part in it.
-    pub member: &'a Member,
+    pub member: Member,
     /// How its VXLAN device is made.
     pub vxlan: Vxlan,
     /// MTU of its endpoints in bytes.
@@ -43,14 +43,27 @@ pub struct OverlayInput<'a> {
     pub host_routes: Vec<IpNet>,
     /// Ports that come in by the host leg; none without one.
     pub ports: Vec<Redirected>,
-    /// Endpoints here.
-    pub local: Vec<LocalEndpoint<'a>>,
-    /// What is behind other hosts: their endpoints, and those hosts themselves.
-    pub remote: Vec<Station>,
     /// VTEPs of the other hosts, if broadcast and multicast are replicated.
     pub floods: Vec<IpAddr>,
     /// What this kernel has.
     pub features: Features,
+}
+
+impl OverlayShared {
+    /// Its namespace.
+    pub fn netns(&self) -> Netns {
+        netns_of(self.network.id)
+    }
+
+    /// The host's end of its leg.
+    pub fn outer(&self) -> Option<IfName> {
+        self.leg.map(|_| outer_name(self.network.id))
+    }
+
+    /// Whether nothing but the published ports is another.
+    pub fn differs_in_ports(&self, other: &Self) -> bool {
+        self.ports != other.ports && Self { ports: other.ports.clone(), ..self.clone() } == *other
+    }
 }
 
 /// A remote Ethernet station: an endpoint or a node.
@@ -97,13 +110,14 @@ fn station_rows(link: &mut Link, station: &Station) {
     }
 }
 
-/// The wanted state of the whole network on this host.
-pub fn overlay(input: &OverlayInput<'_>) -> State {
+/// The wanted state of the network on this host with these pieces: the endpoints here, and what is behind other hosts, their
+/// endpoints and those hosts themselves.
+pub fn overlay(input: &OverlayShared, local: &[LocalEndpoint<'_>], remote: &[Station]) -> State {
     let unit = Unit::Network(input.network.id);
     let mut inside = NetnsState { mark: Some(Mark::new(unit, "netns")), ..NetnsState::default() };
     inside.sysctls = sysctls(input);
     inside.links.insert(BRIDGE, bridge(input, unit));
-    inside.links.insert(TUNNEL, tunnel(input, unit));
+    inside.links.insert(TUNNEL, tunnel(input, remote, unit));
     let mut state = State::default();
     if let Some(leg) = input.leg {
         let (inner, outer) = leg_ends(input, unit, leg);
@@ -118,12 +132,12 @@ pub fn overlay(input: &OverlayInput<'_>) -> State {
             host.sysctls.insert(sysctl::of_link("ipv4", name, "route_localnet"), "1".into());
         }
     }
-    for local in &input.local {
+    for local in local {
         let (port, interface) = endpoint_ends(input, unit, local.endpoint);
         inside.links.insert(port_of(local.endpoint.id), port);
         put(&mut state, local, interface, input.features);
     }
-    if others_have(input, input.member.mac)
+    if others_have(input.member.mac, local, remote)
         && let Some(bridge) = inside.links.get_mut(&BRIDGE)
     {
         bridge.stations.clear();
@@ -134,12 +148,12 @@ pub fn overlay(input: &OverlayInput<'_>) -> State {
 
 /// Whether a station has this address as well, as agents of old let one choose it. There is one row for both, and it is the
 /// station's.
-fn others_have(input: &OverlayInput<'_>, mac: Mac) -> bool {
-    let local = input.local.iter().map(|local| local.endpoint.mac);
-    local.chain(input.remote.iter().map(|station| station.mac)).any(|other| other == mac)
+fn others_have(mac: Mac, local: &[LocalEndpoint<'_>], remote: &[Station]) -> bool {
+    let local = local.iter().map(|local| local.endpoint.mac);
+    local.chain(remote.iter().map(|station| station.mac)).any(|other| other == mac)
 }
 
-fn sysctls(input: &OverlayInput<'_>) -> BTreeMap<String, String> {
+fn sysctls(input: &OverlayShared) -> BTreeMap<String, String> {
     let mut sysctls = interface::hears_nobody(BRIDGE, input.features);
     let mut set = |key: &str, value: &str| sysctls.insert(key.to_owned(), value.to_owned());
     set("net/ipv4/ip_forward", "1");
@@ -163,7 +177,7 @@ fn sysctls(input: &OverlayInput<'_>) -> BTreeMap<String, String> {
     sysctls
 }
 
-fn bridge(input: &OverlayInput<'_>, unit: Unit) -> Link {
+fn bridge(input: &OverlayShared, unit: Unit) -> Link {
     let mut link = Link::new(LinkKind::Bridge, Mark::new(unit, "br0"), input.member.mac, input.mtu);
     for subnet in &input.network.subnets {
         link.addresses.extend(subnet.gateway.map(|gateway| subnet.with_prefix(gateway)));
@@ -172,11 +186,11 @@ fn bridge(input: &OverlayInput<'_>, unit: Unit) -> Link {
     link
 }
 
-fn tunnel(input: &OverlayInput<'_>, unit: Unit) -> Link {
+fn tunnel(input: &OverlayShared, remote: &[Station], unit: Unit) -> Link {
     let mac = Mac::internal(0x45, &[&input.member.mac.octets()[..], b"vxlan0"].concat());
     let mut link = Link::new(LinkKind::Vxlan(input.vxlan), Mark::new(unit, "vxlan0"), mac, input.mtu);
     link.port = Some(port());
-    for station in &input.remote {
+    for station in remote {
         station_rows(&mut link, station);
     }
     link.floods.extend(&input.floods);
@@ -187,7 +201,7 @@ const fn port() -> Port {
     Port { bridge: BRIDGE, learning: false, unicast_flood: false, isolated: false, hairpin: false }
 }
 
-fn leg_ends(input: &OverlayInput<'_>, unit: Unit, leg: Leg) -> (Link, Link) {
+fn leg_ends(input: &OverlayShared, unit: Unit, leg: Leg) -> (Link, Link) {
     let mark = Mark::new(unit, "leg");
     let families = if input.network.has_ipv6() { 2 } else { 1 };
     let mut inner = Link::new(LinkKind::Veth, mark.clone(), leg.mac(true), input.mtu);
@@ -207,7 +221,7 @@ fn leg_ends(input: &OverlayInput<'_>, unit: Unit, leg: Leg) -> (Link, Link) {
     (inner, outer)
 }
 
-fn endpoint_ends(input: &OverlayInput<'_>, unit: Unit, endpoint: &Endpoint) -> (Link, Link) {
+fn endpoint_ends(input: &OverlayShared, unit: Unit, endpoint: &Endpoint) -> (Link, Link) {
     let mut outer = interface::port(unit, endpoint, input.mtu, port());
     outer.stations.insert(endpoint.mac);
     let mut inner = interface(LinkKind::Veth, unit, endpoint, input.mtu);

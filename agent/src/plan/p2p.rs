@@ -15,24 +15,22 @@ const WAITING: IfName = IfName::literal("waiting");
 /// Most endpoints of such a network.
 const ENDS: usize = 2;
 
-/// Everything that the wanted state of a p2p network depends on.
-#[derive(Clone, Debug)]
-pub struct P2pInput<'a> {
+/// What both ends of a p2p network share: all that its wanted state depends on but its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct P2pShared {
     /// The network.
-    pub network: &'a Network,
+    pub network: Network,
     /// MTU of its endpoints in bytes.
     pub mtu: u32,
-    /// Endpoints here: one or two.
-    pub local: Vec<LocalEndpoint<'a>>,
     /// What this kernel has.
     pub features: Features,
 }
 
-/// The wanted state of the whole network. It is looked at as a whole: where one end is depends on the other endpoint. Of more
-/// than two endpoints the oldest two are joined.
-pub fn p2p(input: &P2pInput<'_>) -> State {
+/// The wanted state of the network with these endpoints, one or two. It is looked at as a whole: where one end is depends on the
+/// other endpoint. Of more than two endpoints the oldest two are joined.
+pub fn p2p(input: &P2pShared, local: &[LocalEndpoint<'_>]) -> State {
     let mut state = State::default();
-    let mut ends: Vec<_> = input.local.iter().collect();
+    let mut ends: Vec<_> = local.iter().collect();
     ends.sort_by_key(|end| (end.endpoint.created, end.endpoint.id));
     ends.truncate(ENDS);
     let unit = Unit::Network(input.network.id);
@@ -52,7 +50,7 @@ fn pair(unit: Unit) -> Mark {
 }
 
 /// The place of the second sandbox while there is none: an end that is up, so that the first one has a carrier.
-fn waiting(input: &P2pInput<'_>, unit: Unit) -> NetnsState {
+fn waiting(input: &P2pShared, unit: Unit) -> NetnsState {
     let mac = Mac::internal(0x47, input.network.id.as_bytes());
     let mut inside = NetnsState { mark: Some(Mark::new(unit, "netns")), ..NetnsState::default() };
     inside.links.insert(WAITING, Link::new(LinkKind::Veth, pair(unit), mac, input.mtu));

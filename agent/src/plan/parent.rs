@@ -9,50 +9,52 @@ use super::{
 };
 use crate::model::{DriverSettings, Endpoint, IpvlanMode, Network, Parent};
 
-/// Everything that the wanted state of a macvlan or ipvlan network depends on. Its settings say which of the two it is.
-#[derive(Clone, Debug)]
-pub struct ParentInput<'a> {
+/// What all pieces of a macvlan or ipvlan network share: all that its wanted state depends on but its endpoints. The network's
+/// settings say which of the two it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentShared {
     /// The network.
-    pub network: &'a Network,
+    pub network: Network,
+    /// The link that its endpoints are on, whoever made it.
+    pub parent: Parent,
     /// The parent is a VLAN that is not there, or that is ours: it is made.
     pub make_vlan: bool,
     /// MTU of its endpoints in bytes.
     pub mtu: u32,
-    /// Endpoints here.
-    pub local: Vec<LocalEndpoint<'a>>,
     /// What this kernel has.
     pub features: Features,
 }
 
-/// The wanted state of the whole network; nothing for a network of another driver. An endpoint's part in it depends on no
-/// other one.
-pub fn parent(input: &ParentInput<'_>) -> State {
+/// The wanted state of the network with these endpoints; nothing for a network of another driver. An endpoint's part in it
+/// depends on no other one.
+pub fn parent(input: &ParentShared, local: &[LocalEndpoint<'_>]) -> State {
     let mut state = State::default();
-    let (parent, kind) = match &input.network.settings {
-        DriverSettings::Macvlan(parent, mode) => (parent, LinkKind::Macvlan(parent.link, *mode)),
-        DriverSettings::Ipvlan(parent, mode, flag) => (parent, LinkKind::Ipvlan(parent.link, *mode, *flag)),
+    let parent = input.parent.link;
+    let kind = match input.network.settings {
+        DriverSettings::Macvlan(_, mode) => LinkKind::Macvlan(parent, mode),
+        DriverSettings::Ipvlan(_, mode, flag) => LinkKind::Ipvlan(parent, mode, flag),
         DriverSettings::Overlay(_) | DriverSettings::Bridge(_) | DriverSettings::P2p => return state,
     };
     let unit = Unit::Network(input.network.id);
-    if let Some(vlan) = vlan(input, unit, parent) {
-        state.netns.entry(Netns::Host).or_default().links.insert(parent.link, vlan);
+    if let Some(vlan) = vlan(input, unit) {
+        state.netns.entry(Netns::Host).or_default().links.insert(parent, vlan);
     }
-    for local in &input.local {
+    for local in local {
         let mut link = interface(kind.clone(), unit, local.endpoint, input.mtu);
         if matches!(kind, LinkKind::Ipvlan(..)) {
             // It shares its parent's.
             link.mac = None;
         }
         if !input.network.internal {
-            add_default_routes(&mut link, input.network, local.endpoint);
+            add_default_routes(&mut link, &input.network, local.endpoint);
         }
         put(&mut state, local, link, input.features);
     }
     state
 }
 
-fn vlan(input: &ParentInput<'_>, unit: Unit, parent: &Parent) -> Option<Link> {
-    let (below, id) = parent.vlan.filter(|_| input.make_vlan)?;
+fn vlan(input: &ParentShared, unit: Unit) -> Option<Link> {
+    let (below, id) = input.parent.vlan.filter(|_| input.make_vlan)?;
     Some(Link::new(LinkKind::Vlan(below, id), Mark::new(unit, "vlan"), None, input.mtu))
 }
 

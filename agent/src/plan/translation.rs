@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    overlay::{BRIDGE, INNER, OverlayInput},
+    overlay::{BRIDGE, INNER, OverlayShared},
     ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
 };
 use crate::model::{DriverSettings, Leg, Protocol};
@@ -30,7 +30,7 @@ pub struct Redirected {
 }
 
 /// The table of a network with this leg.
-pub(super) fn table(input: &OverlayInput<'_>, leg: Leg) -> Table {
+pub(super) fn table(input: &OverlayShared, leg: Leg) -> Table {
     let ports = ports(&input.ports);
     let mut chains = Vec::new();
     if !ports.is_empty() {
@@ -68,7 +68,7 @@ fn redirects(ports: &BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>, leg: L
     ports.keys().filter_map(by_leg).collect()
 }
 
-fn sources(input: &OverlayInput<'_>) -> Vec<Rule> {
+fn sources(input: &OverlayShared) -> Vec<Rule> {
     let (by_leg, by_bridge) = (LinkMatch::Is(INNER), LinkMatch::Is(BRIDGE));
     let mut rules = Vec::new();
     if masquerades(input) {
@@ -100,7 +100,7 @@ fn sources(input: &OverlayInput<'_>) -> Vec<Rule> {
     rules
 }
 
-fn masquerades(input: &OverlayInput<'_>) -> bool {
+fn masquerades(input: &OverlayShared) -> bool {
     match &input.network.settings {
         DriverSettings::Overlay(settings) => settings.masquerade,
         DriverSettings::Bridge(_)

@@ -127,8 +127,8 @@ impl Check {
             return true;
         };
         let Surroundings { world, env, .. } = around;
-        let base = world.read(|intent| network::base(intent, env, *id));
-        if !base.is_ok_and(|base| base.as_ref() == Some(&programmed.base)) {
+        let shared = world.read(|intent| network::shared(intent, env, *id));
+        if !shared.is_ok_and(|shared| shared.as_ref() == Some(&programmed.shared)) {
             return false;
         }
         let rows: Vec<Row> = world.read(|intent| network::rows(intent, *id).collect());
@@ -152,7 +152,7 @@ impl Check {
         let (Subject::Network(id, programmed), Some(around)) = (&self.subject, &self.network) else {
             return host_look(wanted);
         };
-        let mut look = network::look(*id, Some(programmed.base.driver()), wanted);
+        let mut look = network::look(*id, Some(programmed.shared.driver()), wanted);
         let links = wanted.netns.get(&Netns::Host).map(|host| host.links.keys().copied());
         let host = look.netns.entry(Netns::Host).or_default().links.get_or_insert_default();
         host.extend(links.into_iter().flatten().chain(around.marked.iter().copied()));

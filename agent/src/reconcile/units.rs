@@ -10,7 +10,7 @@ use super::{
     Failures, Peers, ReconcileError, Reconciler,
     connections::gone_addresses,
     dirty::Row,
-    network::{Base, Piece},
+    network::{Piece, Shared},
 };
 use crate::{
     kernel::{ApplyError, Kernel},
@@ -36,7 +36,7 @@ pub(super) enum Done {
     /// The host.
     Host(HostInput),
     /// A network; None: nothing of it is here.
-    Network(Option<(Base, BTreeMap<Row, Piece>)>),
+    Network(Option<(Shared, BTreeMap<Row, Piece>)>),
     /// A sandbox.
     Sandbox(SandboxDone),
     /// Nothing: what the stores say of it cannot be read.
@@ -85,7 +85,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 self.host = done.then(|| Arc::new(input));
             }
             (Unit::Network(id), Done::Network(to)) => {
-                self.world.set_mtu(id, to.as_ref().map(|(base, _)| base.mtu()));
+                self.world.set_mtu(id, to.as_ref().map(|(shared, _)| shared.mtu()));
                 if done {
                     self.network_is_done(id, to).await;
                 } else {

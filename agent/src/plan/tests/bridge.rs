@@ -133,14 +133,9 @@ fn another_default_gateway_is_an_auxiliary_address_by_dockers_name() {
     let endpoint = endpoint(&network, 2);
     let state = |icc| {
         let settings = BridgeSettings { icc, ..BridgeSettings::default() };
-        bridge(&BridgeInput {
-            network: &network,
-            settings: &settings,
-            foreign: false,
-            mtu: 1500,
-            local: vec![LocalEndpoint { endpoint: &endpoint, sandbox: sandbox(2) }],
-            features: FEATURES,
-        })
+        let network = network.clone();
+        let shared = BridgeShared { network, settings, foreign: false, mtu: 1500, features: FEATURES };
+        bridge(&shared, &[LocalEndpoint { endpoint: &endpoint, sandbox: sandbox(2) }])
     };
     assert_eq!(routes(inside(&state(true))), ["0.0.0.0/0 via 10.0.0.254", "::/0 via fd00:1::fe"]);
     let alone = routes(inside(&state(false)));

@@ -101,17 +101,16 @@ pub(super) fn wanted(shape: &Shape) -> State {
     let endpoints: Vec<Endpoint> = shape.local.iter().map(|end| member(&network, shape, *end)).collect();
     let place = |endpoint, number: &u8| LocalEndpoint { endpoint, sandbox: sandbox(*number) };
     let local = endpoints.iter().zip(&shape.local).map(|(endpoint, (number, _))| place(endpoint, number));
-    let (mtu, features, local) = (shape.mtu, shape.features, local.collect());
-    let network = &network;
-    match &shape.settings {
+    let (mtu, features, local) = (shape.mtu, shape.features, local.collect::<Vec<_>>());
+    match shape.settings {
         DriverSettings::Bridge(settings) => {
             let foreign = settings.name == Some(FOREIGN_BRIDGE);
-            bridge(&BridgeInput { network, settings, foreign, mtu, local, features })
+            bridge(&BridgeShared { network, settings, foreign, mtu, features }, &local)
         }
-        DriverSettings::Macvlan(..) | DriverSettings::Ipvlan(..) => {
-            parent(&ParentInput { network, make_vlan: true, mtu, local, features })
+        DriverSettings::Macvlan(on, _) | DriverSettings::Ipvlan(on, ..) => {
+            parent(&ParentShared { network, parent: on, make_vlan: true, mtu, features }, &local)
         }
-        DriverSettings::P2p => p2p(&P2pInput { network, mtu, local, features }),
+        DriverSettings::P2p => p2p(&P2pShared { network, mtu, features }, &local),
         DriverSettings::Overlay(_) => panic!("has properties of its own"),
     }
 }

@@ -74,7 +74,7 @@ fn wanted(shape: &Shape) -> State {
     let member: Member = testing::member(250, testing::ME);
     let endpoints: Vec<_> = shape.local.iter().map(|number| endpoint(&network, *number)).collect();
     let local = endpoints.iter().zip(&shape.local);
-    let local =
+    let local: Vec<_> =
         local.map(|(endpoint, number)| LocalEndpoint { endpoint, sandbox: sandbox(*number) }).collect();
     let station = |(number, host): (&u8, &u8)| {
         let address = IpAddr::from([10, 0, 0, *number]);
@@ -87,23 +87,23 @@ fn wanted(shape: &Shape) -> State {
         port: 80,
         local: shape.local.contains(number),
     };
-    overlay(&OverlayInput {
-        network: &network,
-        member: &member,
+    let shared = OverlayShared {
         vxlan: Vxlan { vni: network.vni.unwrap(), local: vtep(1), port: 4789 },
         mtu: shape.mtu,
         leg: (!shape.internal).then(|| Leg::new(shape.leg).unwrap()),
         host_routes: if shape.internal { vec![] } else { vec![network.subnets[0].prefix] },
+        network,
+        member,
         ports: shape.ports.iter().map(redirected).collect(),
-        local,
-        remote: shape.remote.iter().map(station).collect(),
         floods: if shape.multicast {
             shape.remote.values().map(|host| vtep(*host)).collect()
         } else {
             vec![]
         },
         features: Features { bridge_netfilter: true, bridge_firewall: false, ipv6: true },
-    })
+    };
+    let remote: Vec<Station> = shape.remote.iter().map(station).collect();
+    overlay(&shared, &local, &remote)
 }
 
 proptest! {

@@ -86,9 +86,14 @@ fn a_vlan_of_ours_is_made_before_what_is_on_it_and_goes_last() {
     // Somebody's VLAN of that name is left alone.
     let mut network = network(true, false);
     network.settings = macvlan.settings;
-    let theirs =
-        ParentInput { network: &network, make_vlan: false, mtu: 1500, local: vec![], features: FEATURES };
-    assert_eq!(parent(&theirs), State::default());
+    let theirs = ParentShared {
+        network,
+        parent: super::drivers::vlan(),
+        make_vlan: false,
+        mtu: 1500,
+        features: FEATURES,
+    };
+    assert_eq!(parent(&theirs, &[]), State::default());
 }
 
 #[test]
@@ -145,6 +150,7 @@ fn of_three_that_want_to_be_a_pair_the_oldest_two_are_joined() {
     let ends = [aged(4, 1), aged(2, 3), aged(3, 2)];
     let numbers = [4, 2, 3].map(sandbox);
     let local = ends.iter().zip(numbers).map(|(endpoint, sandbox)| LocalEndpoint { endpoint, sandbox });
-    let state = p2p(&P2pInput { network: &network, mtu: 1500, local: local.collect(), features: FEATURES });
+    let local: Vec<_> = local.collect();
+    let state = p2p(&P2pShared { network, mtu: 1500, features: FEATURES }, &local);
     assert_eq!(state.netns.keys().collect::<Vec<_>>(), [&sandbox(3), &sandbox(4)]);
 }

@@ -2,45 +2,19 @@
 
 use super::Env;
 use crate::{
-    model::{BridgeSettings, IfName, Network},
-    plan::{BridgeInput, Features, LocalEndpoint, bridge, bridge_name, ownership::Unit, state::State},
+    model::{BridgeSettings, Network},
+    plan::{BridgeShared, bridge_name, ownership::Unit},
 };
-
-/// What all pieces of a bridge network share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::reconcile) struct Base {
-    network: Network,
-    settings: BridgeSettings,
-    /// The bridge is somebody else's.
-    foreign: bool,
-    /// MTU of its endpoints in bytes.
-    pub(super) mtu: u32,
-    features: Features,
-}
-
-impl Base {
-    pub(super) fn wanted(&self, local: Vec<LocalEndpoint<'_>>) -> State {
-        bridge(&BridgeInput {
-            network: &self.network,
-            settings: &self.settings,
-            foreign: self.foreign,
-            mtu: self.mtu,
-            local,
-            features: self.features,
-        })
-    }
-
-    /// Its bridge, whoever made it.
-    pub(super) fn link(&self) -> IfName {
-        bridge_name(&self.network, &self.settings)
-    }
-}
 
 /// The shared part.
 ///
 /// # Errors
 /// Its bridge's name is taken by what cannot be its bridge.
-pub(super) fn base(env: &Env, network: &Network, settings: &BridgeSettings) -> Result<Base, String> {
+pub(super) fn shared(
+    env: &Env,
+    network: &Network,
+    settings: &BridgeSettings,
+) -> Result<BridgeShared, String> {
     let name = bridge_name(network, settings);
     let there = env.links.get(name).filter(|link| link.owner != Some(Unit::Network(network.id)));
     if let Some(link) = there {
@@ -57,7 +31,7 @@ pub(super) fn base(env: &Env, network: &Network, settings: &BridgeSettings) -> R
             ));
         }
     }
-    Ok(Base {
+    Ok(BridgeShared {
         network: network.clone(),
         settings: *settings,
         foreign: there.is_some(),

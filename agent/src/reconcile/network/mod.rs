@@ -29,7 +29,8 @@ use crate::{
     intent::{Intent, NetworkView, Source},
     model::{Driver, DriverSettings, Endpoint, IfName, Leg, Mac, Name, Network, NetworkId, NodeId},
     plan::{
-        Features, LocalEndpoint, Station, bridge_name,
+        BridgeShared, Features, LocalEndpoint, OverlayShared, P2pShared, ParentShared, Station, bridge,
+        bridge_name, overlay, p2p, parent,
         state::{Netns, State},
     },
 };
@@ -63,23 +64,20 @@ pub(super) struct Env {
 
 /// What all pieces of a network share, by driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Base {
-    Overlay(Box<overlay::Base>),
-    Bridge(Box<bridge::Base>),
-    Parent(Box<parent::Base>),
-    P2p(Box<p2p::Base>),
+pub(super) enum Shared {
+    Overlay(Box<OverlayShared>),
+    Bridge(Box<BridgeShared>),
+    Parent(Box<ParentShared>),
+    P2p(Box<P2pShared>),
 }
 
-/// What of a network's pieces is where: endpoints here, and stations behind other hosts.
-type Sorted<'a> = (Vec<LocalEndpoint<'a>>, Vec<Station>);
-
-impl Base {
+impl Shared {
     /// How the network is built.
     pub(super) fn driver(&self) -> Driver {
         match self {
             Self::Overlay(_) => Driver::Overlay,
             Self::Bridge(_) => Driver::Bridge,
-            Self::Parent(base) => base.driver(),
+            Self::Parent(shared) => shared.network.driver(),
             Self::P2p(_) => Driver::P2p,
         }
     }
@@ -87,10 +85,10 @@ impl Base {
     /// MTU of its endpoints in bytes.
     pub(super) fn mtu(&self) -> u32 {
         match self {
-            Self::Overlay(base) => base.mtu,
-            Self::Bridge(base) => base.mtu,
-            Self::Parent(base) => base.mtu,
-            Self::P2p(base) => base.mtu,
+            Self::Overlay(shared) => shared.mtu,
+            Self::Bridge(shared) => shared.mtu,
+            Self::Parent(shared) => shared.mtu,
+            Self::P2p(shared) => shared.mtu,
         }
     }
 
@@ -106,7 +104,9 @@ impl Base {
     /// Whether `programmed` becomes this one by a plan against what was programmed.
     fn follows_from(&self, programmed: &Self) -> bool {
         match (self, programmed) {
-            (Self::Overlay(base), Self::Overlay(before)) => base == before || base.differs_in_ports(before),
+            (Self::Overlay(shared), Self::Overlay(before)) => {
+                shared == before || shared.differs_in_ports(before)
+            }
             (Self::Overlay(_) | Self::Bridge(_) | Self::Parent(_) | Self::P2p(_), _) => self == programmed,
         }
     }
@@ -123,10 +123,10 @@ impl Base {
             }
         }
         match self {
-            Self::Overlay(base) => base.wanted((local, remote)),
-            Self::Bridge(base) => base.wanted(local),
-            Self::Parent(base) => base.wanted(local),
-            Self::P2p(base) => base.wanted(local),
+            Self::Overlay(shared) => overlay(shared, &local, &remote),
+            Self::Bridge(shared) => bridge(shared, &local),
+            Self::Parent(shared) => parent(shared, &local),
+            Self::P2p(shared) => p2p(shared, &local),
         }
     }
 }
@@ -154,7 +154,7 @@ impl Piece {
 #[derive(Clone, Debug)]
 pub(super) struct Programmed {
     /// The shared part.
-    pub base: Base,
+    pub shared: Shared,
     /// The pieces.
     pub pieces: BTreeMap<Row, Piece>,
 }
@@ -162,7 +162,7 @@ pub(super) struct Programmed {
 impl Programmed {
     /// All that it wants.
     pub(super) fn wanted(&self) -> State {
-        self.base.wanted(self.pieces.values())
+        self.shared.wanted(self.pieces.values())
     }
 
     /// The namespaces of sandboxes that it has something in.
@@ -176,16 +176,16 @@ impl Programmed {
 
     /// The namespaces and the host's links without which it is not whole. What is inside, the full looks see to.
     pub(super) fn needs(&self) -> (Vec<Netns>, Vec<IfName>) {
-        match &self.base {
+        match &self.shared {
             // Its rows may be many, and none of them is in the host.
-            Base::Overlay(base) => (vec![base.netns()], base.leg().into_iter().collect()),
-            Base::Bridge(base) => {
+            Shared::Overlay(shared) => (vec![shared.netns()], shared.outer().into_iter().collect()),
+            Shared::Bridge(shared) => {
                 let mut state = self.wanted();
                 let host = state.netns.remove(&Netns::Host).unwrap_or_default();
-                (Vec::new(), host.links.into_keys().chain([base.link()]).collect())
+                (Vec::new(), host.links.into_keys().chain([shared.link()]).collect())
             }
-            Base::Parent(base) => (Vec::new(), vec![base.link()]),
-            Base::P2p(_) => {
+            Shared::Parent(shared) => (Vec::new(), vec![shared.parent.link]),
+            Shared::P2p(_) => {
                 let made = self.wanted().netns.into_iter().filter(|(_, state)| state.mark.is_some());
                 (made.map(|(netns, _)| netns).collect(), Vec::new())
             }
@@ -206,20 +206,19 @@ pub fn is_here(view: &NetworkView, me: NodeId) -> bool {
 ///
 /// # Errors
 /// What it is built upon is not there, or not what it should be.
-pub(super) fn base(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<Base>, String> {
+pub(super) fn shared(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<Shared>, String> {
     let Some(view) = intent.network(id).filter(|view| is_here(view, env.me)) else { return Ok(None) };
     let Some(network) = view.network() else { return Ok(None) };
     Ok(match &network.settings {
-        DriverSettings::Overlay(settings) => {
-            overlay::base(intent, env, (network, view), settings).map(|base| Base::Overlay(Box::new(base)))
-        }
+        DriverSettings::Overlay(settings) => overlay::shared(intent, env, (network, view), settings)
+            .map(|shared| Shared::Overlay(Box::new(shared))),
         DriverSettings::Bridge(settings) => {
-            Some(Base::Bridge(Box::new(bridge::base(env, network, settings)?)))
+            Some(Shared::Bridge(Box::new(bridge::shared(env, network, settings)?)))
         }
         DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => {
-            Some(Base::Parent(Box::new(parent::base(env, network, parent)?)))
+            Some(Shared::Parent(Box::new(parent::shared(env, network, parent)?)))
         }
-        DriverSettings::P2p => Some(Base::P2p(Box::new(p2p::base(env.features, network)))),
+        DriverSettings::P2p => Some(Shared::P2p(Box::new(p2p::shared(env.features, network)))),
     })
 }
 

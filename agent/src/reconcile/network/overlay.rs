@@ -7,14 +7,8 @@ use ipnet::IpNet;
 use super::{Env, is_here};
 use crate::{
     intent::{Intent, NetworkView},
-    model::{
-        Driver, Endpoint, IfName, Leg, Member, Name, Network, NetworkId, NodeId, OverlaySettings, Publish,
-        PublishedPort,
-    },
-    plan::{
-        Features, OverlayInput, Redirected, netns_of, outer_name, overlay,
-        state::{Netns, State, Vxlan},
-    },
+    model::{Driver, Endpoint, Name, Network, NetworkId, NodeId, OverlaySettings, Publish, PublishedPort},
+    plan::{OverlayShared, Redirected, state::Vxlan},
 };
 
 /// Bytes that VXLAN adds over an IPv4 and an IPv6 underlay (RFC 7348: 14 inner Ethernet, 8 VXLAN, 8 UDP, 20 or 40 IP).
@@ -29,63 +23,13 @@ const fn overhead(underlay: IpAddr) -> u32 {
 const LEAST_MTU: u32 = 576;
 const LEAST_MTU_V6: u32 = 1280;
 
-/// What all pieces of an overlay share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::reconcile) struct Base {
-    network: Network,
-    member: Member,
-    vxlan: Vxlan,
-    /// MTU of its endpoints in bytes.
-    pub(super) mtu: u32,
-    leg: Option<Leg>,
-    /// Subnets that the host has a route to.
-    host_routes: Vec<IpNet>,
-    floods: Vec<IpAddr>,
-    /// The ports that lead from the host's leg to endpoints.
-    ports: Vec<Redirected>,
-    features: Features,
-}
-
-impl Base {
-    /// Its namespace.
-    pub(super) fn netns(&self) -> Netns {
-        netns_of(self.network.id)
-    }
-
-    /// The host's end of its leg.
-    pub(super) fn leg(&self) -> Option<IfName> {
-        self.leg.map(|_| outer_name(self.network.id))
-    }
-
-    /// Whether nothing but the published ports is another.
-    pub(super) fn differs_in_ports(&self, other: &Self) -> bool {
-        self.ports != other.ports && Self { ports: other.ports.clone(), ..self.clone() } == *other
-    }
-
-    pub(super) fn wanted(&self, (local, remote): super::Sorted<'_>) -> State {
-        overlay(&OverlayInput {
-            network: &self.network,
-            member: &self.member,
-            vxlan: self.vxlan,
-            mtu: self.mtu,
-            leg: self.leg,
-            host_routes: self.host_routes.clone(),
-            ports: self.ports.clone(),
-            local,
-            remote,
-            floods: self.floods.clone(),
-            features: self.features,
-        })
-    }
-}
-
 /// The shared part; None for one that has not all that it takes.
-pub(super) fn base(
+pub(super) fn shared(
     intent: &Intent,
     env: &Env,
     (network, view): (&Network, &NetworkView),
     settings: &OverlaySettings,
-) -> Option<Base> {
+) -> Option<OverlayShared> {
     let member = view.members().get(&env.me)?.clone();
     let vxlan = Vxlan { vni: network.vni?, local: env.vtep, port: env.vxlan_port };
     let leg = if network.internal { None } else { env.legs.get(&network.id).copied() };
@@ -96,7 +40,7 @@ pub(super) fn base(
         Vec::new()
     };
     let ports = if leg.is_some() { inner_ports(view, env, settings) } else { Vec::new() };
-    Some(Base {
+    Some(OverlayShared {
         network: network.clone(),
         member,
         vxlan,

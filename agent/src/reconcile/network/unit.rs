@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Base, Env, HostLinks, Piece, Programmed};
+use super::{Env, HostLinks, Piece, Programmed, Shared};
 use crate::{
     kernel::Kernel,
     model::{Driver, IfName, NetworkId, Scope},
@@ -70,10 +70,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     async fn plan_network(&mut self, id: NetworkId) -> Result<Plan, Stop> {
         let driver = self.driver(id);
         let env = self.env(id, None).await?;
-        let (base, pieces) =
-            self.world.read(|intent| (super::base(intent, &env, id), super::pieces(intent, &env, id)));
-        let base = match base {
-            Ok(base) => base,
+        let (shared, pieces) =
+            self.world.read(|intent| (super::shared(intent, &env, id), super::pieces(intent, &env, id)));
+        let shared = match shared {
+            Ok(shared) => shared,
             Err(error) => {
                 self.waiting.insert(id);
                 self.programmed.remove(&id);
@@ -82,10 +82,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         };
         self.waiting.remove(&id);
         let in_doubt = self.world.in_doubt(id);
-        if in_doubt && base.is_none() {
+        if in_doubt && shared.is_none() {
             return Ok(Plan::held());
         }
-        let wanted = base.as_ref().map(|base| base.wanted(pieces.values())).unwrap_or_default();
+        let wanted = shared.as_ref().map(|shared| shared.wanted(pieces.values())).unwrap_or_default();
         let mut look = look(id, driver, &wanted);
         for netns in self.haunts.get(&id).into_iter().flatten() {
             look.netns.entry(netns.clone()).or_default().links = None;
@@ -106,10 +106,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if in_doubt {
             ops = without_removals(ops, &seen);
         }
-        if let Some(base) = &base {
-            self.haunt(id, base, &wanted);
+        if let Some(shared) = &shared {
+            self.haunt(id, shared, &wanted);
         }
-        Ok(Plan { ops, originals: BTreeMap::new(), done: Done::Network(base.map(|base| (base, pieces))) })
+        Ok(Plan {
+            ops,
+            originals: BTreeMap::new(),
+            done: Done::Network(shared.map(|shared| (shared, pieces))),
+        })
     }
 
     /// The links of the host that are a network's, wanted, programmed or marked so.
@@ -132,12 +136,12 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// How a network is built: by its record, or as it was programmed. None: nobody knows any more.
     pub(in crate::reconcile) fn driver(&self, id: NetworkId) -> Option<Driver> {
         let known = self.world.read(|intent| Some(intent.network(id)?.network()?.driver()));
-        known.or_else(|| Some(self.programmed.get(&id)?.base.driver()))
+        known.or_else(|| Some(self.programmed.get(&id)?.shared.driver()))
     }
 
     /// Note where links without another end are going to be, before they are made.
-    fn haunt(&mut self, id: NetworkId, base: &Base, wanted: &State) {
-        if let Base::Parent(_) | Base::P2p(_) = base {
+    fn haunt(&mut self, id: NetworkId, shared: &Shared, wanted: &State) {
+        if let Shared::Parent(_) | Shared::P2p(_) = shared {
             let sandboxes = wanted.netns.keys().filter(|netns| **netns != Netns::Host);
             self.haunts.entry(id).or_default().extend(sandboxes.cloned());
         }
@@ -147,23 +151,23 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(in crate::reconcile) async fn network_is_done(
         &mut self,
         id: NetworkId,
-        done: Option<(Base, BTreeMap<Row, Piece>)>,
+        done: Option<(Shared, BTreeMap<Row, Piece>)>,
     ) {
         self.haunts.remove(&id);
-        let Some((base, pieces)) = done else {
+        let Some((shared, pieces)) = done else {
             self.programmed.remove(&id);
             self.release_leg(id).await;
             return;
         };
-        let wanted = match &base {
-            Base::Parent(_) | Base::P2p(_) => base.wanted(pieces.values()),
-            Base::Overlay(_) | Base::Bridge(_) => State::default(),
+        let wanted = match &shared {
+            Shared::Parent(_) | Shared::P2p(_) => shared.wanted(pieces.values()),
+            Shared::Overlay(_) | Shared::Bridge(_) => State::default(),
         };
-        self.haunt(id, &base, &wanted);
-        if base.driver().scope() == Scope::Local {
+        self.haunt(id, &shared, &wanted);
+        if shared.driver().scope() == Scope::Local {
             self.own.insert(id);
         }
-        self.programmed.insert(id, Programmed { base, pieces }.into());
+        self.programmed.insert(id, Programmed { shared, pieces }.into());
     }
 
     /// Plan changed rows against what was programmed for them.
@@ -185,19 +189,19 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             Ok(env) => env,
             Err(error) => return vec![(None, error)],
         };
-        let (base, new) = self.world.read(|intent| {
+        let (shared, new) = self.world.read(|intent| {
             let new = rows.iter().map(|row| (*row, super::piece(intent, &env, id, *row)));
-            (super::base(intent, &env, id), new.collect::<Vec<_>>())
+            (super::shared(intent, &env, id), new.collect::<Vec<_>>())
         });
         // What stands in the way of a shared part is told by the full look.
-        let (Ok(Some(base)), Some(programmed)) = (base, self.programmed.get_mut(&id)) else {
+        let (Ok(Some(shared)), Some(programmed)) = (shared, self.programmed.get_mut(&id)) else {
             return self.full(Unit::Network(id)).await;
         };
-        if !(base.has_rows() && base.follows_from(&programmed.base)) {
+        if !(shared.has_rows() && shared.follows_from(&programmed.shared)) {
             return self.full(Unit::Network(id)).await;
         }
-        let before = programmed.base.wanted(rows.iter().filter_map(|row| programmed.pieces.get(row)));
-        let after = base.wanted(new.iter().filter_map(|(_, piece)| piece.as_ref()));
+        let before = programmed.shared.wanted(rows.iter().filter_map(|row| programmed.pieces.get(row)));
+        let after = shared.wanted(new.iter().filter_map(|(_, piece)| piece.as_ref()));
         let ops = plan(Unit::Network(id), &after, &before);
         let gone = gone_addresses(
             new.iter().filter_map(|(row, _)| programmed.pieces.get(row)),
@@ -211,10 +215,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 None => programmed.pieces.remove(&row),
             };
         }
-        if programmed.base != base {
-            programmed.base = base.clone();
+        if programmed.shared != shared {
+            programmed.shared = shared.clone();
         }
-        self.haunt(id, &base, &after);
+        self.haunt(id, &shared, &after);
         let failures = self.apply(Unit::Network(id), ops).await;
         self.addresses_went(id, &gone);
         if !failures.is_empty() {
@@ -254,13 +258,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// host came, went or changed.
     pub(in crate::reconcile) fn overtaken(&self, env: &Env) -> BTreeSet<NetworkId> {
         self.world.read(|intent| {
-            let local = |base: &Base| base.driver().scope() == Scope::Local;
-            let programmed = self.programmed.iter().filter(|(_, programmed)| local(&programmed.base));
-            let changed = programmed.filter(|(id, programmed)| match super::base(intent, env, **id) {
-                Ok(base) => base.as_ref() != Some(&programmed.base),
+            let local = |shared: &Shared| shared.driver().scope() == Scope::Local;
+            let programmed = self.programmed.iter().filter(|(_, programmed)| local(&programmed.shared));
+            let changed = programmed.filter(|(id, programmed)| match super::shared(intent, env, **id) {
+                Ok(shared) => shared.as_ref() != Some(&programmed.shared),
                 Err(_gone) => true,
             });
-            let back = self.waiting.iter().filter(|id| super::base(intent, env, **id).is_ok());
+            let back = self.waiting.iter().filter(|id| super::shared(intent, env, **id).is_ok());
             changed.map(|(id, _)| *id).chain(back.copied()).collect()
         })
     }
