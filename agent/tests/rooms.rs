@@ -27,13 +27,27 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("gossip", &["model"]),
     ("intent", &["model"]),
     ("kernel", &["model", "plan"]),
+    ("drivers", &["model", "plan", "intent"]),
+    ("host", &["model", "plan", "intent", "drivers"]),
     // `convert` for the "did you mean" of an unknown key; `ipam` for the pools.
     ("config", &["model", "convert", "ipam"]),
-    ("reconcile", &["model", "plan", "convert", "store", "intent", "kernel"]),
+    ("reconcile", &["model", "plan", "convert", "store", "intent", "kernel", "drivers", "host"]),
     ("dns", &["model", "plan", "convert", "intent", "kernel", "reconcile"]),
     (
         "service",
-        &["model", "plan", "convert", "ipam", "store", "gossip", "intent", "kernel", "reconcile", "dns"],
+        &[
+            "model",
+            "plan",
+            "convert",
+            "ipam",
+            "store",
+            "gossip",
+            "intent",
+            "kernel",
+            "drivers",
+            "reconcile",
+            "dns",
+        ],
     ),
     (
         // A front: what it needs to read requests and write answers, and `kernel` for the trait that the service is over.
@@ -84,7 +98,7 @@ const WALLED: &[(&str, &[&str])] = &[
     // config: a log level is checked by who understands it.
     ("tracing_subscriber", &["config", "telemetry"]),
     ("tracing_journald", &["telemetry"]),
-    // Not in the pure rooms: model, plan, convert, ipam, intent, config.
+    // Not in the pure rooms: model, plan, convert, ipam, intent, drivers, host, config.
     ("tokio", &["store", "gossip", "kernel", "reconcile", "dns", "service", "api", "app"]),
     ("tokio_util", &["store", "gossip", "kernel", "reconcile", "dns", "service", "api", "app"]),
 ];

@@ -11,8 +11,7 @@ use hickory_proto::rr::RecordType;
 use super::question::{Form, Question};
 use crate::{
     intent::{Intent, NetworkView},
-    model::{Driver, Endpoint, Name, Network, NodeId, Protocol, Scope},
-    plan::DEFAULT_NETWORK,
+    model::{DEFAULT_NETWORK, Driver, Endpoint, Name, Network, NodeId, Protocol, Scope},
 };
 
 /// How long an answer of ours may be kept, in seconds. Asking us again costs a client some microseconds, and what it keeps is

@@ -31,7 +31,7 @@ pub use invalid::Invalid;
 pub use leg::Leg;
 pub use mac::Mac;
 pub use name::{IfName, Name};
-pub use network::{Network, Scope};
+pub use network::{DEFAULT_NETWORK, Network, Scope};
 pub use node::{AddressOwner, Member, Node};
 pub use port::{Protocol, PublishedPort};
 pub use sandbox::{DnsChoice, ExtraHost, HostAddress, Sandbox};

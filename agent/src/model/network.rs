@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use super::{Driver, DriverSettings, Invalid, Name, NetworkId, Subnet, Timestamp, Vni};
 
+/// Name of the network that is there from the start.
+pub const DEFAULT_NETWORK: &str = "bridge";
+
 /// Who knows a network: this host, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {

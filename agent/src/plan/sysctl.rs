@@ -16,12 +16,12 @@ pub fn is_host_setting(key: &str, value: &str) -> bool {
 }
 
 /// The key of a link's own setting: `net/ipv4/conf/eth0/forwarding`. A link's name never has a slash.
-pub(super) fn of_link(protocol: &str, link: IfName, setting: &str) -> String {
+pub fn of_link(protocol: &str, link: IfName, setting: &str) -> String {
     format!("net/{protocol}/conf/{link}/{setting}")
 }
 
 /// The link that a key belongs to: such a key is there only while the link is, and starts afresh with it.
-pub(super) fn link_of(key: &str) -> Option<IfName> {
+pub fn link_of(key: &str) -> Option<IfName> {
     let mut parts = key.split('/');
     let (net, _protocol, what, link) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let is_per_link = net == "net" && matches!(what, "conf" | "neigh") && !matches!(link, "all" | "default");

@@ -10,14 +10,15 @@ use std::{
 use super::{
     Peers, ReconcileError, Reconciler,
     dirty::{Depth, Row},
-    network::{self, Env, Programmed},
+    network::{self, Programmed},
     world::{Outcome, World},
 };
 use crate::{
+    drivers::{self, Env},
+    host::{HostInput, host},
     kernel::Kernel,
     model::{IfName, NetworkId, chain},
     plan::{
-        HostInput, host,
         ownership::Unit,
         plan,
         state::{Look, LookAt, Netns, State},
@@ -127,7 +128,7 @@ impl Check {
             return true;
         };
         let Surroundings { world, env, .. } = around;
-        let shared = world.read(|intent| network::shared(intent, env, *id));
+        let shared = world.read(|intent| drivers::shared(intent, env, *id));
         if !shared.is_ok_and(|shared| shared.as_ref() == Some(&programmed.shared)) {
             return false;
         }
@@ -152,7 +153,7 @@ impl Check {
         let (Subject::Network(id, programmed), Some(around)) = (&self.subject, &self.network) else {
             return host_look(wanted);
         };
-        let mut look = network::look(*id, Some(programmed.shared.driver()), wanted);
+        let mut look = drivers::look(*id, Some(programmed.shared.driver()), wanted);
         let links = wanted.netns.get(&Netns::Host).map(|host| host.links.keys().copied());
         let host = look.netns.entry(Netns::Host).or_default().links.get_or_insert_default();
         host.extend(links.into_iter().flatten().chain(around.marked.iter().copied()));
@@ -220,7 +221,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     async fn surroundings_of(&mut self, id: NetworkId) -> Result<Surroundings, ReconcileError> {
         let env = self.env_as_known(id, None).await?;
-        let vteps = self.world.read(|intent| network::peer_vteps(intent, &env, id));
+        let vteps = self.world.read(|intent| drivers::peer_vteps(intent, &env, id));
         Ok(Surroundings {
             world: Arc::clone(&self.world),
             vteps,

@@ -15,11 +15,13 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Peers, Reconciler, network::Piece, world::World};
+use super::{Peers, Reconciler, world::World};
 use crate::{
+    drivers::Piece,
+    host::{HostInput, host},
     kernel::{Kernel, KernelError},
     model::{Driver, NetworkId, chain},
-    plan::{HostInput, Outdated, host, netns_of, op::Op, ownership::Unit, state::Netns},
+    plan::{Outdated, netns_of, op::Op, ownership::Unit, state::Netns},
 };
 
 /// Shortest pause between two readings; one is as long as the last reading took. What comes meanwhile is read for together, and an

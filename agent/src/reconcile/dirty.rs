@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use crate::{
+    drivers::is_here,
     intent::{Changed, Intent, NetworkView, Source, Touched},
     model::{DriverSettings, Endpoint, EndpointId, NetworkId, NodeId, Publish},
     plan::ownership::Unit,
@@ -161,7 +162,7 @@ impl Dirty {
         };
         let mut mine = prefixes(intent.network(id)).unwrap_or_default();
         mine.extend(left);
-        let here = |(other, view): &(&NetworkId, &NetworkView)| **other != id && super::is_here(view, me);
+        let here = |(other, view): &(&NetworkId, &NetworkView)| **other != id && is_here(view, me);
         for (other, view) in intent.networks().filter(here) {
             let theirs = prefixes(Some(view)).unwrap_or_default();
             if mine.iter().any(|a| theirs.iter().any(|b| a.contains(b) || b.contains(a))) {

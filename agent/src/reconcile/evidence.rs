@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::whereabouts::links_of;
 use crate::{
+    drivers::is_port,
     intent::{Intent, Source},
     kernel::{Kernel, KernelError},
     model::{IfName, Name, NetworkId, SandboxId},
     plan::{
-        is_port, netns_of,
+        netns_of,
         ownership::{Mark, Unit},
         state::Netns,
     },

@@ -10,9 +10,9 @@ use super::{
     world::World,
 };
 use crate::{
+    drivers::port_of,
     intent::{Fact, Source, Touched},
     model::{ClusterId, EndpointId, IfName, NetworkId, chain},
-    plan::port_of,
     store::{Identity, Key, Store, StoreError},
 };
 

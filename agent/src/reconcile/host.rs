@@ -1,27 +1,19 @@
 //! What all networks of this host share: the rules of the host, and its settings.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Failures, Peers, ReconcileError, Reconciler,
     check::host_look,
-    is_here, network,
     units::{Done, Plan},
 };
 use crate::{
-    intent::{Intent, NetworkView},
+    drivers::is_here,
+    host::{Forward, HostInput, Underlay, gather, host},
     kernel::Kernel,
-    model::{
-        BridgeSettings, DriverSettings, Endpoint, Leg, Network, NetworkId, NodeId, OverlaySettings, Protocol,
-        PublishedPort,
-    },
+    model::{NetworkId, Protocol},
     plan::{
-        FORWARDING_V4, Forward, HOST_SETTINGS, HostInput, HostNetwork, HostSide, Underlay, bridge_name, host,
-        outer_name,
+        FORWARDING_V4, HOST_SETTINGS,
         ownership::Unit,
         plan,
         ruleset::{Family, Table},
@@ -94,7 +86,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             self.ensure_leg(id).await?;
         }
         let hidden = self.hidden();
-        let mut input = self.world.read(|intent| of(intent, (me, &hidden), &self.legs));
+        let mut input = self.world.read(|intent| gather(intent, (me, &hidden), &self.legs));
         input.ip_forward = self.settings.ip_forward;
         input.ipv6 = features.ipv6;
         input.bridge_firewall = features.bridge_firewall;
@@ -137,127 +129,4 @@ fn but_table(wanted: &State) -> State {
         *table = Table::default();
     }
     wanted
-}
-
-/// The networks and ports of this host, in a settled order.
-fn of(
-    intent: &Intent,
-    (me, hidden): (NodeId, &BTreeSet<NodeId>),
-    legs: &BTreeMap<NetworkId, Leg>,
-) -> HostInput {
-    let mut input = HostInput::default();
-    for (id, view) in intent.networks().filter(|(_, view)| is_here(view, me)) {
-        let Some(network) = view.network() else { continue };
-        match &network.settings {
-            DriverSettings::Overlay(settings) => {
-                if let Some(leg) = legs.get(id).filter(|_| !network.internal) {
-                    input.networks.push(by_leg(network, settings, *leg));
-                    input.ports.extend(leg_ports((network, view), (me, hidden), settings, *leg));
-                }
-            }
-            DriverSettings::Bridge(settings) => {
-                input.networks.push(by_bridge((network, view), me, settings));
-                if !network.internal {
-                    input.ports.extend(bridge_ports(network, view, me));
-                }
-            }
-            DriverSettings::Macvlan(..) | DriverSettings::Ipvlan(..) | DriverSettings::P2p => {}
-        }
-    }
-    input.ports.sort_unstable();
-    input.ports.dedup();
-    input
-}
-
-fn by_leg(network: &Network, settings: &OverlaySettings, leg: Leg) -> HostNetwork {
-    HostNetwork {
-        id: network.id,
-        link: outer_name(network.id),
-        side: HostSide::Leg(leg),
-        subnets: network.subnets.iter().map(|subnet| subnet.prefix).collect(),
-        internal: false,
-        masquerade: settings.masquerade,
-        icc: true,
-        allowed: Vec::new(),
-    }
-}
-
-fn by_bridge(
-    (network, view): (&Network, &NetworkView),
-    me: NodeId,
-    settings: &BridgeSettings,
-) -> HostNetwork {
-    HostNetwork {
-        id: network.id,
-        link: bridge_name(network, settings),
-        side: HostSide::Bridge,
-        subnets: network.subnets.iter().map(|subnet| subnet.prefix).collect(),
-        internal: network.internal,
-        masquerade: settings.masquerade,
-        icc: settings.icc,
-        allowed: if settings.icc { Vec::new() } else { allowed(view, me) },
-    }
-}
-
-/// Who may talk to whom by a link of its own: every address of the one to every one of the other, of the same family.
-fn allowed(view: &NetworkView, me: NodeId) -> Vec<(IpAddr, IpAddr)> {
-    let mut pairs = Vec::new();
-    for from in view.endpoints_on(me) {
-        for link in &from.links {
-            let to = view.endpoint_named(&link.endpoint);
-            let to = to.into_iter().flat_map(|to| to.addresses.iter().map(ipnet::IpNet::addr));
-            for to in to {
-                let own = from.addresses.iter().map(ipnet::IpNet::addr);
-                pairs.extend(own.filter(|own| own.is_ipv6() == to.is_ipv6()).map(|own| (own, to)));
-            }
-        }
-    }
-    pairs.sort_unstable();
-    pairs.dedup();
-    pairs
-}
-
-/// A port leads to one of these addresses by its own family, or to one of each if it has none.
-fn forwards(
-    network: NetworkId,
-    port: &PublishedPort,
-    to: impl Iterator<Item = (IpAddr, u16)>,
-) -> impl Iterator<Item = Forward> {
-    let port = *port;
-    to.filter(move |(to, _)| port.host.is_none_or(|host| host.is_ipv6() == to.is_ipv6())).map(
-        move |(to, inner)| Forward {
-            network,
-            protocol: port.protocol,
-            host: port.host,
-            host_port: port.host_port,
-            to,
-            port: inner,
-        },
-    )
-}
-
-fn bridge_ports(network: &Network, view: &NetworkView, me: NodeId) -> Vec<Forward> {
-    let here = view.published().filter(|endpoint| endpoint.node == me);
-    let of = |endpoint: &Endpoint, port: &PublishedPort| {
-        let to = network::first_of_each_family(endpoint).map(|to| (to, port.port)).collect::<Vec<_>>();
-        forwards(network.id, port, to.into_iter()).collect::<Vec<_>>()
-    };
-    here.flat_map(|endpoint| endpoint.ports.iter().flat_map(move |port| of(endpoint, port))).collect()
-}
-
-/// Through the leg; the network's namespace knows the endpoint.
-fn leg_ports(
-    (network, view): (&Network, &NetworkView),
-    nodes: (NodeId, &BTreeSet<NodeId>),
-    settings: &OverlaySettings,
-    leg: Leg,
-) -> Vec<Forward> {
-    let mut ports = Vec::new();
-    for (endpoint, port) in network::published(view, nodes, settings) {
-        let has = |v6: bool| endpoint.addresses.iter().any(|address| address.addr().is_ipv6() == v6);
-        let inner = leg.inner().map(|inner| (inner.addr(), port.host_port));
-        let inner = inner.into_iter().filter(|(address, _)| has(address.is_ipv6()));
-        ports.extend(forwards(network.id, port, inner));
-    }
-    ports
 }

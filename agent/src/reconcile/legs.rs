@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Peers, ReconcileError, Reconciler, is_here};
+use super::{Peers, ReconcileError, Reconciler};
 use crate::{
+    drivers::is_here,
     kernel::Kernel,
     model::{Driver, Leg, NetworkId, chain},
     store::{Commit, Key},

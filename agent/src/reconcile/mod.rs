@@ -48,7 +48,7 @@ use self::{
     check::Checked,
     dirty::Depth,
     hints::{Due, Hints},
-    network::{Haunts, HostLinks, Programmed},
+    network::{Haunts, Programmed},
     retry::Retries,
     routine::Routine,
     sandbox::Tables,
@@ -56,10 +56,12 @@ use self::{
     world::{Outcome, Revisions, World},
 };
 use crate::{
+    drivers::{HostLinks, USUAL_MTU},
+    host::HostInput,
     kernel::{Kernel, Seen},
     model::{Leg, Name, NetworkId, NodeId, SandboxId},
     plan::{
-        Features, HostInput,
+        Features,
         op::Op,
         ownership::{Mark, Unit},
     },
@@ -71,7 +73,6 @@ pub use self::{
     connections::forget,
     error::ReconcileError,
     evidence::Evidence,
-    network::{host_routes, is_here},
     whereabouts::{marked_units, whereabouts},
 };
 
@@ -161,9 +162,6 @@ pub struct Reconciler<K, P> {
     /// What was known at the last look at everything.
     surveyed: Revisions,
 }
-
-/// The MTU of a link that nobody knows, in bytes: Ethernet's.
-const USUAL_MTU: u32 = 1500;
 
 /// A step that failed, or a look that could not be taken, and why.
 type Failures = Vec<(Option<Op>, ReconcileError)>;

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Peers, ReconcileError, Reconciler, network::HostLinks};
+use super::{Peers, ReconcileError, Reconciler};
 use crate::{
+    drivers::HostLinks,
     kernel::Kernel,
     plan::state::{Look, LookAt, Netns, NetnsState, State},
 };

@@ -7,13 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Peers, ReconcileError, Reconciler, USUAL_MTU,
-    dirty::Row,
-    network::{self, Env},
-    units::Plan,
-};
+use super::{Peers, ReconcileError, Reconciler, dirty::Row, units::Plan};
 use crate::{
+    drivers::{Env, USUAL_MTU, peer_vteps},
     intent::Intent,
     kernel::Kernel,
     model::{NetworkId, NodeId, Sandbox, chain},
@@ -105,7 +101,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// The MTU of the paths to a network's other nodes: all anew, or those that are not known yet.
     pub(super) async fn learn_paths(&mut self, env: &Env, id: NetworkId, anew: bool) {
-        let vteps = self.world.read(|intent| network::peer_vteps(intent, env, id));
+        let vteps = self.world.read(|intent| peer_vteps(intent, env, id));
         for vtep in vteps {
             if !anew && self.paths.contains_key(&vtep) {
                 continue;

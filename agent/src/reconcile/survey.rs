@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
-use super::{Differences, Peers, Reconciler, dirty::Depth, is_here, world::Outcome};
-use crate::{kernel::Kernel, plan::ownership::Unit};
+use super::{Differences, Peers, Reconciler, dirty::Depth, world::Outcome};
+use crate::{drivers::is_here, kernel::Kernel, plan::ownership::Unit};
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Mark every unit that the stores, the kernel or the past know of.

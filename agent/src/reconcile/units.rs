@@ -6,17 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Failures, Peers, ReconcileError, Reconciler,
-    connections::gone_addresses,
-    dirty::Row,
-    network::{Piece, Shared},
-};
+use super::{Failures, Peers, ReconcileError, Reconciler, connections::gone_addresses, dirty::Row};
 use crate::{
+    drivers::{Piece, Shared},
+    host::HostInput,
     kernel::{ApplyError, Kernel},
     model::NetworkId,
     plan::{
-        HostInput,
         op::Op,
         ownership::Unit,
         state::{Look, State},

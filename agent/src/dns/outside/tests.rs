@@ -106,7 +106,7 @@ fn chosen_servers_are_asked_from_the_sandbox_and_the_hosts_from_the_host() {
 
 #[test]
 fn only_whoever_has_a_name_or_no_other_resolver_has_ours() {
-    let (default, net) = (bridge(crate::plan::DEFAULT_NETWORK, 1), bridge("net", 2));
+    let (default, net) = (bridge(crate::model::DEFAULT_NETWORK, 1), bridge("net", 2));
     let both = ["10.1.0.3/16", "fd00:1::3/64"];
     let all = [
         endpoint(&default, 1, "plain", &["10.1.0.1/16"]),

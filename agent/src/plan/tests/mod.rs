@@ -1,11 +1,5 @@
-//! Properties of the planner and of what drivers want, with the in-memory kernel carrying out the steps.
+//! Properties of the planner, with the in-memory kernel carrying out the steps. Those of what drivers and the host want stand
+//! there, on the same `stage`.
 
-mod bridge;
-mod drivers;
-mod firewall;
-mod host;
-mod overlay;
-mod packet;
-mod parent;
 mod settings;
-mod stage;
+pub(crate) mod stage;

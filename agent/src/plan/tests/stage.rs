@@ -20,20 +20,20 @@ use crate::{
 };
 
 /// A bridge of somebody else's in the host.
-pub(super) const FOREIGN_BRIDGE: IfName = IfName::literal("br-user");
+pub(crate) const FOREIGN_BRIDGE: IfName = IfName::literal("br-user");
 /// A link of somebody else's in the host, and one in each sandbox.
-pub(super) const FOREIGN: [IfName; 2] = [IfName::literal("eth9"), IfName::literal("tap0")];
+pub(crate) const FOREIGN: [IfName; 2] = [IfName::literal("eth9"), IfName::literal("tap0")];
 
-pub(super) fn unit() -> Unit {
+pub(crate) fn unit() -> Unit {
     Unit::Network(testing::network().id)
 }
 
-pub(super) fn sandbox(number: u8) -> Netns {
+pub(crate) fn sandbox(number: u8) -> Netns {
     Netns::Path(format!("/proc/{number}/ns/net").into())
 }
 
 /// fd00:1::/64.
-pub(super) fn subnet_v6() -> Subnet {
+pub(crate) fn subnet_v6() -> Subnet {
     Subnet {
         prefix: "fd00:1::/64".parse().unwrap(),
         gateway: Some("fd00:1::1".parse().unwrap()),
@@ -43,7 +43,7 @@ pub(super) fn subnet_v6() -> Subnet {
 }
 
 /// A network with these families.
-pub(super) fn network(v4: bool, v6: bool) -> Network {
+pub(crate) fn network(v4: bool, v6: bool) -> Network {
     let mut network = testing::network();
     network.subnets.retain(|_| v4);
     network.subnets.extend(v6.then(subnet_v6));
@@ -51,7 +51,7 @@ pub(super) fn network(v4: bool, v6: bool) -> Network {
 }
 
 /// An endpoint with an address of each subnet of the network.
-pub(super) fn endpoint(network: &Network, number: u8) -> Endpoint {
+pub(crate) fn endpoint(network: &Network, number: u8) -> Endpoint {
     let address = |subnet: &Subnet| {
         let address: IpAddr = match subnet.prefix.addr() {
             IpAddr::V4(_) => [10, 0, 0, number].into(),
@@ -64,7 +64,7 @@ pub(super) fn endpoint(network: &Network, number: u8) -> Endpoint {
 }
 
 /// A kernel with every sandbox, and with things that are not ours in the host and in the sandboxes.
-pub(super) fn kernel() -> MemoryKernel {
+pub(crate) fn kernel() -> MemoryKernel {
     let kernel = MemoryKernel::new(Facts::default());
     kernel.edit(|state| {
         let foreign = |name: IfName, kind| Link {
@@ -103,21 +103,21 @@ fn look(unit: Unit, state: &State) -> Look {
     look
 }
 
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-pub(super) fn steps_of(unit: Unit, kernel: &MemoryKernel, wanted: &State) -> Vec<Op> {
+pub(crate) fn steps_of(unit: Unit, kernel: &MemoryKernel, wanted: &State) -> Vec<Op> {
     let seen = block_on(kernel.observe(look(unit, wanted))).unwrap();
     plan(unit, wanted, &seen)
 }
 
-pub(super) fn steps(kernel: &MemoryKernel, wanted: &State) -> Vec<Op> {
+pub(crate) fn steps(kernel: &MemoryKernel, wanted: &State) -> Vec<Op> {
     steps_of(unit(), kernel, wanted)
 }
 
 /// Plan and apply, step by step: each finds what it refers to.
-pub(super) fn bring_about_of(
+pub(crate) fn bring_about_of(
     unit: Unit,
     kernel: &MemoryKernel,
     wanted: &State,
@@ -139,7 +139,7 @@ pub(super) fn bring_about_of(
     Ok(ops)
 }
 
-pub(super) fn bring_about(kernel: &MemoryKernel, wanted: &State) -> Result<Vec<Op>, TestCaseError> {
+pub(crate) fn bring_about(kernel: &MemoryKernel, wanted: &State) -> Result<Vec<Op>, TestCaseError> {
     bring_about_of(unit(), kernel, wanted)
 }
 
@@ -160,7 +160,7 @@ fn finds_its_ground(kernel: &MemoryKernel, op: &Op) -> bool {
     true
 }
 
-pub(super) fn foreign(state: &State) -> Vec<(Netns, IfName, Link)> {
+pub(crate) fn foreign(state: &State) -> Vec<(Netns, IfName, Link)> {
     let all = state.netns.iter().flat_map(|(netns, state)| {
         state.links.iter().map(|(name, link)| (netns.clone(), *name, link.clone()))
     });
@@ -168,7 +168,7 @@ pub(super) fn foreign(state: &State) -> Vec<(Netns, IfName, Link)> {
 }
 
 /// All that there is, without settings: those of the host are not a unit's to take back, those of a link go with it.
-pub(super) fn without_sysctls(mut state: State) -> State {
+pub(crate) fn without_sysctls(mut state: State) -> State {
     for netns in state.netns.values_mut() {
         netns.sysctls.clear();
     }
@@ -176,7 +176,7 @@ pub(super) fn without_sysctls(mut state: State) -> State {
 }
 
 /// What an operation is about, if it is about one link.
-pub(super) fn link_of(op: &Op) -> Option<&LinkRef> {
+pub(crate) fn link_of(op: &Op) -> Option<&LinkRef> {
     match op {
         Op::AddLink(new, _) => Some(&new.at),
         Op::RemoveLink(at)
@@ -210,7 +210,7 @@ pub(super) fn link_of(op: &Op) -> Option<&LinkRef> {
 }
 
 /// Break one thing of ours.
-pub(super) fn damage_one(state: &mut State, index: prop::sample::Index) {
+pub(crate) fn damage_one(state: &mut State, index: prop::sample::Index) {
     let owned: Vec<(Netns, IfName)> = state
         .netns
         .iter()

@@ -271,7 +271,7 @@ async fn a_record_that_cannot_be_read_at_the_start_puts_its_network_in_doubt_unt
 /// A host whose kernel has so many endpoints of one network.
 fn kernel_with(endpoints: u8) -> Evidence {
     let network = testing::network().id;
-    let ends = (0..endpoints).map(|number| crate::plan::port_of(endpoint(10 + number).id)).collect();
+    let ends = (0..endpoints).map(|number| crate::drivers::port_of(endpoint(10 + number).id)).collect();
     Evidence { networks: [network].into(), endpoints: [(network, ends)].into(), ..Evidence::default() }
 }
 

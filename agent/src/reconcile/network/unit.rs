@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use super::{Env, HostLinks, Piece, Programmed, Shared};
+use super::Programmed;
 use crate::{
+    drivers::{self, Env, HostLinks, Piece, Shared},
     kernel::Kernel,
     model::{Driver, IfName, NetworkId, Scope},
     plan::{
-        netns_of, outer_name,
         ownership::{Mark, Unit},
         plan,
         state::{Look, LookAt, Netns, NetnsState, State},
@@ -39,7 +39,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.ensure_leg(id).await?;
         self.take_sight().await?;
         // Where nothing is known of what there is, its links are found by their marks.
-        if !self.is_sighted() && is_local(self.driver(id)) && !self.programmed.contains_key(&id) {
+        if !self.is_sighted() && drivers::is_local(self.driver(id)) && !self.programmed.contains_key(&id) {
             self.refresh_links().await?;
         }
         match self.plan_network(id).await {
@@ -71,7 +71,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let driver = self.driver(id);
         let env = self.env(id, None).await?;
         let (shared, pieces) =
-            self.world.read(|intent| (super::shared(intent, &env, id), super::pieces(intent, &env, id)));
+            self.world.read(|intent| (drivers::shared(intent, &env, id), super::pieces(intent, &env, id)));
         let shared = match shared {
             Ok(shared) => shared,
             Err(error) => {
@@ -85,13 +85,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if in_doubt && shared.is_none() {
             return Ok(Plan::held());
         }
-        let wanted = shared.as_ref().map(|shared| shared.wanted(pieces.values())).unwrap_or_default();
-        let mut look = look(id, driver, &wanted);
+        let wanted = shared.as_ref().map(|shared| shared.desired(pieces.values())).unwrap_or_default();
+        let mut look = drivers::look(id, driver, &wanted);
         for netns in self.haunts.get(&id).into_iter().flatten() {
             look.netns.entry(netns.clone()).or_default().links = None;
         }
         let built_upon = self.built_upon(id);
-        if is_local(driver) {
+        if drivers::is_local(driver) {
             let host = look.netns.entry(Netns::Host).or_default().links.get_or_insert_default();
             host.extend(self.host_links_of(id, &wanted));
             host.extend(&built_upon);
@@ -129,7 +129,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     fn built_upon(&self, id: NetworkId) -> Vec<IfName> {
         self.world.read(|intent| {
             let network = intent.network(id).and_then(|view| view.network());
-            network.map(super::built_upon).unwrap_or_default()
+            network.map(drivers::built_upon).unwrap_or_default()
         })
     }
 
@@ -141,7 +141,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// Note where links without another end are going to be, before they are made.
     fn haunt(&mut self, id: NetworkId, shared: &Shared, wanted: &State) {
-        if let Shared::Parent(_) | Shared::P2p(_) = shared {
+        if shared.leaves_lone_links() {
             let sandboxes = wanted.netns.keys().filter(|netns| **netns != Netns::Host);
             self.haunts.entry(id).or_default().extend(sandboxes.cloned());
         }
@@ -159,11 +159,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             self.release_leg(id).await;
             return;
         };
-        let wanted = match &shared {
-            Shared::Parent(_) | Shared::P2p(_) => shared.wanted(pieces.values()),
-            Shared::Overlay(_) | Shared::Bridge(_) => State::default(),
-        };
-        self.haunt(id, &shared, &wanted);
+        if shared.leaves_lone_links() {
+            let wanted = shared.desired(pieces.values());
+            self.haunt(id, &shared, &wanted);
+        }
         if shared.driver().scope() == Scope::Local {
             self.own.insert(id);
         }
@@ -179,7 +178,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if !self.programmed.contains_key(&id) {
             let here = self
                 .world
-                .read(|intent| intent.network(id).is_some_and(|view| super::is_here(view, self.world.me)));
+                .read(|intent| intent.network(id).is_some_and(|view| drivers::is_here(view, self.world.me)));
             // After a failure something may be in the kernel, although nothing counts as programmed.
             let unknown = self.retries.waits(Unit::Network(id));
             return if here || unknown { self.full(Unit::Network(id)).await } else { Vec::new() };
@@ -191,7 +190,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         };
         let (shared, new) = self.world.read(|intent| {
             let new = rows.iter().map(|row| (*row, super::piece(intent, &env, id, *row)));
-            (super::shared(intent, &env, id), new.collect::<Vec<_>>())
+            (drivers::shared(intent, &env, id), new.collect::<Vec<_>>())
         });
         // What stands in the way of a shared part is told by the full look.
         let (Ok(Some(shared)), Some(programmed)) = (shared, self.programmed.get_mut(&id)) else {
@@ -200,8 +199,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if !(shared.has_rows() && shared.follows_from(&programmed.shared)) {
             return self.full(Unit::Network(id)).await;
         }
-        let before = programmed.shared.wanted(rows.iter().filter_map(|row| programmed.pieces.get(row)));
-        let after = shared.wanted(new.iter().filter_map(|(_, piece)| piece.as_ref()));
+        let before = programmed.shared.desired(rows.iter().filter_map(|row| programmed.pieces.get(row)));
+        let after = shared.desired(new.iter().filter_map(|(_, piece)| piece.as_ref()));
         let ops = plan(Unit::Network(id), &after, &before);
         let gone = gone_addresses(
             new.iter().filter_map(|(row, _)| programmed.pieces.get(row)),
@@ -242,7 +241,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let names: BTreeSet<IfName> = self.world.read(|intent| {
             let concerned = self.programmed.keys().chain(&self.waiting);
             let networks = concerned.filter_map(|id| intent.network(*id)?.network());
-            networks.flat_map(super::built_upon).collect()
+            networks.flat_map(drivers::built_upon).collect()
         });
         if names.is_empty() {
             return Ok(());
@@ -260,11 +259,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.world.read(|intent| {
             let local = |shared: &Shared| shared.driver().scope() == Scope::Local;
             let programmed = self.programmed.iter().filter(|(_, programmed)| local(&programmed.shared));
-            let changed = programmed.filter(|(id, programmed)| match super::shared(intent, env, **id) {
+            let changed = programmed.filter(|(id, programmed)| match drivers::shared(intent, env, **id) {
                 Ok(shared) => shared.as_ref() != Some(&programmed.shared),
                 Err(_gone) => true,
             });
-            let back = self.waiting.iter().filter(|id| super::shared(intent, env, **id).is_ok());
+            let back = self.waiting.iter().filter(|id| drivers::shared(intent, env, **id).is_ok());
             changed.map(|(id, _)| *id).chain(back.copied()).collect()
         })
     }
@@ -281,38 +280,4 @@ impl From<ReconcileError> for Stop {
     fn from(error: ReconcileError) -> Self {
         Self::Other(error)
     }
-}
-
-/// Whether what such a network has in the host is found by names and marks; also of a network of which nobody knows what it was.
-const fn is_local(driver: Option<Driver>) -> bool {
-    match driver {
-        Some(Driver::Overlay | Driver::P2p) => false,
-        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan) | None => true,
-    }
-}
-
-/// Where a network's objects are, wanted or left behind. The host's links are not looked at, but for an overlay's leg.
-pub(in crate::reconcile) fn look(id: NetworkId, driver: Option<Driver>, wanted: &State) -> Look {
-    let mut look = Look::default();
-    for (netns, state) in &wanted.netns {
-        let at = look.netns.entry(netns.clone()).or_default();
-        at.links = Some(state.links.keys().copied().collect());
-        at.sysctls = state.sysctls.keys().cloned().collect();
-    }
-    let (inside, table) = match driver {
-        Some(Driver::Overlay) | None => (true, true),
-        Some(Driver::P2p) => (true, false),
-        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan) => (false, false),
-    };
-    if inside {
-        let inside = look.netns.entry(netns_of(id)).or_default();
-        inside.links = None;
-        inside.table = table;
-    }
-    let host = look.netns.entry(Netns::Host).or_default();
-    host.links = Some(match driver {
-        Some(Driver::Overlay) => [outer_name(id)].into(),
-        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan | Driver::P2p) | None => BTreeSet::new(),
-    });
-    look
 }

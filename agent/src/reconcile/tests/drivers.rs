@@ -1,7 +1,7 @@
 //! Networks of each driver: made with their first endpoint, gone with the last, changed at the cost of the change.
 
 use super::*;
-use crate::plan::{netns_of, outer_name};
+use crate::{drivers::outer_name, plan::netns_of};
 
 pub(super) fn all() -> Vec<Network> {
     vec![bridge(1), macvlan(2, ETH9), macvlan(3, VLAN), ipvlan(4, ETH9), p2p(5), testing::network()]

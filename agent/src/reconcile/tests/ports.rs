@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
+    host::{Forward, HostSide},
     model::{EndpointLink, Node, OverlaySettings, Protocol, Publish, PublishedPort},
-    plan::{Forward, HostInput, HostSide},
 };
 
 fn port(host: Option<&str>, host_port: u16) -> PublishedPort {

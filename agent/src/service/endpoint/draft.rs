@@ -14,13 +14,13 @@ use super::{
 };
 use crate::{
     convert::Record,
+    drivers::own_mac,
     intent::{Intent, NetworkView},
     ipam::{self, Pick},
     model::{
         AddressOwner, Driver, Endpoint, EndpointId, IfName, Invalid, Mac, Member, Network, NetworkId, NodeId,
         Sandbox, Scope, Subnet,
     },
-    plan::own_mac,
     store::{Commit, Key},
 };
 

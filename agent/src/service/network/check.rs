@@ -7,12 +7,12 @@ use super::{
     spec::Wanted,
 };
 use crate::{
+    drivers::bridge_name,
     intent::Intent,
     ipam,
     kernel::{FactLink, Facts, Kernel},
     model::{BridgeSettings, DriverSettings, IfName, Invalid, Network, Parent, Scope, Subnet},
     plan::{
-        bridge_name,
         ownership::{BRIDGE_PREFIX, LEG_PREFIX, PORT_PREFIX},
         state::{LinkKind, Look, LookAt, Netns},
     },

@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     convert::{self, Record},
+    drivers::DEFAULT_GATEWAYS,
     intent::Source,
     ipam::{self, SubnetKind},
     kernel::{Facts, Kernel},
-    model::{Driver, IfName, Invalid, Name, Network, NetworkId, Scope, Subnet},
-    plan::{DEFAULT_GATEWAYS, DEFAULT_NETWORK},
+    model::{DEFAULT_NETWORK, Driver, IfName, Invalid, Name, Network, NetworkId, Scope, Subnet},
     store::{Commit, CommitError, Key},
 };
 

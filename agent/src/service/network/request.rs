@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use crate::{
     convert::{self, Options},
     ipam::{self, SubnetKind, SubnetRequest},
-    model::{Driver, DriverSettings, Invalid, IpvlanMode, Name, Subnet},
-    plan::DEFAULT_NETWORK,
+    model::{DEFAULT_NETWORK, Driver, DriverSettings, Invalid, IpvlanMode, Name, Subnet},
 };
 
 /// A network as it was asked for, in the words of whoever asked.

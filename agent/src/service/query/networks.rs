@@ -6,12 +6,11 @@ use ipnet::IpNet;
 
 use super::super::{Service, ServiceError};
 use crate::{
+    drivers::{self, bridge_name, is_here},
     intent::Intent,
     ipam::{self, Usage},
     kernel::Kernel,
     model::{Driver, DriverSettings, Endpoint, IfName, Member, Network, NetworkId, Node, NodeId},
-    plan::bridge_name,
-    reconcile::is_here,
 };
 
 /// A subnet with what is used of it.
@@ -128,7 +127,7 @@ fn host_routes(intent: &Intent, network: &Network, here: bool, me: NodeId) -> (V
     if !here {
         return none("this host has no endpoint of the network");
     }
-    let (routed, blocked) = crate::reconcile::host_routes(intent, me, network);
+    let (routed, blocked) = drivers::host_routes(intent, me, network);
     let notes = blocked
         .iter()
         .map(|(prefix, other)| format!("{prefix} is routed to network {other}, which is older"));

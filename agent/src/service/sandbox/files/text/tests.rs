@@ -4,10 +4,10 @@ use super::*;
 use crate::{
     intent::{Fact, Source},
     model::{
-        BridgeSettings, DriverSettings, EndpointLink, ExtraHost, Leg, Network, SandboxId, Scope, Timestamp,
+        BridgeSettings, DEFAULT_NETWORK, DriverSettings, EndpointLink, ExtraHost, Leg, Network, SandboxId,
+        Scope, Timestamp,
         testing::{self, ME},
     },
-    plan::DEFAULT_NETWORK,
 };
 
 fn sandbox(name: &str) -> Sandbox {

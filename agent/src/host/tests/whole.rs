@@ -4,17 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::{
-    packet::{End, Host, bridge_of, ip, leg_of, published, table_of},
-    stage::*,
-};
+use super::packet::{End, Host, bridge_of, ip, leg_of, published, table_of};
 use crate::{
+    host::*,
     model::Vni,
     plan::{
         op::Op,
         ownership::Unit,
         ruleset::{Family, LinkMatch, Match},
         state::{Netns, NetnsState, State},
+        tests::stage::*,
         *,
     },
 };

@@ -12,7 +12,7 @@ use crate::{
 
 /// A link of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::reconcile) struct HostLink {
+pub struct HostLink {
     /// Whose it is; None: not ours.
     pub owner: Option<Unit>,
     /// It is a bridge.
@@ -23,11 +23,11 @@ pub(in crate::reconcile) struct HostLink {
 
 /// The host's links, as last seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::reconcile) struct HostLinks(BTreeMap<IfName, HostLink>);
+pub struct HostLinks(BTreeMap<IfName, HostLink>);
 
 impl HostLinks {
     /// Those of the host's namespace.
-    pub(in crate::reconcile) fn of(host: &NetnsState) -> Self {
+    pub fn of(host: &NetnsState) -> Self {
         let links = host.links.iter().map(|(name, link)| {
             let owner = link.mark.as_ref().map(|mark| mark.unit);
             (*name, HostLink { owner, is_bridge: link.kind == LinkKind::Bridge, mtu: link.mtu })
@@ -35,22 +35,23 @@ impl HostLinks {
         Self(links.collect())
     }
 
-    pub(in crate::reconcile) fn get(&self, name: IfName) -> Option<HostLink> {
+    /// The link of this name.
+    pub fn get(&self, name: IfName) -> Option<HostLink> {
         self.0.get(&name).copied()
     }
 
     /// Those with a unit's mark.
-    pub(in crate::reconcile) fn of_unit(&self, unit: Unit) -> impl Iterator<Item = IfName> {
+    pub fn of_unit(&self, unit: Unit) -> impl Iterator<Item = IfName> {
         self.0.iter().filter(move |(_, link)| link.owner == Some(unit)).map(|(name, _)| *name)
     }
 
     /// The link of this name, if it is not the unit's.
-    pub(in crate::reconcile) fn foreign(&self, name: IfName, unit: Unit) -> Option<HostLink> {
+    pub fn foreign(&self, name: IfName, unit: Unit) -> Option<HostLink> {
         self.get(name).filter(|link| link.owner != Some(unit))
     }
 
     /// Of these names, `now` says what there is.
-    pub(in crate::reconcile) fn learn(&mut self, names: &BTreeSet<IfName>, now: &Self) {
+    pub fn learn(&mut self, names: &BTreeSet<IfName>, now: &Self) {
         self.0.retain(|name, _| !names.contains(name));
         self.0.extend(now.0.iter().filter(|(name, _)| names.contains(*name)));
     }

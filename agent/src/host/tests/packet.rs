@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
+    host::*,
     model::{IfName, Leg, NetworkId, Protocol},
     plan::{
         ruleset::{Action, Family, Hook, LinkMatch, Match, PortKey, Rule, Table},
         state::Netns,
-        *,
     },
 };
 

@@ -1,28 +1,35 @@
 //! What an overlay network wants of this host's kernel.
 //!
 //! Its namespace with br0 (gateway and node's own addresses), vxlan0 with a static row for each remote station, a veth
-//! for each local endpoint, and the host leg unless it is internal.
+//! for each local endpoint, and the host leg unless it is internal. `shared` gathers what that depends on, `nat` has the rules.
+
+pub(super) mod nat;
+mod shared;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{
-    host::Features,
-    interface::{self, LocalEndpoint, default_of, default_route, interface, put},
-    ownership::{LEG_PREFIX, Mark, NETNS_PREFIX, Unit},
-    state::{Link, LinkKind, Netns, NetnsState, Port, Route, State, Vxlan},
-    sysctl,
-    translation::{self, Redirected},
+use self::nat::Redirected;
+pub(super) use self::shared::shared;
+pub use self::shared::{peer_vteps, published};
+use super::interface::{self, LocalEndpoint, default_of, default_route, interface, put};
+use crate::{
+    model::{Endpoint, EndpointId, IfName, Leg, Mac, Member, Network, NetworkId},
+    plan::{
+        Features, netns_of,
+        ownership::{LEG_PREFIX, Mark, Unit},
+        state::{Link, LinkKind, Netns, NetnsState, Port, Route, State, Vxlan},
+        sysctl,
+    },
 };
-use crate::model::{Endpoint, EndpointId, IfName, Leg, Mac, Member, Name, Network, NetworkId};
 
 /// Name of the bridge in a network's namespace.
-pub(super) const BRIDGE: IfName = IfName::literal("br0");
+const BRIDGE: IfName = IfName::literal("br0");
 /// Name of the VXLAN device in a network's namespace.
 const TUNNEL: IfName = IfName::literal("vxlan0");
 /// The end of the host leg in a network's namespace.
-pub(super) const INNER: IfName = IfName::literal("ovn");
+const INNER: IfName = IfName::literal("ovn");
 /// Metric of our routes outside of sandboxes: IPv6's own default, so that the host's own routes win.
 const METRIC: u32 = 1024;
 
@@ -77,13 +84,6 @@ pub struct Station {
     pub vtep: IpAddr,
 }
 
-/// The namespace of a network.
-pub fn netns_of(network: NetworkId) -> Netns {
-    let name = format!("{NETNS_PREFIX}{}", network.prefix(10));
-    // Ten hex digits and the prefix are always a good name.
-    name.parse::<Name>().map_or(Netns::Path(name.into()), Netns::Named)
-}
-
 /// The name of the host's end of a network's leg.
 pub fn outer_name(network: NetworkId) -> IfName {
     format!("{LEG_PREFIX}{}", network.prefix(10)).parse().unwrap_or(IfName::literal("ovh-invalid"))
@@ -123,7 +123,7 @@ pub fn overlay(input: &OverlayShared, local: &[LocalEndpoint<'_>], remote: &[Sta
         let (inner, outer) = leg_ends(input, unit, leg);
         inside.links.insert(INNER, inner);
         inside.sysctls.extend(interface::hears_nobody(INNER, input.features));
-        inside.table = Some(translation::table(input, leg));
+        inside.table = Some(nat::table(input, leg));
         let (host, name) = (state.netns.entry(Netns::Host).or_default(), outer_name(input.network.id));
         host.links.insert(name, outer);
         host.sysctls.extend(interface::hears_nobody(name, input.features));

@@ -1,15 +1,13 @@
 //! Bridges by example.
 
-use super::{
-    drivers::{FEATURES, Shape, wanted},
-    stage::*,
-};
+use super::local::{FEATURES, Shape, wanted};
 use crate::{
-    model::{BridgeSettings, DriverSettings, IfName, testing},
+    drivers::*,
+    model::{BridgeSettings, DEFAULT_NETWORK, DriverSettings, IfName, testing},
     plan::{
-        DEFAULT_GATEWAYS, Features,
+        Features,
         state::{Link, LinkKind, Netns, State},
-        *,
+        tests::stage::*,
     },
 };
 

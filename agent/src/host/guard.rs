@@ -12,8 +12,10 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, Rule, Table};
-use crate::model::{IfName, Protocol, Vni};
+use crate::{
+    model::{IfName, Protocol, Vni},
+    plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, Rule, Table},
+};
 
 /// The host's own addresses (RFC 1122).
 pub(super) const LOOPBACK: Ipv4Net = match Ipv4Net::new(Ipv4Addr::new(127, 0, 0, 0), 8) {

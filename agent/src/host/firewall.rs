@@ -12,10 +12,12 @@ use ipnet::IpNet;
 
 use super::{
     guard::{self, LO, LOOPBACK, rule},
-    host::{Forward, HostInput, HostNetwork, HostSide},
-    ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
+    inputs::{Forward, HostInput, HostNetwork, HostSide},
 };
-use crate::model::{Leg, NetworkId};
+use crate::{
+    model::{Leg, NetworkId},
+    plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
+};
 
 /// What the rules are made from.
 struct Scene<'a> {

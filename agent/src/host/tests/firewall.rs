@@ -2,8 +2,9 @@
 
 use super::packet::*;
 use crate::{
+    host::{HostInput, HostNetwork, HostSide, Underlay},
     model::Vni,
-    plan::{HostInput, HostNetwork, HostSide, Underlay, ruleset::Family},
+    plan::ruleset::Family,
 };
 
 fn reaches(to: &str) -> End {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::stage::*;
 use crate::{
+    drivers::*,
     kernel::Kernel,
     model::{
         BridgeSettings, DriverSettings, Endpoint, IfName, IpvlanFlag, IpvlanMode, MacvlanMode, Network,
@@ -14,6 +14,7 @@ use crate::{
     plan::{
         op::{NewLink, Op},
         state::State,
+        tests::stage::*,
         *,
     },
 };

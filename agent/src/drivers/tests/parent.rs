@@ -2,10 +2,10 @@
 
 use super::{
     bridge::{addresses, routes},
-    drivers::{FEATURES, Shape, vlan, wanted},
-    stage::*,
+    local::{FEATURES, Shape, vlan, wanted},
 };
 use crate::{
+    drivers::*,
     model::{
         DriverSettings, EndpointId, IfName, IpvlanFlag, IpvlanMode, Mac, MacvlanMode, Parent, Timestamp,
         testing,
@@ -13,6 +13,7 @@ use crate::{
     plan::{
         op::Op,
         state::{Link, LinkKind, Netns, State},
+        tests::stage::*,
         *,
     },
 };
@@ -88,7 +89,7 @@ fn a_vlan_of_ours_is_made_before_what_is_on_it_and_goes_last() {
     network.settings = macvlan.settings;
     let theirs = ParentShared {
         network,
-        parent: super::drivers::vlan(),
+        parent: super::local::vlan(),
         make_vlan: false,
         mtu: 1500,
         features: FEATURES,

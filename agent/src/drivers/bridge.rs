@@ -5,18 +5,21 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    host::Features,
+    Env,
     interface::{LocalEndpoint, default_of, default_route, hears_nobody, interface, port, put},
-    ownership::{BRIDGE_PREFIX, Mark, PORT_PREFIX, Unit},
-    state::{Link, LinkKind, Netns, Port, State},
-    sysctl,
 };
-use crate::model::{BridgeSettings, Endpoint, EndpointId, IfName, Mac, Network, NetworkId, Subnet};
+use crate::{
+    model::{BridgeSettings, DEFAULT_NETWORK, Endpoint, EndpointId, IfName, Mac, Network, NetworkId, Subnet},
+    plan::{
+        Features,
+        ownership::{BRIDGE_PREFIX, Mark, PORT_PREFIX, Unit},
+        state::{Link, LinkKind, Netns, Port, State},
+        sysctl,
+    },
+};
 
 /// Name of the bridge of the network that is there from the start.
 const DEFAULT_BRIDGE: IfName = IfName::literal("ovnet0");
-/// Name of the network that is there from the start.
-pub const DEFAULT_NETWORK: &str = "bridge";
 /// Names of the auxiliary addresses of a bridge network that sandboxes have their default routes to, IPv4 and IPv6, instead of
 /// the bridge's own; they are Docker's.
 pub const DEFAULT_GATEWAYS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
@@ -41,6 +44,41 @@ impl BridgeShared {
     pub fn link(&self) -> IfName {
         bridge_name(&self.network, &self.settings)
     }
+}
+
+/// The shared part.
+///
+/// # Errors
+/// Its bridge's name is taken by what cannot be its bridge.
+pub(super) fn shared(
+    env: &Env,
+    network: &Network,
+    settings: &BridgeSettings,
+) -> Result<BridgeShared, String> {
+    let name = bridge_name(network, settings);
+    let there = env.links.get(name).filter(|link| link.owner != Some(Unit::Network(network.id)));
+    if let Some(link) = there {
+        if !link.is_bridge {
+            return Err(format!(
+                "{name}, the bridge of network {}, is a link that is no bridge",
+                network.name
+            ));
+        }
+        if settings.name.is_none() {
+            return Err(format!(
+                "there is a bridge {name} already that is not network {}'s: remove it, or choose it by its name",
+                network.name
+            ));
+        }
+    }
+    Ok(BridgeShared {
+        network: network.clone(),
+        settings: *settings,
+        foreign: there.is_some(),
+        // A port narrower than somebody's bridge would make that narrower too.
+        mtu: network.mtu.unwrap_or_else(|| there.map_or(env.outside_mtu, |link| link.mtu)),
+        features: env.features,
+    })
 }
 
 /// The wanted state of the network with these endpoints. An endpoint's part in it depends on no other one.

@@ -2,12 +2,17 @@
 //! is ours to make.
 
 use super::{
-    host::Features,
+    Env,
     interface::{LocalEndpoint, default_of, default_route, interface, put},
-    ownership::{Mark, Unit},
-    state::{Link, LinkKind, Netns, State},
 };
-use crate::model::{DriverSettings, Endpoint, IpvlanMode, Network, Parent};
+use crate::{
+    model::{DriverSettings, Endpoint, IpvlanMode, Network, Parent},
+    plan::{
+        Features,
+        ownership::{Mark, Unit},
+        state::{Link, LinkKind, Netns, State},
+    },
+};
 
 /// What all pieces of a macvlan or ipvlan network share: all that its wanted state depends on but its endpoints. The network's
 /// settings say which of the two it is.
@@ -23,6 +28,30 @@ pub struct ParentShared {
     pub mtu: u32,
     /// What this kernel has.
     pub features: Features,
+}
+
+/// The shared part.
+///
+/// # Errors
+/// The parent is gone, and not ours to make.
+pub(super) fn shared(env: &Env, network: &Network, parent: &Parent) -> Result<ParentShared, String> {
+    let there = env.links.get(parent.link);
+    let foreign = there.filter(|link| link.owner != Some(Unit::Network(network.id)));
+    // What is missing, or ours, is made on the link below it, which must be there.
+    let (below, make_vlan) = match (foreign, parent.vlan) {
+        (Some(_), _) | (None, None) => (parent.link, false),
+        (None, Some((below, _))) => (below, true),
+    };
+    let Some(below) = env.links.get(below) else {
+        return Err(format!("the parent {below} of network {} is gone: there is no such link", network.name));
+    };
+    Ok(ParentShared {
+        network: network.clone(),
+        parent: *parent,
+        make_vlan,
+        mtu: network.mtu.unwrap_or_else(|| foreign.unwrap_or(below).mtu),
+        features: env.features,
+    })
 }
 
 /// The wanted state of the network with these endpoints; nothing for a network of another driver. An endpoint's part in it

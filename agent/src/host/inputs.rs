@@ -1,32 +1,17 @@
-//! What all networks of this host share: forwarding, the host's own rules, and openings in those of others.
+//! What the host's part depends on: the networks here that have a link in the host, and the ports that are published.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{
-    firewall,
-    guard::Underlay,
-    ownership::{BRIDGE_PREFIX, LEG_PREFIX},
-    ruleset::{Family, LinkMatch},
-    state::{Netns, NetnsState, State},
-    sysctl::{FORWARDING_V4, FORWARDING_V6},
+use super::guard::Underlay;
+use crate::{
+    model::{IfName, Leg, NetworkId, Protocol},
+    plan::{
+        ownership::{BRIDGE_PREFIX, LEG_PREFIX},
+        ruleset::{Family, LinkMatch},
+    },
 };
-use crate::model::{IfName, Leg, NetworkId, Protocol};
-
-/// What this kernel has, seen at the host; it decides which settings a namespace gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Features {
-    /// br_netfilter is there: bridged frames pass the firewall unless it is told otherwise.
-    pub bridge_netfilter: bool,
-    /// In the host's namespace bridged frames pass the firewall (bridge-nf-call-iptables and -ip6tables are 1).
-    pub bridge_firewall: bool,
-    /// IPv6 is there.
-    pub ipv6: bool,
-}
 
 /// What the host's part depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,41 +102,7 @@ impl HostNetwork {
     }
 
     /// Whether this host routes for it: to the outside, or between its sandboxes.
-    const fn is_routed(&self) -> bool {
+    pub(super) const fn is_routed(&self) -> bool {
         !self.internal || !self.icc
     }
-}
-
-/// The host's part. Without networks: no openings; forwarding is left as it is, someone else may need it by now, and what it
-/// would open to strangers stays closed. Overlays without a leg are no networks here, but their tunnels are guarded.
-pub fn host(input: &HostInput) -> State {
-    let mut networks: Vec<&HostNetwork> = input.networks.iter().collect();
-    networks.sort_by_key(|network| (network.link, network.id));
-    let mut here = NetnsState { sysctls: sysctls(input, &networks), ..NetnsState::default() };
-    here.table = firewall::table(input, &networks);
-    here.openings = openings(&networks);
-    State { netns: [(Netns::Host, here)].into() }
-}
-
-fn sysctls(input: &HostInput, networks: &[&HostNetwork]) -> BTreeMap<String, String> {
-    let mut sysctls = BTreeMap::new();
-    let routed = |family| networks.iter().any(|network| network.is_routed() && network.has(family));
-    if input.ip_forward && routed(Family::V4) {
-        sysctls.insert(FORWARDING_V4.to_owned(), "1".to_owned());
-    }
-    if input.ip_forward && input.ipv6 && routed(Family::V6) {
-        sysctls.insert(FORWARDING_V6.to_owned(), "1".to_owned());
-    }
-    sysctls
-}
-
-/// What others' FORWARD chains let through: all that our own one does.
-fn openings(networks: &[&HostNetwork]) -> BTreeMap<Family, BTreeSet<LinkMatch>> {
-    let mut openings: BTreeMap<Family, BTreeSet<LinkMatch>> = BTreeMap::new();
-    for family in [Family::V4, Family::V6] {
-        for network in networks.iter().filter(|network| network.has(family)) {
-            openings.entry(family).or_default().insert(network.links());
-        }
-    }
-    openings
 }

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use ipnet::IpNet;
-
-use super::{Env, is_here};
+use super::{OverlayShared, nat::Redirected};
 use crate::{
+    drivers::{Env, first_of_each_family, host_routes},
     intent::{Intent, NetworkView},
-    model::{Driver, Endpoint, Name, Network, NetworkId, NodeId, OverlaySettings, Publish, PublishedPort},
-    plan::{OverlayShared, Redirected, state::Vxlan},
+    model::{Endpoint, Network, NetworkId, NodeId, OverlaySettings, Publish, PublishedPort},
+    plan::state::Vxlan,
 };
 
 /// Bytes that VXLAN adds over an IPv4 and an IPv6 underlay (RFC 7348: 14 inner Ethernet, 8 VXLAN, 8 UDP, 20 or 40 IP).
@@ -24,7 +23,7 @@ const LEAST_MTU: u32 = 576;
 const LEAST_MTU_V6: u32 = 1280;
 
 /// The shared part; None for one that has not all that it takes.
-pub(super) fn shared(
+pub(in crate::drivers) fn shared(
     intent: &Intent,
     env: &Env,
     (network, view): (&Network, &NetworkView),
@@ -55,7 +54,7 @@ pub(super) fn shared(
 
 /// The ports of an overlay that are published on this host, each with its endpoint: on a mesh those of the hosts that are not
 /// hidden, too.
-pub(in crate::reconcile) fn published<'a>(
+pub fn published<'a>(
     view: &'a NetworkView,
     (me, hidden): (NodeId, &'a BTreeSet<NodeId>),
     settings: &OverlaySettings,
@@ -70,7 +69,7 @@ pub(in crate::reconcile) fn published<'a>(
 fn inner_ports(view: &NetworkView, env: &Env, settings: &OverlaySettings) -> Vec<Redirected> {
     let mut ports: Vec<Redirected> = Vec::new();
     for (endpoint, port) in published(view, (env.me, &env.hidden), settings) {
-        ports.extend(super::first_of_each_family(endpoint).map(|to| Redirected {
+        ports.extend(first_of_each_family(endpoint).map(|to| Redirected {
             protocol: port.protocol,
             host_port: port.host_port,
             to,
@@ -94,7 +93,7 @@ fn peers<'a>(
 }
 
 /// The VTEPs that a network's MTU depends on.
-pub(in crate::reconcile) fn peer_vteps(intent: &Intent, env: &Env, id: NetworkId) -> Vec<IpAddr> {
+pub fn peer_vteps(intent: &Intent, env: &Env, id: NetworkId) -> Vec<IpAddr> {
     intent
         .network(id)
         .map(|view| peers(intent, env, view).map(|(_, vtep)| vtep).collect())
@@ -113,40 +112,4 @@ fn mtu(intent: &Intent, env: &Env, network: &Network, view: &NetworkView) -> u32
     let underlay = theirs.chain([env.underlay_mtu]).min().unwrap_or(env.underlay_mtu);
     let least = if network.has_ipv6() { LEAST_MTU_V6 } else { LEAST_MTU };
     underlay.saturating_sub(overhead(env.vtep)).max(least)
-}
-
-/// The subnets that the host reaches by way of `network`, and those that it does not, with the network that it reaches
-/// instead. Of several overlays here with overlapping subnets the oldest has the host's route; a bridge's goes before
-/// any, since the host is on it.
-pub fn host_routes(intent: &Intent, me: NodeId, network: &Network) -> (Vec<IpNet>, Vec<(IpNet, Name)>) {
-    let prefixes = || network.subnets.iter().map(|subnet| subnet.prefix);
-    match network.driver() {
-        Driver::Overlay => {}
-        Driver::Bridge => return (prefixes().collect(), Vec::new()),
-        Driver::Macvlan | Driver::Ipvlan | Driver::P2p => return (Vec::new(), Vec::new()),
-    }
-    let first_of_two = |other: &&Network| match other.driver() {
-        Driver::Overlay => (other.created, other.id) < (network.created, network.id) && !other.internal,
-        Driver::Bridge => true,
-        Driver::Macvlan | Driver::Ipvlan | Driver::P2p => false,
-    };
-    let meets = |other: &Network, prefix: &IpNet| {
-        let mut theirs = other.subnets.iter().map(|other| other.prefix);
-        theirs.any(|other| other.contains(prefix) || prefix.contains(&other))
-    };
-    // Few of many meet it: whether those are here takes longer to say.
-    let mut first: Vec<&Network> = Vec::new();
-    for (_, view) in intent.networks() {
-        let before =
-            view.network().filter(first_of_two).filter(|other| prefixes().any(|it| meets(other, &it)));
-        first.extend(before.filter(|_| is_here(view, me)));
-    }
-    let (mut routed, mut blocked) = (Vec::new(), Vec::new());
-    for prefix in prefixes() {
-        match first.iter().find(|other| meets(other, &prefix)) {
-            None => routed.push(prefix),
-            Some(other) => blocked.push((prefix, other.name.clone())),
-        }
-    }
-    (routed, blocked)
 }

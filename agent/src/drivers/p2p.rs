@@ -2,13 +2,17 @@
 //! of the network's own.
 
 use super::{
-    host::Features,
+    USUAL_MTU,
     interface::{LocalEndpoint, interface, put},
-    overlay::netns_of,
-    ownership::{Mark, Unit},
-    state::{Link, LinkKind, NetnsState, State},
 };
-use crate::model::{IfName, Mac, Network};
+use crate::{
+    model::{IfName, Mac, Network},
+    plan::{
+        Features, netns_of,
+        ownership::{Mark, Unit},
+        state::{Link, LinkKind, NetnsState, State},
+    },
+};
 
 /// The end that waits for the second sandbox.
 const WAITING: IfName = IfName::literal("waiting");
@@ -24,6 +28,11 @@ pub struct P2pShared {
     pub mtu: u32,
     /// What this kernel has.
     pub features: Features,
+}
+
+/// The shared part.
+pub(super) fn shared(features: Features, network: &Network) -> P2pShared {
+    P2pShared { network: network.clone(), mtu: network.mtu.unwrap_or(USUAL_MTU), features }
 }
 
 /// The wanted state of the network with these endpoints, one or two. It is looked at as a whole: where one end is depends on the

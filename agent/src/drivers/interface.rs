@@ -4,13 +4,15 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{
-    host::Features,
-    ownership::{Mark, Unit},
-    state::{Link, LinkKind, Netns, Port, Route, State},
-    sysctl,
+use crate::{
+    model::{Endpoint, IfName, Mac},
+    plan::{
+        Features,
+        ownership::{Mark, Unit},
+        state::{Link, LinkKind, Netns, Port, Route, State},
+        sysctl,
+    },
 };
-use crate::model::{Endpoint, IfName, Mac};
 
 /// Metric of the default route by way of a sandbox's eth0; eth1 has one more, and so on.
 const METRIC: u32 = 100;

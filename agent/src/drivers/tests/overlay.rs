@@ -7,8 +7,8 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::stage::*;
 use crate::{
+    drivers::*,
     kernel::Kernel,
     model::{DriverSettings, IfName, Leg, Mac, Member, Network, OverlaySettings, Protocol, testing},
     plan::{
@@ -16,6 +16,7 @@ use crate::{
         ownership::{Mark, Unit},
         ruleset::{Action, Hook, LinkMatch, Match, Rule, Table},
         state::{Link, LinkKind, Netns, State, Vxlan},
+        tests::stage::*,
         *,
     },
 };

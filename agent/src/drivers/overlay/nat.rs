@@ -7,11 +7,11 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{
-    overlay::{BRIDGE, INNER, OverlayShared},
-    ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
+use super::{BRIDGE, INNER, OverlayShared};
+use crate::{
+    model::{DriverSettings, Leg, Protocol},
+    plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
 };
-use crate::model::{DriverSettings, Leg, Protocol};
 
 /// A published port of an overlay's endpoint, on a host of the network. The host sends it to the inner end of its leg, to the
 /// same port as its own.

@@ -1,0 +1,243 @@
+//! Drivers: what a network of each kind wants of this host's kernel. Pure.
+//!
+//! Each driver has a file with what all pieces of its networks share, how that is gathered, and what it makes of the pieces:
+//! `overlay`, `bridge`, `macvlan_ipvlan`, `p2p`. They have `interface` in common, an endpoint's end in its sandbox. This file is
+//! the one place that chooses between them.
+
+mod bridge;
+mod env;
+mod interface;
+mod links;
+mod macvlan_ipvlan;
+mod overlay;
+mod p2p;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
+
+pub use self::{
+    bridge::{BridgeShared, DEFAULT_GATEWAYS, bridge, bridge_name, bridge_port_of, own_mac},
+    env::Env,
+    interface::LocalEndpoint,
+    links::{HostLink, HostLinks},
+    macvlan_ipvlan::{ParentShared, parent},
+    overlay::{
+        OverlayShared, Station, is_port, nat::Redirected, outer_name, overlay, peer_vteps, port_of, published,
+    },
+    p2p::{P2pShared, p2p},
+    routes::host_routes,
+};
+use crate::{
+    intent::{Intent, NetworkView, Source},
+    model::{Driver, DriverSettings, Endpoint, IfName, Network, NetworkId, NodeId},
+    plan::{
+        netns_of,
+        state::{Look, Netns, State},
+    },
+};
+
+/// The MTU of a link that nobody knows, in bytes: Ethernet's.
+pub const USUAL_MTU: u32 = 1500;
+
+/// What all pieces of a network share, by driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// Of an overlay.
+    Overlay(Box<OverlayShared>),
+    /// Of a bridge.
+    Bridge(Box<BridgeShared>),
+    /// Of macvlan or ipvlan.
+    Parent(Box<ParentShared>),
+    /// Of a pair.
+    P2p(Box<P2pShared>),
+}
+
+impl Shared {
+    /// How the network is built.
+    pub fn driver(&self) -> Driver {
+        match self {
+            Self::Overlay(_) => Driver::Overlay,
+            Self::Bridge(_) => Driver::Bridge,
+            Self::Parent(shared) => shared.network.driver(),
+            Self::P2p(_) => Driver::P2p,
+        }
+    }
+
+    /// MTU of its endpoints in bytes.
+    pub fn mtu(&self) -> u32 {
+        match self {
+            Self::Overlay(shared) => shared.mtu,
+            Self::Bridge(shared) => shared.mtu,
+            Self::Parent(shared) => shared.mtu,
+            Self::P2p(shared) => shared.mtu,
+        }
+    }
+
+    /// Whether a piece can be planned without the others.
+    pub fn has_rows(&self) -> bool {
+        match self {
+            Self::Overlay(_) | Self::Bridge(_) | Self::Parent(_) => true,
+            // Each is an end of the other's pair.
+            Self::P2p(_) => false,
+        }
+    }
+
+    /// Whether `programmed` becomes this one by a plan against what was programmed.
+    pub fn follows_from(&self, programmed: &Self) -> bool {
+        match (self, programmed) {
+            (Self::Overlay(shared), Self::Overlay(before)) => {
+                shared == before || shared.differs_in_ports(before)
+            }
+            (Self::Overlay(_) | Self::Bridge(_) | Self::Parent(_) | Self::P2p(_), _) => self == programmed,
+        }
+    }
+
+    /// The wanted state of a network with these pieces.
+    pub fn desired<'a>(&'a self, pieces: impl IntoIterator<Item = &'a Piece>) -> State {
+        let (mut local, mut remote) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            match piece {
+                Piece::Local(endpoint, sandbox) => {
+                    local.push(LocalEndpoint { endpoint, sandbox: sandbox.clone() })
+                }
+                Piece::Remote(station) => remote.push(station.clone()),
+            }
+        }
+        match self {
+            Self::Overlay(shared) => overlay(shared, &local, &remote),
+            Self::Bridge(shared) => bridge(shared, &local),
+            Self::Parent(shared) => parent(shared, &local),
+            Self::P2p(shared) => p2p(shared, &local),
+        }
+    }
+
+    /// Whether it leaves links behind that have no other end: those are found in the namespaces of sandboxes, and nowhere else.
+    pub const fn leaves_lone_links(&self) -> bool {
+        match self {
+            Self::Parent(_) | Self::P2p(_) => true,
+            Self::Overlay(_) | Self::Bridge(_) => false,
+        }
+    }
+
+    /// The namespaces and the host's links without which it is not whole. What is inside, the full looks see to. `desired` is the
+    /// whole network's.
+    pub fn needs(&self, desired: impl FnOnce() -> State) -> (Vec<Netns>, Vec<IfName>) {
+        match self {
+            // Its rows may be many, and none of them is in the host.
+            Self::Overlay(shared) => (vec![shared.netns()], shared.outer().into_iter().collect()),
+            Self::Bridge(shared) => {
+                let mut state = desired();
+                let host = state.netns.remove(&Netns::Host).unwrap_or_default();
+                (Vec::new(), host.links.into_keys().chain([shared.link()]).collect())
+            }
+            Self::Parent(shared) => (Vec::new(), vec![shared.parent.link]),
+            Self::P2p(_) => {
+                let made = desired().netns.into_iter().filter(|(_, state)| state.mark.is_some());
+                (made.map(|(netns, _)| netns).collect(), Vec::new())
+            }
+        }
+    }
+}
+
+/// A piece that changes alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// An endpoint of this host, with its sandbox's namespace.
+    Local(Box<Endpoint>, Netns),
+    /// What is behind another host.
+    Remote(Station),
+}
+
+impl Piece {
+    /// The endpoint, if it is of this host.
+    pub fn local(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Local(endpoint, _) => Some(endpoint),
+            Self::Remote(_) => None,
+        }
+    }
+}
+
+/// Whether a network has endpoints here. On an overlay the node must be a member.
+pub fn is_here(view: &NetworkView, me: NodeId) -> bool {
+    let is_member = || match view.source() {
+        Source::Global => view.members().contains_key(&me),
+        Source::Local => true,
+    };
+    view.network().is_some() && is_member() && view.endpoints_on(me).next().is_some()
+}
+
+/// The shared part; None where the network has no endpoints here.
+///
+/// # Errors
+/// What it is built upon is not there, or not what it should be.
+pub fn shared(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<Shared>, String> {
+    let Some(view) = intent.network(id).filter(|view| is_here(view, env.me)) else { return Ok(None) };
+    let Some(network) = view.network() else { return Ok(None) };
+    Ok(match &network.settings {
+        DriverSettings::Overlay(settings) => overlay::shared(intent, env, (network, view), settings)
+            .map(|shared| Shared::Overlay(Box::new(shared))),
+        DriverSettings::Bridge(settings) => {
+            Some(Shared::Bridge(Box::new(bridge::shared(env, network, settings)?)))
+        }
+        DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => {
+            Some(Shared::Parent(Box::new(macvlan_ipvlan::shared(env, network, parent)?)))
+        }
+        DriverSettings::P2p => Some(Shared::P2p(Box::new(p2p::shared(env.features, network)))),
+    })
+}
+
+/// The links of the host that the shared part of a network of this host alone depends on, whoever made them.
+pub fn built_upon(network: &Network) -> Vec<IfName> {
+    match &network.settings {
+        DriverSettings::Overlay(_) | DriverSettings::P2p => Vec::new(),
+        DriverSettings::Bridge(settings) => vec![bridge_name(network, settings)],
+        DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => {
+            std::iter::once(parent.link).chain(parent.vlan.map(|(below, _)| below)).collect()
+        }
+    }
+}
+
+/// Whether what such a network has in the host is found by names and marks; also of a network of which nobody knows what it was.
+pub const fn is_local(driver: Option<Driver>) -> bool {
+    match driver {
+        Some(Driver::Overlay | Driver::P2p) => false,
+        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan) | None => true,
+    }
+}
+
+/// Where a network's objects are, wanted or left behind. The host's links are not looked at, but for an overlay's leg.
+pub fn look(id: NetworkId, driver: Option<Driver>, wanted: &State) -> Look {
+    let mut look = Look::default();
+    for (netns, state) in &wanted.netns {
+        let at = look.netns.entry(netns.clone()).or_default();
+        at.links = Some(state.links.keys().copied().collect());
+        at.sysctls = state.sysctls.keys().cloned().collect();
+    }
+    let (inside, table) = match driver {
+        Some(Driver::Overlay) | None => (true, true),
+        Some(Driver::P2p) => (true, false),
+        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan) => (false, false),
+    };
+    if inside {
+        let inside = look.netns.entry(netns_of(id)).or_default();
+        inside.links = None;
+        inside.table = table;
+    }
+    let host = look.netns.entry(Netns::Host).or_default();
+    host.links = Some(match driver {
+        Some(Driver::Overlay) => [outer_name(id)].into(),
+        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan | Driver::P2p) | None => BTreeSet::new(),
+    });
+    look
+}
+
+/// An endpoint's first address of each family that it has.
+pub fn first_of_each_family(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
+    let first = |v6: bool| endpoint.addresses.iter().map(IpNet::addr).find(|address| address.is_ipv6() == v6);
+    [first(false), first(true)].into_iter().flatten()
+}

@@ -1,0 +1,45 @@
+//! Which subnets of its networks the host itself has a route to.
+
+use ipnet::IpNet;
+
+use super::is_here;
+use crate::{
+    intent::Intent,
+    model::{Driver, Name, Network, NodeId},
+};
+
+/// The subnets that the host reaches by way of `network`, and those that it does not, with the network that it reaches
+/// instead. Of several overlays here with overlapping subnets the oldest has the host's route; a bridge's goes before
+/// any, since the host is on it.
+pub fn host_routes(intent: &Intent, me: NodeId, network: &Network) -> (Vec<IpNet>, Vec<(IpNet, Name)>) {
+    let prefixes = || network.subnets.iter().map(|subnet| subnet.prefix);
+    match network.driver() {
+        Driver::Overlay => {}
+        Driver::Bridge => return (prefixes().collect(), Vec::new()),
+        Driver::Macvlan | Driver::Ipvlan | Driver::P2p => return (Vec::new(), Vec::new()),
+    }
+    let first_of_two = |other: &&Network| match other.driver() {
+        Driver::Overlay => (other.created, other.id) < (network.created, network.id) && !other.internal,
+        Driver::Bridge => true,
+        Driver::Macvlan | Driver::Ipvlan | Driver::P2p => false,
+    };
+    let meets = |other: &Network, prefix: &IpNet| {
+        let mut theirs = other.subnets.iter().map(|other| other.prefix);
+        theirs.any(|other| other.contains(prefix) || prefix.contains(&other))
+    };
+    // Few of many meet it: whether those are here takes longer to say.
+    let mut first: Vec<&Network> = Vec::new();
+    for (_, view) in intent.networks() {
+        let before =
+            view.network().filter(first_of_two).filter(|other| prefixes().any(|it| meets(other, &it)));
+        first.extend(before.filter(|_| is_here(view, me)));
+    }
+    let (mut routed, mut blocked) = (Vec::new(), Vec::new());
+    for prefix in prefixes() {
+        match first.iter().find(|other| meets(other, &prefix)) {
+            None => routed.push(prefix),
+            Some(other) => blocked.push((prefix, other.name.clone())),
+        }
+    }
+    (routed, blocked)
+}

@@ -1,0 +1,47 @@
+//! What all networks of this host share: forwarding, the host's own rules, and openings in those of others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    firewall,
+    inputs::{HostInput, HostNetwork},
+};
+use crate::plan::{
+    FORWARDING_V4, FORWARDING_V6,
+    ruleset::{Family, LinkMatch},
+    state::{Netns, NetnsState, State},
+};
+
+/// The host's part. Without networks: no openings; forwarding is left as it is, someone else may need it by now, and what it
+/// would open to strangers stays closed. Overlays without a leg are no networks here, but their tunnels are guarded.
+pub fn host(input: &HostInput) -> State {
+    let mut networks: Vec<&HostNetwork> = input.networks.iter().collect();
+    networks.sort_by_key(|network| (network.link, network.id));
+    let mut here = NetnsState { sysctls: sysctls(input, &networks), ..NetnsState::default() };
+    here.table = firewall::table(input, &networks);
+    here.openings = openings(&networks);
+    State { netns: [(Netns::Host, here)].into() }
+}
+
+fn sysctls(input: &HostInput, networks: &[&HostNetwork]) -> BTreeMap<String, String> {
+    let mut sysctls = BTreeMap::new();
+    let routed = |family| networks.iter().any(|network| network.is_routed() && network.has(family));
+    if input.ip_forward && routed(Family::V4) {
+        sysctls.insert(FORWARDING_V4.to_owned(), "1".to_owned());
+    }
+    if input.ip_forward && input.ipv6 && routed(Family::V6) {
+        sysctls.insert(FORWARDING_V6.to_owned(), "1".to_owned());
+    }
+    sysctls
+}
+
+/// What others' FORWARD chains let through: all that our own one does.
+fn openings(networks: &[&HostNetwork]) -> BTreeMap<Family, BTreeSet<LinkMatch>> {
+    let mut openings: BTreeMap<Family, BTreeSet<LinkMatch>> = BTreeMap::new();
+    for family in [Family::V4, Family::V6] {
+        for network in networks.iter().filter(|network| network.has(family)) {
+            openings.entry(family).or_default().insert(network.links());
+        }
+    }
+    openings
+}
