@@ -18,7 +18,7 @@ use tokio::{net::UdpSocket, time::Instant};
 use crate::{
     intent::Intent,
     kernel,
-    model::{Driver, Name, NodeId},
+    model::{Name, NodeId},
     plan::{netns_of, state::Netns},
 };
 
@@ -68,7 +68,7 @@ pub(super) fn ways(intent: &Intent, me: NodeId) -> BTreeMap<NodeId, Way> {
     let mut ways = BTreeMap::new();
     for (id, view) in intent.networks() {
         let (Some(network), Some(own)) = (view.network(), view.members().get(&me)) else { continue };
-        if network.driver() != Driver::Overlay || view.endpoints_on(me).next().is_none() {
+        if !network.profile().vxlan || view.endpoints_on(me).next().is_none() {
             continue;
         }
         let others = view.members().iter().filter(|(node, _)| **node != me && intent.is_alive(**node));

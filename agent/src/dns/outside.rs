@@ -5,11 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use super::{
     question::Question,
     resolv::{RESOLVER, ResolvConf, Server},
-    zone::is_default,
 };
 use crate::{
     intent::Intent,
-    model::{DnsChoice, Driver, Endpoint, Name, Network, NodeId, Sandbox},
+    model::{DnsChoice, Endpoint, Name, Network, NodeId, Sandbox},
 };
 
 /// The port of DNS.
@@ -66,10 +65,7 @@ pub(super) fn way(
 
 /// Whether one of a sandbox's networks leads to the outside.
 fn has_way_out(intent: &Intent, me: NodeId, sandbox: &Name) -> bool {
-    let leads_out = |network: &Network| match network.driver() {
-        Driver::P2p => false,
-        Driver::Overlay | Driver::Bridge | Driver::Macvlan | Driver::Ipvlan => !network.internal,
-    };
+    let leads_out = |network: &Network| network.profile().leads_outside && !network.internal;
     let own = intent.endpoints_in(me, sandbox);
     own.filter_map(|endpoint| intent.network(endpoint.network)?.network()).any(leads_out)
 }
@@ -107,7 +103,7 @@ pub fn direct_servers(
     (defaults, host): (&DnsChoice, &ResolvConf),
 ) -> Option<Vec<Server>> {
     let own: Vec<&Endpoint> = intent.endpoints_in(me, &sandbox.name).collect();
-    let nameless = |network: Option<&Network>| network.is_some_and(is_default);
+    let nameless = |network: Option<&Network>| network.is_some_and(Network::is_default);
     if !own.iter().all(|it| nameless(intent.network(it.network).and_then(|view| view.network()))) {
         return None;
     }

@@ -11,7 +11,7 @@ use hickory_proto::rr::RecordType;
 use super::question::{Form, Question};
 use crate::{
     intent::{Intent, NetworkView},
-    model::{DEFAULT_NETWORK, Driver, Endpoint, Name, Network, NodeId, Protocol, Scope},
+    model::{Endpoint, Name, Network, NodeId, Protocol},
 };
 
 /// How long an answer of ours may be kept, in seconds. Asking us again costs a client some microseconds, and what it keeps is
@@ -97,17 +97,10 @@ fn homes<'a>(intent: &'a Intent, viewer: &Viewer<'_>) -> Vec<Home<'a>> {
     own.sort_by_key(|endpoint| (-endpoint.gateway_priority, endpoint.ifname, endpoint.id));
     let home = |own: &'a Endpoint| {
         let view = intent.network(own.network)?;
-        let network = view.network().filter(|network| !is_default(network))?;
+        let network = view.network().filter(|network| !network.is_default())?;
         Some(Home { network, view, own })
     };
     own.into_iter().filter_map(home).collect()
-}
-
-/// Whether it is the network that is there from the start.
-pub(super) fn is_default(network: &Network) -> bool {
-    network.scope == Scope::Local
-        && network.driver() == Driver::Bridge
-        && network.name.as_str() == DEFAULT_NETWORK
 }
 
 /// Whatever goes by `text`, with or without a network's name, in each network that has something of that name.
@@ -193,7 +186,8 @@ fn by_address(
     let Some((home, endpoint)) = holder else {
         // Nobody outside knows the addresses of a network that lives behind ours; asking would only tell them. On a link of
         // the host, though, others have addresses too, and names for them.
-        let ours = homes.iter().any(|home| is_private(home.network) && has(home.network, address));
+        let ours =
+            homes.iter().any(|home| home.network.profile().names_private && has(home.network, address));
         return if ours { Verdict::NoName } else { Verdict::Foreign };
     };
     if is_hidden(intent, viewer, endpoint.node) {
@@ -206,13 +200,6 @@ fn by_address(
 
 fn full_name(endpoint: &Endpoint, network: &Network) -> String {
     format!("{}.{}", endpoint.name, network.name)
-}
-
-fn is_private(network: &Network) -> bool {
-    match network.driver() {
-        Driver::Overlay | Driver::Bridge | Driver::P2p => true,
-        Driver::Macvlan | Driver::Ipvlan => false,
-    }
 }
 
 fn has(network: &Network, address: IpAddr) -> bool {

@@ -59,10 +59,12 @@ pub(super) fn shared(env: &Env, network: &Network, parent: &Parent) -> Result<Pa
 pub fn parent(input: &ParentShared, local: &[LocalEndpoint<'_>]) -> State {
     let mut state = State::default();
     let parent = input.parent.link;
-    let kind = match input.network.settings {
-        DriverSettings::Macvlan(_, mode) => LinkKind::Macvlan(parent, mode),
-        DriverSettings::Ipvlan(_, mode, flag) => LinkKind::Ipvlan(parent, mode, flag),
-        DriverSettings::Overlay(_) | DriverSettings::Bridge(_) | DriverSettings::P2p => return state,
+    let kind = if let DriverSettings::Macvlan(_, mode) = input.network.settings {
+        LinkKind::Macvlan(parent, mode)
+    } else if let DriverSettings::Ipvlan(_, mode, flag) = input.network.settings {
+        LinkKind::Ipvlan(parent, mode, flag)
+    } else {
+        return state;
     };
     let unit = Unit::Network(input.network.id);
     if let Some(vlan) = vlan(input, unit) {

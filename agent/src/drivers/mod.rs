@@ -15,7 +15,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -33,7 +33,7 @@ pub use self::{
 };
 use crate::{
     intent::{Intent, NetworkView, Source},
-    model::{Driver, DriverSettings, Endpoint, IfName, Network, NetworkId, NodeId},
+    model::{Driver, DriverSettings, Endpoint, IfName, InHost, Network, NetworkId, NodeId},
     plan::{
         netns_of,
         state::{Look, Netns, State},
@@ -77,15 +77,6 @@ impl Shared {
         }
     }
 
-    /// Whether a piece can be planned without the others.
-    pub fn has_rows(&self) -> bool {
-        match self {
-            Self::Overlay(_) | Self::Bridge(_) | Self::Parent(_) => true,
-            // Each is an end of the other's pair.
-            Self::P2p(_) => false,
-        }
-    }
-
     /// Whether `programmed` becomes this one by a plan against what was programmed.
     pub fn follows_from(&self, programmed: &Self) -> bool {
         match (self, programmed) {
@@ -112,14 +103,6 @@ impl Shared {
             Self::Bridge(shared) => bridge(shared, &local),
             Self::Parent(shared) => parent(shared, &local),
             Self::P2p(shared) => p2p(shared, &local),
-        }
-    }
-
-    /// Whether it leaves links behind that have no other end: those are found in the namespaces of sandboxes, and nowhere else.
-    pub const fn leaves_lone_links(&self) -> bool {
-        match self {
-            Self::Parent(_) | Self::P2p(_) => true,
-            Self::Overlay(_) | Self::Bridge(_) => false,
         }
     }
 
@@ -191,22 +174,36 @@ pub fn shared(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<Shared
     })
 }
 
-/// The links of the host that the shared part of a network of this host alone depends on, whoever made them.
-pub fn built_upon(network: &Network) -> Vec<IfName> {
-    match &network.settings {
-        DriverSettings::Overlay(_) | DriverSettings::P2p => Vec::new(),
-        DriverSettings::Bridge(settings) => vec![bridge_name(network, settings)],
-        DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => {
-            std::iter::once(parent.link).chain(parent.vlan.map(|(below, _)| below)).collect()
-        }
+/// The bridge that a network has in the host, whoever made it.
+pub fn bridge_of(network: &Network) -> Option<IfName> {
+    network.settings.bridge().map(|settings| bridge_name(network, settings))
+}
+
+/// A network's link in the host, where it has one under a name that people know.
+pub fn named_link(network: &Network) -> Option<IfName> {
+    bridge_of(network).or(network.settings.parent().map(|parent| parent.link))
+}
+
+/// Where connections of a network are tracked. Those of other drivers do not pass this host.
+pub fn tracking(id: NetworkId, driver: Option<Driver>) -> Vec<Netns> {
+    match driver.map(|driver| driver.profile().in_host) {
+        Some(InHost::Leg) => vec![netns_of(id), Netns::Host],
+        Some(InHost::Bridge) => vec![Netns::Host],
+        Some(InHost::Parent | InHost::Nothing) | None => Vec::new(),
     }
 }
 
+/// The links of the host that the shared part of a network of this host alone depends on, whoever made them.
+pub fn built_upon(network: &Network) -> Vec<IfName> {
+    let below = network.settings.parent().and_then(|parent| parent.vlan).map(|(below, _)| below);
+    named_link(network).into_iter().chain(below).collect()
+}
+
 /// Whether what such a network has in the host is found by names and marks; also of a network of which nobody knows what it was.
-pub const fn is_local(driver: Option<Driver>) -> bool {
-    match driver {
-        Some(Driver::Overlay | Driver::P2p) => false,
-        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan) | None => true,
+pub fn is_local(driver: Option<Driver>) -> bool {
+    match driver.map(|driver| driver.profile().in_host) {
+        Some(InHost::Leg | InHost::Nothing) => false,
+        Some(InHost::Bridge | InHost::Parent) | None => true,
     }
 }
 
@@ -229,10 +226,8 @@ pub fn look(id: NetworkId, driver: Option<Driver>, wanted: &State) -> Look {
         inside.table = table;
     }
     let host = look.netns.entry(Netns::Host).or_default();
-    host.links = Some(match driver {
-        Some(Driver::Overlay) => [outer_name(id)].into(),
-        Some(Driver::Bridge | Driver::Macvlan | Driver::Ipvlan | Driver::P2p) | None => BTreeSet::new(),
-    });
+    let leg = driver.filter(|driver| driver.profile().in_host == InHost::Leg).map(|_| outer_name(id));
+    host.links = Some(leg.into_iter().collect());
     look
 }
 

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::is_here;
 use crate::{
     intent::Intent,
-    model::{Driver, Name, Network, NodeId},
+    model::{InHost, Name, Network, NodeId},
 };
 
 /// The subnets that the host reaches by way of `network`, and those that it does not, with the network that it reaches
@@ -13,15 +13,15 @@ use crate::{
 /// any, since the host is on it.
 pub fn host_routes(intent: &Intent, me: NodeId, network: &Network) -> (Vec<IpNet>, Vec<(IpNet, Name)>) {
     let prefixes = || network.subnets.iter().map(|subnet| subnet.prefix);
-    match network.driver() {
-        Driver::Overlay => {}
-        Driver::Bridge => return (prefixes().collect(), Vec::new()),
-        Driver::Macvlan | Driver::Ipvlan | Driver::P2p => return (Vec::new(), Vec::new()),
+    match network.profile().in_host {
+        InHost::Leg => {}
+        InHost::Bridge => return (prefixes().collect(), Vec::new()),
+        InHost::Parent | InHost::Nothing => return (Vec::new(), Vec::new()),
     }
-    let first_of_two = |other: &&Network| match other.driver() {
-        Driver::Overlay => (other.created, other.id) < (network.created, network.id) && !other.internal,
-        Driver::Bridge => true,
-        Driver::Macvlan | Driver::Ipvlan | Driver::P2p => false,
+    let first_of_two = |other: &&Network| match other.profile().in_host {
+        InHost::Leg => (other.created, other.id) < (network.created, network.id) && !other.internal,
+        InHost::Bridge => true,
+        InHost::Parent | InHost::Nothing => false,
     };
     let meets = |other: &Network, prefix: &IpNet| {
         let mut theirs = other.subnets.iter().map(|other| other.prefix);

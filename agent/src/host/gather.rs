@@ -9,10 +9,7 @@ use super::inputs::{Forward, HostInput, HostNetwork, HostSide};
 use crate::{
     drivers::{bridge_name, first_of_each_family, is_here, outer_name, published},
     intent::{Intent, NetworkView},
-    model::{
-        BridgeSettings, DriverSettings, Endpoint, Leg, Network, NetworkId, NodeId, OverlaySettings,
-        PublishedPort,
-    },
+    model::{BridgeSettings, Endpoint, Leg, Network, NetworkId, NodeId, OverlaySettings, PublishedPort},
 };
 
 /// The networks and ports of this host, in a settled order: `me`, the nodes whose records are hidden, and the host's legs.
@@ -24,20 +21,17 @@ pub fn gather(
     let mut input = HostInput::default();
     for (id, view) in intent.networks().filter(|(_, view)| is_here(view, me)) {
         let Some(network) = view.network() else { continue };
-        match &network.settings {
-            DriverSettings::Overlay(settings) => {
-                if let Some(leg) = legs.get(id).filter(|_| !network.internal) {
-                    input.networks.push(by_leg(network, settings, *leg));
-                    input.ports.extend(leg_ports((network, view), (me, hidden), settings, *leg));
-                }
+        if let Some(settings) = network.settings.overlay()
+            && let Some(leg) = legs.get(id).filter(|_| !network.internal)
+        {
+            input.networks.push(by_leg(network, settings, *leg));
+            input.ports.extend(leg_ports((network, view), (me, hidden), settings, *leg));
+        }
+        if let Some(settings) = network.settings.bridge() {
+            input.networks.push(by_bridge((network, view), me, settings));
+            if !network.internal {
+                input.ports.extend(bridge_ports(network, view, me));
             }
-            DriverSettings::Bridge(settings) => {
-                input.networks.push(by_bridge((network, view), me, settings));
-                if !network.internal {
-                    input.ports.extend(bridge_ports(network, view, me));
-                }
-            }
-            DriverSettings::Macvlan(..) | DriverSettings::Ipvlan(..) | DriverSettings::P2p => {}
         }
     }
     input.ports.sort_unstable();

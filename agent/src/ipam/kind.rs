@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::span::Span;
-use crate::model::{DriverSettings, IpvlanMode};
+use crate::model::DriverSettings;
 
 /// What a driver does with a subnet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,14 +17,9 @@ pub enum SubnetKind {
 impl SubnetKind {
     /// What a driver that is set so does.
     pub const fn of(settings: &DriverSettings) -> Self {
-        match settings {
-            DriverSettings::P2p | DriverSettings::Ipvlan(_, IpvlanMode::L3 | IpvlanMode::L3s, _) => {
-                Self::WithoutGateway
-            }
-            DriverSettings::Overlay(_)
-            | DriverSettings::Bridge(_)
-            | DriverSettings::Macvlan(..)
-            | DriverSettings::Ipvlan(_, IpvlanMode::L2, _) => Self::WithGateway,
+        match settings.profile().gateway {
+            Ok(()) => Self::WithGateway,
+            Err(_why) => Self::WithoutGateway,
         }
     }
 

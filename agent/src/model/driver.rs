@@ -1,13 +1,16 @@
-//! Drivers: how a network is built, and what can be chosen of that.
+//! Drivers: how a network is built, and what is true of all networks that are built so.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use super::{IfName, Invalid, Scope};
+use super::{
+    BridgeSettings, Invalid, IpvlanFlag, IpvlanMode, MacvlanMode, OverlaySettings, Parent, Publish, Scope,
+};
 
 /// How a network is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Driver {
-    /// VXLAN between the hosts.
+    /// VXLAN between the hosts; what a network is built as if nothing is said.
+    #[default]
     Overlay,
     /// A bridge on one host.
     Bridge,
@@ -34,12 +37,20 @@ impl Driver {
         }
     }
 
+    /// What is true of its networks, where what was chosen of one does not change it.
+    pub const fn profile(self) -> &'static Profile {
+        match self {
+            Self::Overlay => &OVERLAY,
+            Self::Bridge => &BRIDGE,
+            Self::Macvlan => &MACVLAN,
+            Self::Ipvlan => &IPVLAN,
+            Self::P2p => &P2P,
+        }
+    }
+
     /// Who knows its networks.
     pub const fn scope(self) -> Scope {
-        match self {
-            Self::Overlay => Scope::Global,
-            Self::Bridge | Self::Macvlan | Self::Ipvlan | Self::P2p => Scope::Local,
-        }
+        self.profile().scope
     }
 }
 
@@ -85,129 +96,190 @@ impl DriverSettings {
             Self::P2p => Driver::P2p,
         }
     }
-}
 
-/// On which hosts a published port of an overlay's endpoint is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Publish {
-    /// On the endpoint's own.
-    #[default]
-    Local,
-    /// On every host that has endpoints of the network.
-    Mesh,
-}
-
-/// What can be chosen of an overlay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OverlaySettings {
-    /// Broadcast and multicast are replicated to every host.
-    pub multicast: bool,
-    /// Where published ports are reached.
-    pub publish: Publish,
-    /// What leaves for the outside gets an address of the host as its source.
-    pub masquerade: bool,
-}
-
-impl Default for OverlaySettings {
-    fn default() -> Self {
-        Self { multicast: false, publish: Publish::Local, masquerade: true }
+    /// What is true of a network with these settings.
+    pub const fn profile(&self) -> &'static Profile {
+        match self {
+            Self::Macvlan(_, MacvlanMode::Passthru) => &MACVLAN_PASSTHRU,
+            Self::Ipvlan(_, IpvlanMode::L3 | IpvlanMode::L3s, _) => &IPVLAN_ROUTED,
+            Self::Overlay(_) | Self::Bridge(_) | Self::Macvlan(..) | Self::Ipvlan(..) | Self::P2p => {
+                self.driver().profile()
+            }
+        }
     }
-}
 
-/// What can be chosen of a bridge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BridgeSettings {
-    /// The bridge's name. One that is there already and is not ours is used as it is. None: one from the network's id.
-    pub name: Option<IfName>,
-    /// Its sandboxes may talk to each other.
-    pub icc: bool,
-    /// What leaves for the outside gets an address of the host as its source.
-    pub masquerade: bool,
+    /// Those of an overlay.
+    pub const fn overlay(&self) -> Option<&OverlaySettings> {
+        match self {
+            Self::Overlay(settings) => Some(settings),
+            Self::Bridge(_) | Self::Macvlan(..) | Self::Ipvlan(..) | Self::P2p => None,
+        }
+    }
+
+    /// Those of a bridge.
+    pub const fn bridge(&self) -> Option<&BridgeSettings> {
+        match self {
+            Self::Bridge(settings) => Some(settings),
+            Self::Overlay(_) | Self::Macvlan(..) | Self::Ipvlan(..) | Self::P2p => None,
+        }
+    }
+
+    /// The link of the host that the network's links are made on.
+    pub const fn parent(&self) -> Option<&Parent> {
+        match self {
+            Self::Macvlan(parent, _) | Self::Ipvlan(parent, ..) => Some(parent),
+            Self::Overlay(_) | Self::Bridge(_) | Self::P2p => None,
+        }
+    }
+
+    /// Whether the ports of an endpoint are published on every host that has endpoints of the network.
+    pub fn is_mesh(&self) -> bool {
+        self.overlay().is_some_and(|settings| settings.publish == Publish::Mesh)
+    }
+
     /// The host's address that ports are published on unless the port says otherwise; None: every one.
-    pub host_binding: Option<IpAddr>,
-}
-
-impl Default for BridgeSettings {
-    fn default() -> Self {
-        Self { name: None, icc: true, masquerade: true, host_binding: None }
+    pub fn host_binding(&self) -> Option<IpAddr> {
+        self.bridge().and_then(|settings| settings.host_binding)
     }
 }
 
-/// The link of the host that a macvlan or ipvlan network is on.
+/// What is true of all networks of a driver. There are no defaults: whoever adds a driver answers every question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parent {
-    /// The link itself: "eth0", or "eth0.10".
-    pub link: IfName,
-    /// Of "eth0.10": made on this link with this VLAN identifier (1 to 4094) if it is missing.
-    pub vlan: Option<(IfName, u16)>,
+pub struct Profile {
+    /// Who knows its networks.
+    pub scope: Scope,
+    /// Frames go from host to host in VXLAN, by the network's identifier.
+    pub vxlan: bool,
+    /// What of a network is in the host's namespace, besides links of its endpoints.
+    pub in_host: InHost,
+    /// Its subnets have gateways; or why they have none.
+    pub gateway: Result<(), &'static str>,
+    /// How many endpoints there is room for, if there is a limit.
+    pub most: Option<Most>,
+    /// Its endpoints may publish ports on the host; or why not.
+    pub publishes: Result<(), &'static str>,
+    /// A network that is not internal leads outside.
+    pub leads_outside: bool,
+    /// Nobody but us knows the names and addresses in its subnets.
+    pub names_private: bool,
+    /// The host reaches its endpoints; or why not.
+    pub host_reaches: Result<(), &'static str>,
+    /// Its endpoints have Ethernet addresses of their own; or why none can be chosen, to be followed by the network's name.
+    pub own_mac: Result<(), &'static str>,
+    /// What is programmed for one endpoint does not depend on the others.
+    pub rows_alone: bool,
+    /// Its links in sandboxes have no other end by which they would be found when their sandbox is forgotten.
+    pub lone_links: bool,
 }
 
-/// Who of a parent's macvlan links talks to whom (ip-link(8)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MacvlanMode {
-    /// All with all.
-    #[default]
+/// What of a network is in the host's namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InHost {
+    /// Nothing.
+    Nothing,
+    /// Unless it is internal, the outer end of its leg: the host routes to it, and connections are tracked on both sides.
+    Leg,
+    /// A bridge: the host is on the network, and connections of it are tracked in the host.
     Bridge,
-    /// None with none.
-    Private,
-    /// By way of the switch that the parent is connected to.
-    Vepa,
-    /// There is but one, and it has the parent for itself.
-    Passthru,
+    /// A link of the host that its links are made on; what they send does not pass the host.
+    Parent,
 }
 
-/// How ipvlan links pass packets (Documentation/networking/ipvlan.rst).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum IpvlanMode {
-    /// As a switch.
-    #[default]
-    L2,
-    /// As a router, without broadcast.
-    L3,
-    /// The same, and the host's firewall sees it.
-    L3s,
+/// How many endpoints a network has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// So many.
+    pub count: usize,
+    /// What is said of a full network, between its name and those of its endpoints; `{parent}` stands for its parent.
+    pub full: &'static str,
 }
 
-/// Who of a parent's ipvlan links talks to whom.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum IpvlanFlag {
-    /// All with all.
-    #[default]
-    Bridge,
-    /// None with none.
-    Private,
-    /// By way of the switch that the parent is connected to.
-    Vepa,
-}
+const OVERLAY: Profile = Profile {
+    scope: Scope::Global,
+    vxlan: true,
+    in_host: InHost::Leg,
+    gateway: Ok(()),
+    most: None,
+    publishes: Ok(()),
+    leads_outside: true,
+    names_private: true,
+    host_reaches: Ok(()),
+    own_mac: Ok(()),
+    rows_alone: true,
+    lone_links: false,
+};
 
-macro_rules! words {
-    ($what:literal, $type:ident: $($word:literal => $value:ident),*) => {
-        impl $type {
-            /// The word for it, as ip-link(8) and Docker have it.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$value => $word),* }
-            }
-        }
+const BRIDGE: Profile = Profile {
+    scope: Scope::Local,
+    vxlan: false,
+    in_host: InHost::Bridge,
+    gateway: Ok(()),
+    most: None,
+    publishes: Ok(()),
+    leads_outside: true,
+    names_private: true,
+    host_reaches: Ok(()),
+    own_mac: Ok(()),
+    rows_alone: true,
+    lone_links: false,
+};
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
+const MACVLAN: Profile = Profile {
+    scope: Scope::Local,
+    vxlan: false,
+    in_host: InHost::Parent,
+    gateway: Ok(()),
+    most: None,
+    publishes: Err(
+        "its endpoints have addresses on the outside's own network, where all their ports are reached already",
+    ),
+    leads_outside: true,
+    names_private: false,
+    host_reaches: Err("the kernel lets no host reach the links on its own parent; others reach them"),
+    own_mac: Ok(()),
+    rows_alone: true,
+    lone_links: true,
+};
 
-        impl FromStr for $type {
-            type Err = Invalid;
-            fn from_str(text: &str) -> Result<Self, Invalid> {
-                match text {
-                    $($word => Ok(Self::$value),)*
-                    _ => Err(Invalid::new($what, text, format!("expected one of {}", [$($word),*].join(", ")))),
-                }
-            }
-        }
-    };
-}
+/// macvlan in the mode passthru.
+const MACVLAN_PASSTHRU: Profile = Profile {
+    most: Some(Most {
+        count: 1,
+        full: "gives its parent {parent} to one endpoint alone (passthru), and that is",
+    }),
+    ..MACVLAN
+};
 
-words!("macvlan mode", MacvlanMode: "bridge" => Bridge, "private" => Private, "vepa" => Vepa, "passthru" => Passthru);
-words!("ipvlan mode", IpvlanMode: "l2" => L2, "l3" => L3, "l3s" => L3s);
-words!("ipvlan flag", IpvlanFlag: "bridge" => Bridge, "private" => Private, "vepa" => Vepa);
-words!("place to publish ports at", Publish: "local" => Local, "mesh" => Mesh);
+const IPVLAN: Profile = Profile {
+    own_mac: Err(
+        "the links of an ipvlan network share the Ethernet address of their parent: leave it out, or use a macvlan network in \
+         place of",
+    ),
+    ..MACVLAN
+};
+
+/// ipvlan in the modes l3 and l3s.
+const IPVLAN_ROUTED: Profile = Profile {
+    gateway: Err(
+        "in the modes l3 and l3s of ipvlan the link itself is the way out, so it has no gateway: leave it out",
+    ),
+    ..IPVLAN
+};
+
+const P2P: Profile = Profile {
+    scope: Scope::Local,
+    vxlan: false,
+    in_host: InHost::Nothing,
+    gateway: Err(
+        "a p2p network joins two sandboxes and leads nowhere else, so it has no gateway: leave it out",
+    ),
+    most: Some(Most { count: 2, full: "is a pair (p2p), and joins already" }),
+    publishes: Err("it joins two sandboxes and leads nowhere else"),
+    leads_outside: false,
+    names_private: true,
+    host_reaches: Err("it joins two sandboxes alone"),
+    own_mac: Ok(()),
+    // Each end is the other's.
+    rows_alone: false,
+    lone_links: true,
+};

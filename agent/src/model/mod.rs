@@ -15,26 +15,25 @@ mod network;
 mod node;
 mod port;
 mod sandbox;
+mod settings;
 mod subnet;
 #[cfg(test)]
 pub(crate) mod testing;
 mod vni;
 
 pub use chain::chain;
-pub use driver::{
-    BridgeSettings, Driver, DriverSettings, IpvlanFlag, IpvlanMode, MacvlanMode, OverlaySettings, Parent,
-    Publish,
-};
+pub use driver::{Driver, DriverSettings, InHost, Most, Profile};
 pub use endpoint::{Endpoint, EndpointLink};
 pub use id::{ClusterId, EndpointId, NetworkId, NodeId, SandboxId};
 pub use invalid::Invalid;
 pub use leg::Leg;
 pub use mac::Mac;
 pub use name::{IfName, Name};
-pub use network::{DEFAULT_NETWORK, Network, Scope};
+pub use network::{DEFAULT_DRIVER, DEFAULT_NETWORK, Network, Scope};
 pub use node::{AddressOwner, Member, Node};
 pub use port::{Protocol, PublishedPort};
 pub use sandbox::{DnsChoice, ExtraHost, HostAddress, Sandbox};
+pub use settings::{BridgeSettings, IpvlanFlag, IpvlanMode, MacvlanMode, OverlaySettings, Parent, Publish};
 pub use subnet::Subnet;
 pub use vni::Vni;
 

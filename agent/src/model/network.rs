@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use super::{Driver, DriverSettings, Invalid, Name, NetworkId, Subnet, Timestamp, Vni};
+use super::{Driver, DriverSettings, InHost, Invalid, Name, NetworkId, Profile, Subnet, Timestamp, Vni};
 
 /// Name of the network that is there from the start.
 pub const DEFAULT_NETWORK: &str = "bridge";
+/// How that one is built.
+pub const DEFAULT_DRIVER: Driver = Driver::Bridge;
 
 /// Who knows a network: this host, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +74,21 @@ impl Network {
     /// Its driver.
     pub const fn driver(&self) -> Driver {
         self.settings.driver()
+    }
+
+    /// What is true of it by its driver.
+    pub const fn profile(&self) -> &'static Profile {
+        self.settings.profile()
+    }
+
+    /// Whether it is the network that is there from the start.
+    pub fn is_default(&self) -> bool {
+        self.scope == Scope::Local && self.driver() == DEFAULT_DRIVER && self.name.as_str() == DEFAULT_NETWORK
+    }
+
+    /// Whether it has a leg in the host: a link by which the host routes to it.
+    pub fn has_leg(&self) -> bool {
+        self.profile().in_host == InHost::Leg && !self.internal
     }
 
     /// Whether it has an IPv6 subnet.

@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Peers, Reconciler, world::World};
 use crate::{
-    drivers::Piece,
+    drivers::{self, Piece},
     host::{HostInput, host},
     kernel::{Kernel, KernelError},
-    model::{Driver, NetworkId, chain},
+    model::{NetworkId, chain},
     plan::{Outdated, netns_of, op::Op, ownership::Unit, state::Netns},
 };
 
@@ -105,7 +105,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         };
         let addresses: BTreeSet<IpAddr> = ops.iter().filter_map(address).collect();
         let connections = &self.world.connections;
-        for netns in self.tracking(id) {
+        for netns in drivers::tracking(id, self.driver(id)) {
             if connections.suspect(&netns, &addresses).is_empty() {
                 continue;
             }
@@ -139,18 +139,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// These addresses of endpoints here went.
     pub(super) fn addresses_went(&self, id: NetworkId, addresses: &BTreeSet<IpAddr>) {
-        for netns in self.tracking(id) {
+        for netns in drivers::tracking(id, self.driver(id)) {
             let outdated = Outdated { addresses: addresses.clone(), ..Outdated::default() };
             self.world.connections.note(netns, outdated);
-        }
-    }
-
-    /// Where connections of a network are tracked. Those of other drivers do not pass this host.
-    fn tracking(&self, id: NetworkId) -> Vec<Netns> {
-        match self.driver(id) {
-            Some(Driver::Overlay) => vec![netns_of(id), Netns::Host],
-            Some(Driver::Bridge) => vec![Netns::Host],
-            Some(Driver::Macvlan | Driver::Ipvlan | Driver::P2p) | None => Vec::new(),
         }
     }
 }

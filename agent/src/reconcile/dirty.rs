@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use crate::{
     drivers::is_here,
     intent::{Changed, Intent, NetworkView, Source, Touched},
-    model::{DriverSettings, Endpoint, EndpointId, NetworkId, NodeId, Publish},
+    model::{Endpoint, EndpointId, NetworkId, NodeId},
     plan::ownership::Unit,
 };
 
@@ -183,8 +183,7 @@ pub(super) fn in_order(unit: &Unit) -> u8 {
 
 /// Whether the endpoints of other hosts are published here, too.
 fn is_mesh(view: &NetworkView) -> bool {
-    let settings = view.network().map(|network| &network.settings);
-    matches!(settings, Some(DriverSettings::Overlay(overlay)) if overlay.publish == Publish::Mesh)
+    view.network().is_some_and(|network| network.settings.is_mesh())
 }
 
 #[cfg(test)]

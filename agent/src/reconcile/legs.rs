@@ -6,7 +6,7 @@ use super::{Peers, ReconcileError, Reconciler};
 use crate::{
     drivers::is_here,
     kernel::Kernel,
-    model::{Driver, Leg, NetworkId, chain},
+    model::{Leg, Network, NetworkId, chain},
     store::{Commit, Key},
 };
 
@@ -16,7 +16,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let needs = self.world.read(|intent| {
             let view = intent.network(id).filter(|view| is_here(view, self.world.me));
             let network = view.and_then(|view| view.network());
-            network.is_some_and(|network| network.driver() == Driver::Overlay && !network.internal)
+            network.is_some_and(Network::has_leg)
         });
         if !needs || self.legs.contains_key(&id) {
             return Ok(());

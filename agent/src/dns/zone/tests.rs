@@ -7,7 +7,8 @@ use super::*;
 use crate::{
     intent::{Fact, Source},
     model::{
-        BridgeSettings, DriverSettings, EndpointId, EndpointLink, NetworkId, PublishedPort, Subnet,
+        BridgeSettings, DEFAULT_NETWORK, DriverSettings, EndpointId, EndpointLink, NetworkId, PublishedPort,
+        Scope, Subnet,
         testing::{self, ME, OTHER},
     },
 };

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::{BRIDGE, INNER, OverlayShared};
 use crate::{
-    model::{DriverSettings, Leg, Protocol},
+    model::{Leg, Protocol},
     plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
 };
 
@@ -101,11 +101,5 @@ fn sources(input: &OverlayShared) -> Vec<Rule> {
 }
 
 fn masquerades(input: &OverlayShared) -> bool {
-    match &input.network.settings {
-        DriverSettings::Overlay(settings) => settings.masquerade,
-        DriverSettings::Bridge(_)
-        | DriverSettings::Macvlan(..)
-        | DriverSettings::Ipvlan(..)
-        | DriverSettings::P2p => true,
-    }
+    input.network.settings.overlay().is_none_or(|settings| settings.masquerade)
 }

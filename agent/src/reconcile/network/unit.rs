@@ -141,7 +141,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// Note where links without another end are going to be, before they are made.
     fn haunt(&mut self, id: NetworkId, shared: &Shared, wanted: &State) {
-        if shared.leaves_lone_links() {
+        if shared.driver().profile().lone_links {
             let sandboxes = wanted.netns.keys().filter(|netns| **netns != Netns::Host);
             self.haunts.entry(id).or_default().extend(sandboxes.cloned());
         }
@@ -159,7 +159,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             self.release_leg(id).await;
             return;
         };
-        if shared.leaves_lone_links() {
+        if shared.driver().profile().lone_links {
             let wanted = shared.desired(pieces.values());
             self.haunt(id, &shared, &wanted);
         }
@@ -196,7 +196,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let (Ok(Some(shared)), Some(programmed)) = (shared, self.programmed.get_mut(&id)) else {
             return self.full(Unit::Network(id)).await;
         };
-        if !(shared.has_rows() && shared.follows_from(&programmed.shared)) {
+        if !(shared.driver().profile().rows_alone && shared.follows_from(&programmed.shared)) {
             return self.full(Unit::Network(id)).await;
         }
         let before = programmed.shared.desired(rows.iter().filter_map(|row| programmed.pieces.get(row)));

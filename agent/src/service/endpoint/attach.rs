@@ -16,7 +16,7 @@ use super::{
 use crate::{
     convert::EndpointOptions,
     kernel::Kernel,
-    model::{Driver, Endpoint, EndpointLink, IfName, Mac, Name, NodeId, Sandbox, Scope},
+    model::{Endpoint, EndpointLink, IfName, InHost, Mac, Name, NodeId, Sandbox, Scope},
     plan::{
         ownership::Unit,
         state::{Look, LookAt, Netns},
@@ -176,11 +176,11 @@ impl<K: Kernel> Service<K> {
 
     /// What came of the host's own part, which networks with a link in the host need: settings and rules.
     async fn host_outcome(&self, draft: &Draft, at: Revisions) -> Outcome {
-        let link = match draft.network.driver() {
-            Driver::Overlay => !draft.network.internal,
+        let link = match draft.network.profile().in_host {
+            InHost::Leg => !draft.network.internal,
             // An internal one has rules that keep it so.
-            Driver::Bridge => true,
-            Driver::Macvlan | Driver::Ipvlan | Driver::P2p => false,
+            InHost::Bridge => true,
+            InHost::Parent | InHost::Nothing => false,
         };
         if !link {
             return Outcome::default();

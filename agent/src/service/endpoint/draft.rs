@@ -18,7 +18,7 @@ use crate::{
     intent::{Intent, NetworkView},
     ipam::{self, Pick},
     model::{
-        AddressOwner, Driver, Endpoint, EndpointId, IfName, Invalid, Mac, Member, Network, NetworkId, NodeId,
+        AddressOwner, Endpoint, EndpointId, IfName, InHost, Invalid, Mac, Member, Network, NetworkId, NodeId,
         Sandbox, Scope, Subnet,
     },
     store::{Commit, Key},
@@ -261,7 +261,7 @@ fn mac(
 ) -> Result<Mac, ServiceError> {
     let own = match (member, view.network()) {
         (Some(member), _) => Some((member.mac, "this node")),
-        (None, Some(network)) if network.driver() == Driver::Bridge => {
+        (None, Some(network)) if network.profile().in_host == InHost::Bridge => {
             Some((own_mac(network.id), "the network's bridge"))
         }
         (None, _) => None,

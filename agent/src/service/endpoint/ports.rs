@@ -23,10 +23,7 @@ use super::{super::ServiceError, choosing::Chosen};
 use crate::{
     intent::{Intent, NetworkView},
     kernel::port::Listeners,
-    model::{
-        Driver, DriverSettings, Endpoint, Invalid, Network, NetworkId, NodeId, Protocol, Publish,
-        PublishedPort,
-    },
+    model::{Endpoint, InHost, Invalid, Network, NetworkId, NodeId, Protocol, PublishedPort},
 };
 
 /// A port to publish, as it was asked for.
@@ -184,13 +181,7 @@ impl<'a> Ports<'a> {
 
     /// The address that a port is published at; None: every one.
     fn host_address(&self, endpoint: &Endpoint, spec: &PortSpec) -> Result<Option<IpAddr>, Invalid> {
-        let chosen = spec.host.or(match &self.network.settings {
-            DriverSettings::Bridge(settings) => settings.host_binding,
-            DriverSettings::Overlay(_)
-            | DriverSettings::Macvlan(..)
-            | DriverSettings::Ipvlan(..)
-            | DriverSettings::P2p => None,
-        });
+        let chosen = spec.host.or(self.network.settings.host_binding());
         let Some(host) = chosen.filter(|host| !host.is_unspecified()) else { return Ok(None) };
         let wrong =
             |reason: String| Err(Invalid::new("address of a published port", host.to_string(), reason));
@@ -215,8 +206,8 @@ impl<'a> Ports<'a> {
     fn holder(&self, wanted: &PublishedPort) -> Option<Holder> {
         let all = self.taken.get(&(wanted.protocol, wanted.host_port));
         let meets = |taken: &&Published| {
-            // In an overlay the host's port alone tells which endpoint is meant.
-            let whatever = taken.network == self.network.id && self.network.driver() == Driver::Overlay;
+            // By a leg the host's port alone tells which endpoint is meant.
+            let whatever = taken.network == self.network.id && self.network.profile().in_host == InHost::Leg;
             whatever || taken.port.collides(wanted)
         };
         let known = all.into_iter().flatten().find(meets).map(|taken| Arc::clone(&taken.holder));
@@ -269,7 +260,7 @@ fn everywhere(network: &Network, view: &NetworkView) -> impl Iterator<Item = Nod
 }
 
 fn is_mesh(network: &Network) -> bool {
-    matches!(&network.settings, DriverSettings::Overlay(settings) if settings.publish == Publish::Mesh)
+    network.settings.is_mesh()
 }
 
 /// Whether a network can publish ports at all.
@@ -277,12 +268,9 @@ fn refuse_network(network: &Network) -> Result<(), ServiceError> {
     let reason = if network.internal {
         "it is internal: nothing comes in from outside"
     } else {
-        match network.driver() {
-            Driver::Overlay | Driver::Bridge => return Ok(()),
-            Driver::Macvlan | Driver::Ipvlan => {
-                "its endpoints have addresses on the outside's own network, where all their ports are reached already"
-            }
-            Driver::P2p => "it joins two sandboxes and leads nowhere else",
+        match network.profile().publishes {
+            Ok(()) => return Ok(()),
+            Err(why) => why,
         }
     };
     Err(ServiceError::InUse(format!(

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use super::{super::ServiceError, draft::Choice};
 use crate::{
     intent::{Intent, NetworkView},
-    model::{Driver, DriverSettings, Endpoint, EndpointLink, IfName, Invalid, MacvlanMode, Name, Network},
+    model::{Endpoint, EndpointLink, IfName, Invalid, Name, Network},
 };
 
 /// Refuse what this network cannot have.
@@ -17,12 +17,8 @@ pub(in crate::service) fn check(
 ) -> Result<(), ServiceError> {
     refuse_second(intent, network, view, choice)?;
     refuse_another(network, view)?;
-    if let (Driver::Ipvlan, Some(mac)) = (network.driver(), choice.spec.mac) {
-        let reason = format!(
-            "the links of an ipvlan network share the Ethernet address of their parent: leave it out, or use a macvlan network \
-             in place of {}",
-            network.name
-        );
+    if let (Err(why), Some(mac)) = (network.profile().own_mac, choice.spec.mac) {
+        let reason = format!("{why} {}", network.name);
         return Err(Invalid::new("MAC address", mac.to_string(), reason).into());
     }
     check_link_local(network, view, &choice.spec.link_local)?;
@@ -55,26 +51,17 @@ fn refuse_second(
 
 /// Networks that have room for so many endpoints alone.
 fn refuse_another(network: &Network, view: &NetworkView) -> Result<(), ServiceError> {
-    let count = view.endpoints().len();
-    let full = |why: &str| {
-        let names: Vec<&str> = view.endpoints().values().map(|endpoint| endpoint.name.as_str()).collect();
-        Err(ServiceError::InUse(format!(
-            "network {} {why} {}: disconnect one, or make another network",
-            network.name,
-            names.join(" and ")
-        )))
+    let Some(most) = network.profile().most.filter(|most| view.endpoints().len() >= most.count) else {
+        return Ok(());
     };
-    match &network.settings {
-        DriverSettings::P2p if count >= 2 => full("is a pair (p2p), and joins already"),
-        DriverSettings::Macvlan(parent, MacvlanMode::Passthru) if count > 0 => {
-            full(&format!("gives its parent {} to one endpoint alone (passthru), and that is", parent.link))
-        }
-        DriverSettings::P2p
-        | DriverSettings::Macvlan(..)
-        | DriverSettings::Ipvlan(..)
-        | DriverSettings::Overlay(_)
-        | DriverSettings::Bridge(_) => Ok(()),
-    }
+    let parent = network.settings.parent().map(|parent| parent.link.to_string()).unwrap_or_default();
+    let names: Vec<&str> = view.endpoints().values().map(|endpoint| endpoint.name.as_str()).collect();
+    Err(ServiceError::InUse(format!(
+        "network {} {} {}: disconnect one, or make another network",
+        network.name,
+        most.full.replace("{parent}", &parent),
+        names.join(" and ")
+    )))
 }
 
 fn check_link_local(network: &Network, view: &NetworkView, wanted: &[IpAddr]) -> Result<(), ServiceError> {

@@ -7,11 +7,11 @@ use super::{
     spec::Wanted,
 };
 use crate::{
-    drivers::bridge_name,
+    drivers::bridge_of,
     intent::Intent,
     ipam,
     kernel::{FactLink, Facts, Kernel},
-    model::{BridgeSettings, DriverSettings, IfName, Invalid, Network, Parent, Scope, Subnet},
+    model::{BridgeSettings, IfName, InHost, Invalid, Network, Parent, Scope, Subnet},
     plan::{
         ownership::{BRIDGE_PREFIX, LEG_PREFIX, PORT_PREFIX},
         state::{LinkKind, Look, LookAt, Netns},
@@ -30,23 +30,24 @@ impl<K: Kernel> Service<K> {
         facts: &Facts,
     ) -> Result<(), ServiceError> {
         self.world.read(|intent| check_name(intent, &wanted.network))?;
-        match wanted.network.settings.clone() {
-            DriverSettings::Bridge(settings) => {
-                let foreign = self.check_bridge(&wanted.network, &settings, facts).await?;
-                if let Some(link) = foreign {
-                    take_addresses(wanted, &link)?;
-                }
+        if let Some(settings) = wanted.network.settings.bridge().copied()
+            && let Some(link) = self.check_bridge(&wanted.network, &settings, facts).await?
+        {
+            take_addresses(wanted, &link)?;
+        }
+        if let Some(parent) = wanted.network.settings.parent().copied() {
+            check_parent(parent, facts)?;
+            self.refuse_port(parent.link).await?;
+            self.world.read(|intent| check_parent_is_free(intent, &wanted.network, parent))?;
+        }
+        match wanted.network.profile().in_host {
+            InHost::Bridge => {
                 self.check_routes(wanted, facts)?;
                 self.world.read(|intent| check_subnets(intent, wanted))
             }
-            DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => {
-                check_parent(parent, facts)?;
-                self.refuse_port(parent.link).await?;
-                self.world.read(|intent| check_parent_is_free(intent, &wanted.network, parent))
-            }
-            DriverSettings::Overlay(_) => self.check_routes(wanted, facts),
-            // Nothing of it is in the host.
-            DriverSettings::P2p => Ok(()),
+            InHost::Leg => self.check_routes(wanted, facts),
+            // The host has no route to it.
+            InHost::Parent | InHost::Nothing => Ok(()),
         }
     }
 
@@ -131,17 +132,6 @@ impl<K: Kernel> Service<K> {
     }
 }
 
-/// The bridge that a network has in the host, if it is that kind of network.
-pub(in crate::service) fn bridge_of(network: &Network) -> Option<IfName> {
-    match &network.settings {
-        DriverSettings::Bridge(settings) => Some(bridge_name(network, settings)),
-        DriverSettings::Overlay(_)
-        | DriverSettings::Macvlan(..)
-        | DriverSettings::Ipvlan(..)
-        | DriverSettings::P2p => None,
-    }
-}
-
 fn is_ours(link: IfName) -> bool {
     OURS.iter().any(|start| link.as_str().starts_with(start))
 }
@@ -184,10 +174,7 @@ fn check_parent(parent: Parent, facts: &Facts) -> Result<(), ServiceError> {
 
 /// Two networks on one link would take each other's frames.
 fn check_parent_is_free(intent: &Intent, network: &Network, parent: Parent) -> Result<(), ServiceError> {
-    let on = |other: &Network| match &other.settings {
-        DriverSettings::Macvlan(theirs, _) | DriverSettings::Ipvlan(theirs, ..) => theirs.link == parent.link,
-        DriverSettings::Overlay(_) | DriverSettings::Bridge(_) | DriverSettings::P2p => false,
-    };
+    let on = |other: &Network| other.settings.parent().is_some_and(|theirs| theirs.link == parent.link);
     let mut others = intent.networks().filter_map(|(_, view)| view.network());
     match others.find(|other| other.id != network.id && on(other)) {
         None => Ok(()),
@@ -206,10 +193,10 @@ fn check_parent_is_free(intent: &Intent, network: &Network, parent: Parent) -> R
 fn check_subnets(intent: &Intent, wanted: &Wanted) -> Result<(), ServiceError> {
     let others = intent.networks().filter_map(|(_, view)| view.network());
     for other in others.filter(|other| other.id != wanted.network.id) {
-        let matters = match &other.settings {
-            DriverSettings::Bridge(_) => true,
-            DriverSettings::Overlay(_) => !other.internal && !wanted.force,
-            DriverSettings::Macvlan(..) | DriverSettings::Ipvlan(..) | DriverSettings::P2p => false,
+        let matters = match other.profile().in_host {
+            InHost::Bridge => true,
+            InHost::Leg => !other.internal && !wanted.force,
+            InHost::Parent | InHost::Nothing => false,
         };
         let theirs: Vec<IpNet> =
             other.subnets.iter().filter(|_| matters).map(|subnet| subnet.prefix).collect();

@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     convert::{self, Record},
-    drivers::DEFAULT_GATEWAYS,
+    drivers::{DEFAULT_GATEWAYS, bridge_of},
     intent::Source,
     ipam::{self, SubnetKind},
     kernel::{Facts, Kernel},
-    model::{DEFAULT_NETWORK, Driver, IfName, Invalid, Name, Network, NetworkId, Scope, Subnet},
+    model::{DEFAULT_DRIVER, DEFAULT_NETWORK, IfName, Invalid, Name, Network, NetworkId, Scope, Subnet},
     store::{Commit, CommitError, Key},
 };
 
@@ -123,7 +123,7 @@ impl<K: Kernel> Service<K> {
         facts: &Facts,
     ) -> Result<Network, ServiceError> {
         let options = options(config);
-        let parsed = convert::parse_options(Driver::Bridge, &options)?;
+        let parsed = convert::parse_options(DEFAULT_DRIVER, &options)?;
         let mut network = Network {
             id: known.map_or_else(|| NetworkId::from_bytes(rand::random()), |known| known.id),
             name: Name::parse("network name", DEFAULT_NETWORK)?,
@@ -161,7 +161,7 @@ impl<K: Kernel> Service<K> {
         link: IfName,
         facts: &Facts,
     ) -> Result<Vec<Subnet>, ServiceError> {
-        let crate::model::DriverSettings::Bridge(settings) = &network.settings else { return Ok(Vec::new()) };
+        let Some(settings) = network.settings.bridge() else { return Ok(Vec::new()) };
         match self.check_bridge(network, settings, facts).await? {
             Some(there) => Ok(subnets_of(&there)?),
             None => {
@@ -178,7 +178,7 @@ impl<K: Kernel> Service<K> {
         known: Option<&Network>,
         (network, facts): (&Network, &Facts),
     ) -> Result<Vec<Subnet>, ServiceError> {
-        let known = known.filter(|known| super::check::bridge_of(known) == super::check::bridge_of(network));
+        let known = known.filter(|known| bridge_of(known) == bridge_of(network));
         let mut subnets = Vec::new();
         for v6 in [false, true] {
             let of_family = |net: &&IpNet| net.addr().is_ipv6() == v6;
@@ -321,7 +321,7 @@ fn refuse_cut_off<'a>(
     wanted: &Network,
     endpoints: impl Iterator<Item = &'a crate::model::Endpoint>,
 ) -> Result<(), ServiceError> {
-    let bridges = [known, wanted].map(super::check::bridge_of);
+    let bridges = [known, wanted].map(bridge_of);
     let same_subnet = |address: &IpNet| {
         let subnet = wanted.subnets.iter().find(|subnet| subnet.prefix == address.trunc());
         let is_free = |subnet: &Subnet| {

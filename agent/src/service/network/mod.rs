@@ -29,7 +29,7 @@ use crate::{
     intent::NetworkView,
     ipam::{self, SubnetKind},
     kernel::Kernel,
-    model::{Driver, Name, Network, NetworkId, Scope, Vni},
+    model::{Name, Network, NetworkId, Scope, Vni},
     store::{Commit, CommitError, Guard, Key, KeyRange, Refusal},
 };
 
@@ -103,7 +103,7 @@ impl<K: Kernel> Service<K> {
                 network.subnets.push(ipam::automatic(prefix, SubnetKind::of(&network.settings)).ok_or_else(exhausted)?);
                 taken.push(prefix);
             }
-            if network.driver() != Driver::Overlay {
+            if !network.profile().vxlan {
                 return Ok(network);
             }
             let used: BTreeSet<Vni> = others.iter().filter_map(|other| other.vni).chain(vnis.iter().copied()).collect();

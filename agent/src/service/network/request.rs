@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use crate::{
     convert::{self, Options},
     ipam::{self, SubnetKind, SubnetRequest},
-    model::{DEFAULT_NETWORK, Driver, DriverSettings, Invalid, IpvlanMode, Name, Subnet},
+    model::{DEFAULT_NETWORK, Driver, DriverSettings, Invalid, Name, Subnet},
 };
 
 /// A network as it was asked for, in the words of whoever asked.
@@ -61,7 +61,7 @@ impl NetworkRequest {
     /// gateway where there is none, subnets that do not fit together, too many or too long labels.
     pub fn parse(self) -> Result<NetworkSpec, Invalid> {
         let name = parse_name(&self.name)?;
-        let driver = if self.driver.is_empty() { Driver::Overlay } else { self.driver.parse()? };
+        let driver = if self.driver.is_empty() { Driver::default() } else { self.driver.parse()? };
         let mut given = self.options;
         if self.force {
             given.insert("ovnet.force".into(), "true".into());
@@ -93,17 +93,6 @@ fn parse_name(text: &str) -> Result<Name, Invalid> {
 
 /// Say why there is no gateway where there is none.
 fn refuse_gateways(settings: &DriverSettings, asked: &[String]) -> Result<(), Invalid> {
-    let reason = match settings {
-        DriverSettings::P2p => {
-            "a p2p network joins two sandboxes and leads nowhere else, so it has no gateway: leave it out"
-        }
-        DriverSettings::Ipvlan(_, IpvlanMode::L3 | IpvlanMode::L3s, _) => {
-            "in the modes l3 and l3s of ipvlan the link itself is the way out, so it has no gateway: leave it out"
-        }
-        DriverSettings::Overlay(_)
-        | DriverSettings::Bridge(_)
-        | DriverSettings::Macvlan(..)
-        | DriverSettings::Ipvlan(_, IpvlanMode::L2, _) => return Ok(()),
-    };
+    let Err(reason) = settings.profile().gateway else { return Ok(()) };
     asked.first().map_or(Ok(()), |text| Err(Invalid::new("gateway", text, reason)))
 }

@@ -6,11 +6,11 @@ use ipnet::IpNet;
 
 use super::super::{Service, ServiceError};
 use crate::{
-    drivers::{self, bridge_name, is_here},
+    drivers::{self, is_here, named_link},
     intent::Intent,
     ipam::{self, Usage},
     kernel::Kernel,
-    model::{Driver, DriverSettings, Endpoint, IfName, Member, Network, NetworkId, Node, NodeId},
+    model::{Endpoint, IfName, InHost, Member, Network, NetworkId, Node, NodeId},
 };
 
 /// A subnet with what is used of it.
@@ -89,7 +89,7 @@ impl<K: Kernel> Service<K> {
                 here,
                 host_routes,
                 host_route_note,
-                interface: interface(network),
+                interface: named_link(network),
             })
         })
     }
@@ -104,25 +104,14 @@ impl<K: Kernel> Service<K> {
     }
 }
 
-/// A network's link in the host, where it has one under a name that people know.
-fn interface(network: &Network) -> Option<IfName> {
-    match &network.settings {
-        DriverSettings::Bridge(settings) => Some(bridge_name(network, settings)),
-        DriverSettings::Macvlan(parent, _) | DriverSettings::Ipvlan(parent, ..) => Some(parent.link),
-        DriverSettings::Overlay(_) | DriverSettings::P2p => None,
-    }
-}
-
 /// The subnets that the host reaches by way of a network, and why it does not reach others.
 fn host_routes(intent: &Intent, network: &Network, here: bool, me: NodeId) -> (Vec<IpNet>, String) {
     let none = |note: &str| (Vec::new(), note.to_owned());
-    match network.driver() {
-        Driver::Macvlan | Driver::Ipvlan => {
-            return none("the kernel lets no host reach the links on its own parent; others reach them");
-        }
-        Driver::P2p => return none("it joins two sandboxes alone"),
-        Driver::Overlay if network.internal => return none("the network is internal"),
-        Driver::Overlay | Driver::Bridge => {}
+    if let Err(why) = network.profile().host_reaches {
+        return none(why);
+    }
+    if network.profile().in_host == InHost::Leg && network.internal {
+        return none("the network is internal");
     }
     if !here {
         return none("this host has no endpoint of the network");

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Write, net::IpAddr};
 use crate::{
     dns::{self, RESOLVER, ResolvConf, Server},
     intent::Intent,
-    model::{DnsChoice, Driver, Endpoint, HostAddress, Name, NodeId, Sandbox},
+    model::{DnsChoice, Endpoint, HostAddress, InHost, Name, NodeId, Sandbox},
 };
 
 /// What the first line of each file of ours begins with, but for the hostname, in which there are no comments.
@@ -101,25 +101,25 @@ fn endpoints<'a>(intent: &'a Intent, me: NodeId, sandbox: &Name) -> Vec<&'a Endp
 /// Where a sandbox reaches its host, at most one address of each family: as it was chosen, else the gateway of its first bridge,
 /// else the host's end of the leg of its first overlay.
 fn gateways(intent: &Intent, own: &[&Endpoint], around: &Surroundings<'_>) -> Vec<IpAddr> {
-    let of = |endpoint: &&Endpoint, driver: Driver| -> Vec<IpAddr> {
+    let of = |endpoint: &&Endpoint, by: InHost| -> Vec<IpAddr> {
         let view = intent.network(endpoint.network);
-        let network = view.and_then(|view| view.network()).filter(|network| network.driver() == driver);
-        let Some(network) = network.filter(|network| !network.internal || driver == Driver::Bridge) else {
+        let network = view.and_then(|view| view.network()).filter(|network| network.profile().in_host == by);
+        let Some(network) = network.filter(|network| !network.internal || by == InHost::Bridge) else {
             return Vec::new();
         };
-        let leg = intent.legs().get(&network.id).filter(|_| driver == Driver::Overlay);
+        let leg = intent.legs().get(&network.id).filter(|_| by == InHost::Leg);
         let outer = leg.into_iter().flat_map(|leg| leg.outer()).map(|outer| outer.addr());
         let bridge = network.subnets.iter().filter_map(|subnet| subnet.gateway);
-        let bridge = bridge.filter(|_| driver == Driver::Bridge);
+        let bridge = bridge.filter(|_| by == InHost::Bridge);
         let has =
             |address: &IpAddr| endpoint.addresses.iter().any(|own| own.addr().is_ipv4() == address.is_ipv4());
         outer.chain(bridge).filter(has).collect()
     };
     let first = |v4: bool| {
         let fits = |address: &IpAddr| address.is_ipv4() == v4;
-        let found = |driver| own.iter().flat_map(|endpoint| of(endpoint, driver)).find(fits);
+        let found = |by| own.iter().flat_map(|endpoint| of(endpoint, by)).find(fits);
         let chosen = around.host_gateways.iter().copied().find(fits);
-        chosen.or_else(|| found(Driver::Bridge)).or_else(|| found(Driver::Overlay))
+        chosen.or_else(|| found(InHost::Bridge)).or_else(|| found(InHost::Leg))
     };
     [true, false].into_iter().filter_map(first).collect()
 }
