@@ -103,6 +103,21 @@ const WALLED: &[(&str, &[&str])] = &[
     ("tokio_util", &["store", "gossip", "kernel", "reconcile", "dns", "service", "api", "app"]),
 ];
 
+/// The rooms that may ask which driver a network has. All others ask its profile.
+const DRIVERS: &[&str] = &["model", "convert", "drivers", "host"];
+
+#[test]
+fn which_driver_it_is_is_asked_only_where_drivers_are_at_home() {
+    let asks = |source: &Source| {
+        let room = source.room.clone();
+        let path = source.path.clone();
+        let lines = source.kinds.clone().into_iter().filter(move |_| !DRIVERS.contains(&room.as_str()));
+        lines.map(move |(line, kind)| format!("agent/src/{}:{line}: asks for {kind}", path.display()))
+    };
+    let wrong: Vec<String> = sources().iter().flat_map(asks).collect();
+    assert!(wrong.is_empty(), "drivers are named outside of {}:\n{}", DRIVERS.join(", "), wrong.join("\n"));
+}
+
 #[test]
 fn each_room_imports_only_the_rooms_that_it_may() {
     let allowed: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();

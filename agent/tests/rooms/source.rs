@@ -20,6 +20,8 @@ pub(crate) struct Source {
     pub(crate) room: String,
     /// Paths in it, by line.
     pub(crate) mentions: Vec<(usize, Mention)>,
+    /// Kinds of drivers that it names, as `Driver::Bridge`, by line.
+    pub(crate) kinds: Vec<(usize, String)>,
     /// Modules that it declares for tests alone, as paths below `src` without an ending.
     pub(crate) test_modules: Vec<PathBuf>,
 }
@@ -40,7 +42,8 @@ impl Source {
         let (tokens, tests) = without_tests(tokens(text));
         let test_modules = tests.iter().map(|name| module.join(name)).collect();
         let mentions = mentions(&tokens, module.iter().count());
-        Some(Self { path: path.to_owned(), room, mentions, test_modules })
+        let kinds = kinds(&tokens);
+        Some(Self { path: path.to_owned(), room, mentions, kinds, test_modules })
     }
 }
 
@@ -197,6 +200,23 @@ fn mentions(tokens: &[Token], depth: usize) -> Vec<(usize, Mention)> {
     found
 }
 
+/// Where a driver, or the settings of one, is named by its kind. Functions and constants of the type name none.
+fn kinds(tokens: &[Token]) -> Vec<(usize, String)> {
+    let is_kind = |word: &str| {
+        ["{", "*"].contains(&word)
+            || word.starts_with(char::is_uppercase) && word.contains(char::is_lowercase)
+    };
+    let named = |window: &[Token]| match window {
+        [(line, of), (_, path), (_, kind)]
+            if ["Driver", "DriverSettings"].contains(&of.as_str()) && path == "::" && is_kind(kind) =>
+        {
+            Some((*line, format!("{of}::{kind}")))
+        }
+        _ => None,
+    };
+    tokens.windows(3).filter_map(named).collect()
+}
+
 /// The first word of each path that goes on at `at`: one word, or those of a group in braces.
 fn heads(tokens: &[Token], at: usize) -> Vec<(usize, Mention)> {
     let own = |(line, token): &Token| (*line, Mention::Own(token.clone()));
@@ -257,6 +277,22 @@ mod tests {
         assert_eq!(found("x/mod.rs", text), [own(8, "z")]);
         let source = Source::read(Path::new("x/mod.rs"), text).unwrap();
         assert_eq!(source.test_modules, [PathBuf::from("x/testing")]);
+    }
+
+    #[test]
+    fn kinds_of_drivers_are_found_and_functions_of_the_type_are_not() {
+        let text = "use crate::model::{Driver, DriverSettings};\nuse Driver::{Bridge, P2p};\nuse Driver::*;\n\
+            const A: Driver = crate::model::Driver::Overlay;\nfn f() { Driver::default(); Driver::ALL; }\n\
+            fn g(s: DriverSettings) -> bool { matches!(s, DriverSettings::P2p) }\n\
+            #[cfg(test)]\nmod tests { const B: Driver = Driver::Bridge; }";
+        let kind = |line: usize, name: &str| (line, name.to_owned());
+        let expected = [
+            kind(2, "Driver::{"),
+            kind(3, "Driver::*"),
+            kind(4, "Driver::Overlay"),
+            kind(6, "DriverSettings::P2p"),
+        ];
+        assert_eq!(Source::read(Path::new("a.rs"), text).unwrap().kinds, expected);
     }
 
     #[test]
