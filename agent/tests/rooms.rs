@@ -11,8 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[path = "rooms/circles.rs"]
+mod circles;
 #[path = "rooms/source.rs"]
 mod source;
+#[path = "rooms/words.rs"]
+mod words;
 
 use source::{Mention, Source};
 
@@ -152,6 +156,34 @@ fn the_table_has_every_room_and_no_circle() {
             assert!(above, "{room} imports {other}, which must stand above it in the table");
         }
     }
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let circles = circles::circles(&sources());
+    let lines: Vec<String> = circles.iter().map(|circle| circle.join(", ")).collect();
+    assert!(circles.is_empty(), "files that import each other:\n{}", lines.join("\n"));
+}
+
+#[test]
+fn messages_are_free_of_phrases_that_made_people_stop() {
+    let agent = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for root in [agent.join("src"), agent.join("../ctl/src")] {
+        walk(&root, &mut files);
+    }
+    let is_test =
+        |file: &Path| file.components().any(|part| part.as_os_str() == "tests") || file.ends_with("tests.rs");
+    let mut wrong = Vec::new();
+    for file in files.iter().filter(|file| !is_test(file)) {
+        let text = fs::read_to_string(file).expect("a source file can be read");
+        wrong.extend(
+            words::stumbles(&text)
+                .into_iter()
+                .map(|(line, what)| format!("{}:{line}: {what}", file.display())),
+        );
+    }
+    assert!(wrong.is_empty(), "messages to be said otherwise:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -245,7 +245,7 @@ const MACVLAN: Profile = Profile {
 const MACVLAN_PASSTHRU: Profile = Profile {
     most: Some(Most {
         count: 1,
-        full: "gives its parent {parent} to one endpoint alone (passthru), and that is",
+        full: "gives its parent {parent} to one endpoint only (passthru), and that is",
     }),
     ..MACVLAN
 };
@@ -277,7 +277,7 @@ const P2P: Profile = Profile {
     publishes: Err("it joins two sandboxes and leads nowhere else"),
     leads_outside: false,
     names_private: true,
-    host_reaches: Err("it joins two sandboxes alone"),
+    host_reaches: Err("it joins only two sandboxes"),
     own_mac: Ok(()),
     // Each end is the other's.
     rows_alone: false,

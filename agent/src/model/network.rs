@@ -1,42 +1,13 @@
 //! Networks.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::collections::BTreeMap;
 
-use super::{Driver, DriverSettings, InHost, Invalid, Name, NetworkId, Profile, Subnet, Timestamp, Vni};
+use super::{Driver, DriverSettings, InHost, Name, NetworkId, Profile, Scope, Subnet, Timestamp, Vni};
 
 /// Name of the network that is there from the start.
 pub const DEFAULT_NETWORK: &str = "bridge";
 /// How that one is built.
 pub const DEFAULT_DRIVER: Driver = Driver::Bridge;
-
-/// Who knows a network: this host, or all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
-    /// This host alone.
-    Local,
-    /// Every host of the store.
-    Global,
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Local => "local",
-            Self::Global => "global",
-        })
-    }
-}
-
-impl FromStr for Scope {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        match text {
-            "local" => Ok(Self::Local),
-            "global" => Ok(Self::Global),
-            _ => Err(Invalid::new("scope", text, "expected local or global")),
-        }
-    }
-}
 
 /// A network, as the store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 mod connections;
 mod features;
 mod link;
+mod netns;
 pub mod op;
 pub mod ownership;
 pub mod ruleset;
@@ -18,6 +19,6 @@ pub(crate) mod tests;
 
 pub use connections::{Connection, Outdated};
 pub use features::Features;
-pub use ownership::netns_of;
+pub use netns::netns_of;
 pub use steps::plan;
 pub use sysctl::{FORWARDING_V4, FORWARDING_V6, HOST_SETTINGS, is_host_setting};

@@ -5,8 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::state::Netns;
-use crate::model::{Invalid, Name, NetworkId, SandboxId};
+use crate::model::{Invalid, NetworkId, SandboxId};
 
 /// Protocol number of our routes (rtnetlink(7), `rtm_protocol`; /etc/iproute2/rt_protos has none by this number).
 pub const ROUTE_PROTOCOL: u8 = 79;
@@ -22,13 +21,6 @@ pub const BRIDGE_PREFIX: &str = "ovb-";
 pub const PORT_PREFIX: &str = "ovp-";
 /// First word of every mark.
 const WORD: &str = "ovnet";
-
-/// The namespace of a network's own, for a driver that has one.
-pub fn netns_of(network: NetworkId) -> Netns {
-    let name = format!("{NETNS_PREFIX}{}", network.prefix(10));
-    // Ten hex digits and the prefix are always a good name.
-    name.parse::<Name>().map_or(Netns::Path(name.into()), Netns::Named)
-}
 
 /// Whose an object is: the unit that is looked at and planned as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,12 +12,13 @@ use std::{
 use etcd_client::{Client, CompactionOptions, ResponseHeader};
 
 use super::{
-    Embedded, Entry, EtcdConfig, Key, KeyRange, StoreError, endpoint::Endpoint, history::History, list::PAGE,
-    wire,
+    Embedded, Entry, EtcdConfig, Key, KeyRange, StoreError, endpoint::Endpoint, history::History, wire,
 };
 
 /// Largest answer, in bytes.
 pub(super) const ANSWER_MAX: usize = 64 << 20;
+/// Entries of a page: with a dozen published ports each they are some 10 MiB, of the 64 that an answer may have.
+pub(super) const PAGE: i64 = 20_000;
 
 /// A store, cheap to clone. Needs no store to be up when it is made.
 #[derive(Clone)]

@@ -8,10 +8,8 @@ use std::{
     sync::atomic::{AtomicI64, Ordering},
 };
 
-use super::{Entry, KeyRange, Listing, Store, StoreError, history::History, wire};
+use super::{Entry, KeyRange, Listing, Store, StoreError, client::PAGE, history::History, wire};
 
-/// Entries of a page: with a dozen published ports each they are some 10 MiB, of the 64 that an answer may have.
-pub(super) const PAGE: i64 = 20_000;
 /// Entries of a page over a line that brings no larger one in time.
 const PAGE_MIN: i64 = 1000;
 /// By how much a page gets smaller.

@@ -1,6 +1,9 @@
 //! A source file as far as it matters here: the paths in it that lead to another room or to a foreign crate.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +14,17 @@ pub(crate) enum Mention {
     Foreign(String),
 }
 
+/// A path to something in our crate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// The names on the way from the crate's root.
+    pub(crate) to: Vec<String>,
+    /// What it is called where it was imported; None: the path is not an import.
+    pub(crate) name: Option<String>,
+    /// Others import it from here.
+    pub(crate) handed_on: bool,
+}
+
 /// A file.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -18,6 +32,10 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// The first part of the path.
     pub(crate) room: String,
+    /// The module that it is.
+    pub(crate) module: Vec<String>,
+    /// Its paths to our own crate.
+    pub(crate) routes: Vec<Route>,
     /// Paths in it, by line.
     pub(crate) mentions: Vec<(usize, Mention)>,
     /// Kinds of drivers that it names, as `Driver::Bridge`, by line.
@@ -43,7 +61,10 @@ impl Source {
         let test_modules = tests.iter().map(|name| module.join(name)).collect();
         let mentions = mentions(&tokens, module.iter().count());
         let kinds = kinds(&tokens);
-        Some(Self { path: path.to_owned(), room, mentions, kinds, test_modules })
+        let module: Vec<String> =
+            module.iter().map(|name| name.to_str().map(str::to_owned)).collect::<Option<_>>()?;
+        let routes = routes(&tokens, &module);
+        Some(Self { path: path.to_owned(), room, module, routes, mentions, kinds, test_modules })
     }
 }
 
@@ -70,6 +91,23 @@ fn tokens(text: &str) -> Vec<Token> {
         at = end;
     }
     tokens
+}
+
+/// The literal strings in a text, as they are written, with the lines that they begin in.
+pub(crate) fn literals(text: &str) -> Vec<(usize, String)> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut found = Vec::new();
+    let (mut at, mut line) = (0, 1);
+    while at < chars.len() {
+        let end = token_end(&chars, at);
+        let piece: String = chars[at..end].iter().collect();
+        if piece.ends_with('"') && !piece.starts_with('/') && piece.len() > 1 {
+            found.push((line, piece.trim_matches('"').to_owned()));
+        }
+        line += piece.matches('\n').count();
+        at = end;
+    }
+    found
 }
 
 /// Where the token that starts at `at` ends.
@@ -215,6 +253,73 @@ fn kinds(tokens: &[Token]) -> Vec<(usize, String)> {
         _ => None,
     };
     tokens.windows(3).filter_map(named).collect()
+}
+
+/// The paths to our own crate among the tokens of a module.
+fn routes(tokens: &[Token], module: &[String]) -> Vec<Route> {
+    let word = |index: usize| tokens.get(index).map_or("", |(_, token)| token.as_str());
+    let declared = (0..tokens.len()).filter(|at| word(*at) == "mod" && word(at + 2) == ";");
+    let modules: BTreeSet<&str> = declared.map(|at| word(at + 1)).collect();
+    let mut found = Vec::new();
+    for (at, (_, token)) in tokens.iter().enumerate() {
+        let follows = at > 0 && ["::", "."].contains(&word(at - 1));
+        if follows || word(at + 1) != "::" {
+            continue;
+        }
+        let (base, from) = match token.as_str() {
+            "crate" => (Vec::new(), at + 2),
+            "self" => (module.to_vec(), at + 2),
+            "super" => {
+                let supers =
+                    (at..tokens.len()).step_by(2).take_while(|index| word(*index) == "super").count();
+                (module[..module.len().saturating_sub(supers)].to_vec(), at + 2 * supers)
+            }
+            name if modules.contains(name) => (module.to_vec(), at),
+            _ => continue,
+        };
+        let imported = at > 0 && word(at - 1) == "use";
+        let handed_on = imported && at > 1 && ["pub", ")"].contains(&word(at - 2));
+        let mut end = from;
+        for (to, name) in branches(tokens, &mut end, &base) {
+            found.push(Route { to, name: imported.then_some(name), handed_on });
+        }
+    }
+    found
+}
+
+/// Every path of the tree that begins at `at`, after `base`, with the name that it is imported by; `at` is then after the tree.
+fn branches(tokens: &[Token], at: &mut usize, base: &[String]) -> Vec<(Vec<String>, String)> {
+    let word = |index: usize| tokens.get(index).map_or("", |(_, token)| token.as_str());
+    let mut path = base.to_vec();
+    loop {
+        let token = word(*at).to_owned();
+        *at += 1;
+        if token == "{" {
+            let mut all = Vec::new();
+            while *at < tokens.len() && word(*at) != "}" {
+                let before = *at;
+                all.extend(branches(tokens, at, &path));
+                if word(*at) == "," || *at == before {
+                    *at += 1;
+                }
+            }
+            *at += 1;
+            return all;
+        }
+        if token != "self" && token.starts_with(|first: char| first.is_alphabetic() || first == '_') {
+            path.push(token);
+        }
+        if word(*at) != "::" {
+            break;
+        }
+        *at += 1;
+    }
+    let mut name = path.last().cloned().unwrap_or_default();
+    if word(*at) == "as" {
+        word(*at + 1).clone_into(&mut name);
+        *at += 2;
+    }
+    vec![(path, name)]
 }
 
 /// The first word of each path that goes on at `at`: one word, or those of a group in braces.

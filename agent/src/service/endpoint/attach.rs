@@ -1,22 +1,17 @@
 //! `network connect`: an endpoint, committed in one transaction, programmed here and confirmed by the other hosts.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use super::{
     super::{LOCAL_DEADLINE, Service, ServiceError, at, network::refuse_mode, turns::to_the_end},
-    PortSpec,
+    AttachSpec, Attached,
     choosing::Reserved,
     claim::Claimed,
     draft::Draft,
 };
 use crate::{
-    convert::EndpointOptions,
     kernel::Kernel,
-    model::{Endpoint, EndpointLink, IfName, InHost, Mac, Name, NodeId, Sandbox, Scope},
+    model::{Endpoint, IfName, InHost, Name, NodeId, Sandbox, Scope},
     plan::{
         ownership::Unit,
         state::{Look, LookAt, Netns},
@@ -26,40 +21,6 @@ use crate::{
         world::{Outcome, Revisions},
     },
 };
-
-/// An attachment as it was asked for.
-#[derive(Clone, Debug, Default)]
-pub struct AttachSpec {
-    /// The network: name, id or start of the id.
-    pub network: String,
-    /// Chosen IPv4 address.
-    pub ip: Option<IpAddr>,
-    /// Chosen IPv6 address.
-    pub ip6: Option<IpAddr>,
-    /// Chosen MAC address.
-    pub mac: Option<Mac>,
-    /// Further names.
-    pub aliases: Vec<Name>,
-    /// Ports to publish.
-    pub ports: Vec<PortSpec>,
-    /// What its options mean.
-    pub options: EndpointOptions,
-    /// Further addresses, which are link-local ones.
-    pub link_local: Vec<IpAddr>,
-    /// Of a sandbox's endpoints the one with the highest has its default route.
-    pub gateway_priority: i32,
-    /// Other endpoints of the network that it may talk to, with its own names for them.
-    pub links: Vec<EndpointLink>,
-}
-
-/// An endpoint that works.
-#[derive(Clone, Debug)]
-pub struct Attached {
-    /// The endpoint.
-    pub endpoint: Endpoint,
-    /// Names of live nodes of the network that did not confirm in time.
-    pub unconfirmed: Vec<String>,
-}
 
 impl<K: Kernel> Service<K> {
     /// Connect a sandbox of this node to a network. Returns when this host and every live host of the network has
@@ -126,7 +87,7 @@ impl<K: Kernel> Service<K> {
         drop(reserved);
         if heard.is_err() {
             return Err(ServiceError::StoreAway(
-                "the store took the endpoint, but does not say so: it was taken back".into(),
+                "the store accepted the endpoint but its watch did not deliver it in time; the endpoint was rolled back".into(),
             ));
         }
         let confirm = async {

@@ -8,8 +8,9 @@ use super::{
         turns::{Turn, Work},
     },
     AttachSpec, PortSpec,
+    choice::{Choice, Macs},
     choosing::{Claim, Reserved},
-    draft::{self, Choice, Draft, Macs},
+    draft::{self, Draft},
     ports::{self, HostPorts, Ports, Refused},
 };
 use crate::{

@@ -4,15 +4,17 @@
 //! `take_back` remove what there is of an endpoint.
 
 mod attach;
+mod choice;
 mod choosing;
 mod claim;
 mod detach;
 mod draft;
 mod ports;
+mod spec;
 mod take_back;
 mod terms;
 
-pub use attach::{AttachSpec, Attached};
 pub(super) use choosing::Choosing;
 pub use ports::PortSpec;
 pub(super) use ports::ReadListeners;
+pub use spec::{AttachSpec, Attached};

@@ -23,11 +23,11 @@ impl<K: Kernel> Service<K> {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST);
                 if service.remove_endpoint(&endpoint).await.is_ok() {
-                    tracing::info!(endpoint = %endpoint.id.short(), "an endpoint was taken back");
+                    tracing::info!(endpoint = %endpoint.id.short(), "an endpoint was rolled back");
                     return;
                 }
             }
-            tracing::error!(endpoint = %endpoint.id.short(), "an endpoint could not be taken back: disconnect it");
+            tracing::error!(endpoint = %endpoint.id.short(), "an endpoint could not be rolled back: disconnect it");
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{super::ServiceError, draft::Choice};
+use super::{super::ServiceError, choice::Choice};
 use crate::{
     intent::{Intent, NetworkView},
     model::{Endpoint, EndpointLink, IfName, Invalid, Name, Network},
