@@ -70,7 +70,7 @@ impl Places {
                     path.display()
                 )
             };
-            tracing::warn!(node = %id, "{what}: taken back from its copy");
+            tracing::warn!(node = %id, "{what}: restored from its copy");
             id
         };
         write(&path, &id)?;

@@ -43,7 +43,7 @@ pub enum LookupError {
     },
     /// Two networks of one name: this host's own, and one of all hosts.
     #[error(
-        "two networks are named {text}: {local} of this host alone, and {global} of all hosts: give the id"
+        "two networks are named {text}: {local} on this host only, and {global} on all hosts: give the id"
     )]
     TwoScopes {
         /// As typed.

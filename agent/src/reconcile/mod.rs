@@ -304,7 +304,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         match outcome.failures.first() {
             None => {
                 if self.retries.clear(unit) {
-                    tracing::info!(%unit, "as wanted again");
+                    tracing::info!(%unit, "in sync again");
                 }
                 if let Unit::Network(id) = unit {
                     self.confirm(id, outcome.at);
@@ -315,9 +315,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 let step = op.as_ref().map(ToString::to_string).unwrap_or_default();
                 let failed = outcome.failures.len();
                 if is_news {
-                    tracing::warn!(%unit, %step, %error, failed, retry_in = ?again, "not as wanted");
+                    tracing::warn!(%unit, %step, %error, failed, retry_in = ?again, "cannot apply");
                 } else {
-                    tracing::debug!(%unit, %step, %error, failed, retry_in = ?again, "still not as wanted");
+                    tracing::debug!(%unit, %step, %error, failed, retry_in = ?again, "still cannot apply");
                 }
             }
         }

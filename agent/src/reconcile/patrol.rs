@@ -36,7 +36,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             }
         });
         for unit in missing {
-            tracing::info!(%unit, "something of it was removed by somebody else: mending");
+            tracing::info!(%unit, "something else removed part of it: repairing");
             self.world.look_again(unit, Depth::Full);
         }
         if let Some(features) = self.features {

@@ -72,7 +72,7 @@ impl Turns {
         match tokio::time::timeout(PATIENCE, one.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Turn { _permit: permit }),
             Ok(Err(_)) | Err(_) => Err(ServiceError::Busy(format!(
-                "others are at work on {work}, and were not done in {} s: try again",
+                "another operation on {work} is still running (waited {} s): try again",
                 PATIENCE.as_secs()
             ))),
         }

@@ -29,7 +29,7 @@ pub(super) async fn ports<K: Kernel>(kernel: &K) -> Built<()> {
             ports.values_mut().take(2).for_each(|(_, port)| *port = 9);
             Ok(())
         })?;
-        let changes = whole.port_changes(&other).ok_or("ports alone are other")?;
+        let changes = whole.port_changes(&other).ok_or("only ports differ")?;
         let change = || vec![Op::ChangePorts(netns.clone(), changes.clone())];
         apply(kernel, change()).await?;
         expect(kernel, &wanted).await?;

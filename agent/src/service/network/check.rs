@@ -203,7 +203,7 @@ fn check_subnets(intent: &Intent, wanted: &Wanted) -> Result<(), ServiceError> {
         for subnet in &wanted.chosen {
             if let Some(prefix) = ipam::overlapping(subnet.prefix, &theirs) {
                 let reason = format!(
-                    "it overlaps {prefix} of network {}: the host would reach one of the two alone; choose another subnet, or \
+                    "it overlaps {prefix} of network {}: the host would reach only one of the two; choose another subnet, or \
                      leave it out for an automatic one",
                     other.name
                 );

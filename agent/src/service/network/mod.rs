@@ -148,7 +148,7 @@ impl<K: Kernel> Service<K> {
         };
         if self.is_default_bridge(id) {
             return Err(ServiceError::InUse(format!(
-                "network {name} is there from the start: an agent that is told --bridge none has none"
+                "network {name} is there from the start: an agent with --bridge none has none"
             )));
         }
         self.remove_network_of(id, name).await

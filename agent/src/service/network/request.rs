@@ -81,11 +81,11 @@ impl NetworkRequest {
 
 fn parse_name(text: &str) -> Result<Name, Invalid> {
     if let Some((_, what)) = MODES.iter().find(|(mode, _)| *mode == text) {
-        let reason = format!("it stands for {what}: choose another name");
+        let reason = format!("it means {what}: choose a different name");
         return Err(Invalid::new("network name", text, reason));
     }
     if text == DEFAULT_NETWORK {
-        let reason = "each host has a network of this name, of its own, unless its agent is told --bridge none: choose another name";
+        let reason = "each host has a network of this name, of its own, unless its agent runs with --bridge none: choose a different name";
         return Err(Invalid::new("network name", text, reason));
     }
     Name::parse("network name", text)

@@ -47,7 +47,7 @@ impl<K: Kernel> Service<K> {
                 self.local.commit(Commit::new().delete(Key::Identity(Identity::Lost))).await?;
                 self.world.accept(Source::Local);
             }
-            tracing::warn!(whole_cluster, "a person accepted what the store says: {why}");
+            tracing::warn!(whole_cluster, "accepted by ovctl cluster accept-empty: {why}");
         }
         Ok(Acceptance { why, whole_cluster })
     }

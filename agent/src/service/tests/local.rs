@@ -62,8 +62,8 @@ async fn networks_of_this_host_do_without_the_clusters_store() {
 async fn a_name_is_one_networks_in_both_scopes() {
     let host = Host::start().await;
     for (name, part) in [
-        ("none", "it stands for the mode without a network"),
-        ("host", "it stands for the mode that uses the host's own network"),
+        ("none", "it means the mode without a network"),
+        ("host", "it means the mode that uses the host's own network"),
         ("bridge", "each host has a network of this name"),
     ] {
         let error = refusal(host.make(("overlay", name), &[], |_| ()).await);

@@ -130,7 +130,7 @@ async fn a_pair_has_two_ends_and_passthru_one() {
     host.connect(("a", "whole"), |_| ()).await.unwrap();
     let error = refusal(host.connect(("b", "whole"), |_| ()).await);
     assert!(
-        error.contains("gives its parent eth1 to one endpoint alone (passthru), and that is a"),
+        error.contains("gives its parent eth1 to one endpoint only (passthru), and that is a"),
         "{error}"
     );
     host.end().await;
