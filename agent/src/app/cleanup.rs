@@ -24,7 +24,7 @@ use crate::{
         plan,
         state::{Look, Netns, State},
     },
-    reconcile::whereabouts,
+    reconcile::inventory,
     service::remove_sandbox_files,
     store::{Commit, Embedded, Entry, Key, KeyRange, Store},
 };
@@ -72,7 +72,7 @@ async fn clean_up(config: Config, force: bool) -> Result<()> {
         Some(local) => sandboxes(local).await?,
         None => Vec::new(),
     };
-    let looks = whereabouts(&kernel, &sandboxes).await.context("cannot look at this host")?;
+    let looks = inventory(&kernel, &sandboxes).await.context("cannot look at this host")?;
     let mut steps = 0;
     // Networks first: what they have in sandboxes goes with them.
     let mut looks: Vec<(Unit, Look)> = looks.into_iter().collect();

@@ -9,6 +9,7 @@ mod claim;
 mod cleanup;
 mod fence;
 mod follow;
+mod health;
 mod identity;
 mod ids;
 mod liveness;
@@ -18,7 +19,6 @@ mod register;
 mod server;
 mod start;
 mod stores;
-mod surroundings;
 mod tasks;
 mod tunnel;
 

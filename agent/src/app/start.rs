@@ -13,12 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     NAMES_FILE, NETNS_DIR_NOTE, QUEUE, announce, bridge,
     claim::{Host, watch_tenure},
-    follow, identity,
+    follow, health, identity,
     ids::Places,
     liveness::{self, Dead, GossipPeers},
     lock, members, register, server,
     stores::{self, Stores},
-    surroundings,
     tasks::{Tasks, When},
 };
 use crate::{
@@ -140,7 +139,7 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
     let whose = (node.id, stores.global.clone(), config.state_dir.as_path().into());
     tasks.run("node id watch", watch_tenure(whose, tenure, notices.clone(), tasks.stop.clone()));
     tasks.run("join", members::join(gossip.clone(), config.join.clone(), tasks.stop.clone()));
-    let surroundings = surroundings::Watch {
+    let health = health::Watch {
         world: Arc::clone(world),
         gossip: gossip.clone(),
         notices: notices.clone(),
@@ -149,7 +148,7 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
         netns_dir: config.netns_dir.clone(),
         lease_ttl: config.lease_ttl,
     };
-    tasks.run("surroundings", surroundings.run(tasks.stop.clone()));
+    tasks.run("health", health.run(tasks.stop.clone()));
     let dead = Dead::default();
     tasks.run(
         "liveness watch",

@@ -7,12 +7,12 @@
 mod cache;
 mod copy;
 mod exchange;
+mod listeners;
 mod message;
 mod outside;
 mod question;
 mod resolv;
 mod server;
-mod standing;
 mod upstream;
 mod wire;
 mod zone;
@@ -24,9 +24,9 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use listeners::Standing;
 pub use outside::direct_servers;
 pub use resolv::{HostConf, RESOLVER, ResolvConf, Server};
-pub use standing::Standing;
 
 use crate::{
     intent::Intent,

@@ -30,7 +30,7 @@ impl Core {
     pub(super) fn know(&mut self, nodes: Arc<Nodes>, now: Instant) {
         let first = !self.roster.is_read();
         self.roster = Roster::of(nodes);
-        self.survey.changed = true;
+        self.resync.changed = true;
         let roster = &self.roster;
         let strange = |id: &Identity| !roster.knows(id.node, id.address);
         if first && self.swim.iter_membership_state().any(|member| strange(member.id())) {

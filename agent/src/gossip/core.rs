@@ -20,7 +20,7 @@ use super::{
     seeds::Seeds,
     strangers::{Claim, Strangers},
     timers::Timers,
-    view::survey,
+    view::resync,
     wire::Packet,
 };
 use crate::model::Timestamp;
@@ -49,7 +49,7 @@ pub(super) struct Core {
     pub(super) strangers: Strangers,
     questions: Questions,
     members: Arc<Members>,
-    pub(super) survey: Survey,
+    pub(super) resync: Survey,
     /// How many members the protocol's settings are made for.
     pub(super) sized_for: usize,
     /// When to take part again after we gave up.
@@ -79,7 +79,7 @@ impl Core {
         let own = Identity::own(&config);
         let mut rng = SmallRng::seed_from_u64(config.seed);
         let swim_rng = SmallRng::seed_from_u64(rng.next_u64());
-        let members = survey(&own, std::iter::empty(), &Members::new(), Timestamp(config.generation));
+        let members = resync(&own, std::iter::empty(), &Members::new(), Timestamp(config.generation));
         let codec = Codec { own: config.advertise };
         Self {
             swim: Foca::new(own, settings(1), swim_rng, codec),
@@ -90,7 +90,7 @@ impl Core {
             strangers: Strangers::default(),
             questions: Questions::new(config.node, Arc::clone(&counters)),
             members: Arc::new(members),
-            survey: Survey { changed: false, suspects: false, last: now },
+            resync: Survey { changed: false, suspects: false, last: now },
             sized_for: 1,
             revive: None,
             risen: None,
@@ -161,7 +161,7 @@ impl Core {
 
     /// When [`Core::tick`] has something to do next.
     pub(super) fn next(&self, now: Instant) -> Instant {
-        let look = self.survey.changed.then(|| self.survey.last + SURVEY);
+        let look = self.resync.changed.then(|| self.resync.last + SURVEY);
         let announce = if self.revive.is_some() { self.revive } else { Some(self.seeds.next()) };
         let all = [self.timers.next(), self.questions.next(), self.strangers.next(), look, announce];
         all.into_iter().flatten().min().unwrap_or(now + LATER)
@@ -187,7 +187,7 @@ impl Core {
             self.drive(now, |swim, effects| swim.gossip(effects));
         }
         self.revive = None;
-        self.survey.changed = true;
+        self.resync.changed = true;
         self.look(now + SURVEY);
     }
 
@@ -217,7 +217,7 @@ impl Core {
     }
 
     fn notice(&mut self, notice: &OwnedNotification<Identity>, now: Instant) {
-        self.survey.changed = true;
+        self.resync.changed = true;
         match notice {
             OwnedNotification::MemberUp(member) => {
                 tracing::info!(node = %member.called(), address = %member.address, "a node is there");
@@ -275,22 +275,22 @@ impl Core {
     }
 
     fn look(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.survey.last);
-        if !(self.survey.changed && passed >= SURVEY || passed >= SURVEY_SUSPECTS) {
+        let passed = now.saturating_duration_since(self.resync.last);
+        if !(self.resync.changed && passed >= SURVEY || passed >= SURVEY_SUSPECTS) {
             return;
         }
-        self.survey.last = now;
+        self.resync.last = now;
         let suspects = self.swim.iter_members().any(|member| member.state() == foca::State::Suspect);
-        if !(self.survey.changed || suspects || self.survey.suspects) {
+        if !(self.resync.changed || suspects || self.resync.suspects) {
             return;
         }
-        self.survey.changed = false;
-        self.survey.suspects = suspects;
+        self.resync.changed = false;
+        self.resync.suspects = suspects;
         let (start, epoch) = self.start;
         let elapsed = now.saturating_duration_since(start).as_millis();
         let time = Timestamp(epoch.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX)));
         let known = self.swim.iter_membership_state().filter(|member| self.roster.shows(member.id()));
-        let members = survey(self.swim.identity(), known, &self.members, time);
+        let members = resync(self.swim.identity(), known, &self.members, time);
         if members != *self.members {
             self.members = Arc::new(members);
         }

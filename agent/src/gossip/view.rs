@@ -64,7 +64,7 @@ impl fmt::Display for State {
 
 /// The view of `known` and ourselves. Of several identities of one node the newest counts; `before` tells since when a
 /// state holds.
-pub(super) fn survey<'a>(
+pub(super) fn resync<'a>(
     own: &Identity,
     known: impl Iterator<Item = &'a foca::Member<Identity>>,
     before: &Members,
@@ -147,7 +147,7 @@ mod tests {
         let old = known(identity(2, 2, 5), foca::State::Alive);
         let new = known(identity(2, 3, 6), foca::State::Down);
         for order in [[&old, &new], [&new, &old]] {
-            let members = survey(&own, order.into_iter(), &Members::new(), Timestamp(9));
+            let members = resync(&own, order.into_iter(), &Members::new(), Timestamp(9));
             assert_eq!(members.len(), 2);
             assert_eq!((members[&id(2)].address.port(), members[&id(2)].state), (3, State::Down));
         }
@@ -157,7 +157,7 @@ mod tests {
     fn nobody_else_can_pass_for_us() {
         let own = identity(1, 1, 1);
         let other = known(identity(1, 2, 99), foca::State::Down);
-        let members = survey(&own, [&other].into_iter(), &Members::new(), Timestamp(9));
+        let members = resync(&own, [&other].into_iter(), &Members::new(), Timestamp(9));
         assert_eq!((members[&id(1)].address.port(), members[&id(1)].state), (1, State::Alive));
     }
 
@@ -166,9 +166,9 @@ mod tests {
         let own = identity(1, 1, 1);
         let alive = known(identity(2, 2, 1), foca::State::Alive);
         let suspect = known(identity(2, 2, 1), foca::State::Suspect);
-        let first = survey(&own, [&alive].into_iter(), &Members::new(), Timestamp(10));
-        let second = survey(&own, [&alive].into_iter(), &first, Timestamp(20));
-        let third = survey(&own, [&suspect].into_iter(), &second, Timestamp(30));
+        let first = resync(&own, [&alive].into_iter(), &Members::new(), Timestamp(10));
+        let second = resync(&own, [&alive].into_iter(), &first, Timestamp(20));
+        let third = resync(&own, [&suspect].into_iter(), &second, Timestamp(30));
         assert_eq!(first, second);
         assert_eq!((third[&id(1)].since, third[&id(2)].since), (Timestamp(10), Timestamp(30)));
     }
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn one_who_left_is_not_down() {
         let gone = known(identity(2, 2, 1).departing(), foca::State::Down);
-        let members = survey(&identity(1, 1, 1), [&gone].into_iter(), &Members::new(), Timestamp(1));
+        let members = resync(&identity(1, 1, 1), [&gone].into_iter(), &Members::new(), Timestamp(1));
         assert_eq!(members[&id(2)].state, State::Left);
     }
 }

@@ -19,10 +19,10 @@ use super::{
 pub fn plan(unit: Unit, wanted: &State, seen: &State) -> Vec<Op> {
     let mut ops = Vec::new();
     plan_netns(unit, wanted, seen, &mut ops);
-    let doomed = doomed_links(unit, wanted, seen);
+    let to_remove = doomed_links(unit, wanted, seen);
     // Both ends of a veth are named: the second one is gone by then, unless the pair was no pair any more.
-    ops.extend(doomed.iter().cloned().map(Op::RemoveLink));
-    let survives = |at: &LinkRef| survivor(unit, at, seen, &doomed).is_some();
+    ops.extend(to_remove.iter().cloned().map(Op::RemoveLink));
+    let survives = |at: &LinkRef| kept(unit, at, seen, &to_remove).is_some();
     let born: BTreeSet<LinkRef> = links(wanted).map(|(at, _)| at).filter(|at| !survives(at)).collect();
     for (at, link) in links(wanted) {
         if born.contains(&at) {
@@ -32,7 +32,7 @@ pub fn plan(unit: Unit, wanted: &State, seen: &State) -> Vec<Op> {
         let bridge_is_new = link
             .port
             .is_some_and(|port| born.contains(&LinkRef { netns: at.netns.clone(), name: port.bridge }));
-        diff_link(&at, link, survivor(unit, &at, seen, &doomed), bridge_is_new, &mut ops);
+        diff_link(&at, link, kept(unit, &at, seen, &to_remove), bridge_is_new, &mut ops);
     }
     let gone = removed_netns(unit, wanted, seen).cloned().collect();
     diff_settings(unit, (wanted, seen), &gone, &born, &mut ops);
@@ -68,27 +68,27 @@ fn removed_netns<'a>(unit: Unit, wanted: &State, seen: &'a State) -> impl Iterat
 /// The unit's links that are seen and must go: not wanted, of another kind or for another purpose, half of a broken or moved
 /// veth pair, or on a link that goes.
 fn doomed_links(unit: Unit, wanted: &State, seen: &State) -> BTreeSet<LinkRef> {
-    let mut doomed = BTreeSet::new();
+    let mut to_remove = BTreeSet::new();
     for (at, link) in links(seen).filter(|(_, link)| owned(unit, link)) {
         let keep =
             wanted_link(wanted, &at).is_some_and(|want| want.kind == link.kind && want.mark == link.mark);
         if !keep {
-            doomed.insert(at);
+            to_remove.insert(at);
         }
     }
     // A veth lives and dies with its other end.
     let wanted_pairs = pairs(wanted);
     for (mark, ends) in pairs(seen).into_iter().filter(|(mark, _)| mark.unit == unit) {
         if wanted_pairs.get(mark) != Some(&ends) {
-            doomed.extend(ends);
+            to_remove.extend(ends);
         }
     }
     // A VLAN takes with it what is on it.
-    let on_doomed = |link: &Link| parent_of(&link.kind).is_some_and(|parent| doomed.contains(&parent));
+    let on_doomed = |link: &Link| parent_of(&link.kind).is_some_and(|parent| to_remove.contains(&parent));
     let lost: Vec<LinkRef> =
         links(seen).filter(|(_, link)| owned(unit, link) && on_doomed(link)).map(|(at, _)| at).collect();
-    doomed.extend(lost);
-    doomed
+    to_remove.extend(lost);
+    to_remove
 }
 
 /// The link of the host that a link of this kind is on.
@@ -128,8 +128,8 @@ fn new_link(at: &LinkRef, link: &Link) -> Option<NewLink> {
 }
 
 /// The seen link at this place if it is the unit's and stays.
-fn survivor<'a>(unit: Unit, at: &LinkRef, seen: &'a State, doomed: &BTreeSet<LinkRef>) -> Option<&'a Link> {
-    wanted_link(seen, at).filter(|link| !doomed.contains(at) && owned(unit, link))
+fn kept<'a>(unit: Unit, at: &LinkRef, seen: &'a State, to_remove: &BTreeSet<LinkRef>) -> Option<&'a Link> {
+    wanted_link(seen, at).filter(|link| !to_remove.contains(at) && owned(unit, link))
 }
 
 fn owned(unit: Unit, link: &Link) -> bool {

@@ -42,11 +42,11 @@ pub(super) struct Check {
     subject: Subject,
     /// How often it was put off.
     times: u8,
-    network: Option<Surroundings>,
+    network: Option<NetworkContext>,
 }
 
 /// What a network's comparison needs besides.
-struct Surroundings {
+struct NetworkContext {
     world: Arc<World>,
     env: Env,
     /// The nodes that the MTU depends on.
@@ -54,7 +54,7 @@ struct Surroundings {
     /// Links of the host with the network's mark.
     marked: BTreeSet<IfName>,
     /// Namespaces in which it may have links without another end.
-    haunts: BTreeSet<Netns>,
+    leftovers: BTreeSet<Netns>,
 }
 
 /// What came of it.
@@ -127,7 +127,7 @@ impl Check {
         let (Subject::Network(id, programmed), Some(around)) = (&self.subject, &self.network) else {
             return true;
         };
-        let Surroundings { world, env, .. } = around;
+        let NetworkContext { world, env, .. } = around;
         let shared = world.read(|intent| drivers::shared(intent, env, *id));
         if !shared.is_ok_and(|shared| shared.as_ref() == Some(&programmed.shared)) {
             return false;
@@ -157,7 +157,7 @@ impl Check {
         let links = wanted.netns.get(&Netns::Host).map(|host| host.links.keys().copied());
         let host = look.netns.entry(Netns::Host).or_default().links.get_or_insert_default();
         host.extend(links.into_iter().flatten().chain(around.marked.iter().copied()));
-        for netns in &around.haunts {
+        for netns in &around.leftovers {
             look.netns.entry(netns.clone()).or_default().links = None;
         }
         look
@@ -210,7 +210,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     async fn look_now(&mut self, unit: Unit) {
         let at = self.world.known();
         let failures = self.full(unit).await;
-        self.conclude(unit, Outcome { at, failures });
+        self.finish(unit, Outcome { at, failures });
     }
 
     /// The host's part, if it is what it should be as far as anybody knows.
@@ -219,14 +219,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.host.as_ref().filter(|host| ***host == input).map(|host| Subject::Host(Arc::clone(host)))
     }
 
-    async fn surroundings_of(&mut self, id: NetworkId) -> Result<Surroundings, ReconcileError> {
+    async fn surroundings_of(&mut self, id: NetworkId) -> Result<NetworkContext, ReconcileError> {
         let env = self.env_as_known(id, None).await?;
         let vteps = self.world.read(|intent| drivers::peer_vteps(intent, &env, id));
-        Ok(Surroundings {
+        Ok(NetworkContext {
             world: Arc::clone(&self.world),
             vteps,
             marked: self.links.of_unit(Unit::Network(id)).collect(),
-            haunts: self.haunts.get(&id).cloned().unwrap_or_default(),
+            leftovers: self.leftovers.get(&id).cloned().unwrap_or_default(),
             env,
         })
     }
@@ -242,7 +242,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         };
         match whole {
             // As it was brought to by the last round, all of which is done.
-            Ok(true) if unchanged => self.conclude(unit, Outcome { at: self.at, failures: Vec::new() }),
+            Ok(true) if unchanged => self.finish(unit, Outcome { at: self.at, failures: Vec::new() }),
             // Of what was compared, something was another by then: that says nothing.
             Ok(_) | Err(_) if !unchanged && self.routine.put_off((unit, times)) => {}
             Ok(_) | Err(_) => self.world.look_again(unit, Depth::Full),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::whereabouts::links_of;
+use super::inventory::links_of;
 use crate::{
     drivers::is_port,
     intent::{Intent, Source},

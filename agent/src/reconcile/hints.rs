@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// What to look at, and when.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
-    patrol: Option<Instant>,
+    presence: Option<Instant>,
     rules: Option<Instant>,
     /// The last look at rules.
     looked: Option<Instant>,
@@ -48,7 +48,7 @@ impl Hints {
             Seen::Lost => (true, true),
         };
         if links {
-            self.patrol.get_or_insert(now + QUIET);
+            self.presence.get_or_insert(now + QUIET);
         }
         if rules && self.rules.is_none() {
             let pause = self.pause(now);
@@ -68,13 +68,13 @@ impl Hints {
 
     /// When the next look is due; None: there is none.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.patrol.into_iter().chain(self.rules).min()
+        self.presence.into_iter().chain(self.rules).min()
     }
 
     /// The looks whose time has come, once.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Due> {
         let mut due = Vec::new();
-        if self.patrol.take_if(|at| *at <= now).is_some() {
+        if self.presence.take_if(|at| *at <= now).is_some() {
             due.push(Due::Patrol);
         }
         if self.rules.take_if(|at| *at <= now).is_some() {

@@ -1,7 +1,7 @@
 //! The standing loop: what changed, what is wanted, what is there, apply.
 //!
 //! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, `feed` takes in what
-//! the stores say; `network`, `sandbox` and `host` look at one unit, `units` brings it about, `patrol` follows the kernel's
+//! the stores say; `network`, `sandbox` and `host` look at one unit, `units` brings it about, `presence` follows the kernel's
 //! hints, `routine` and `check` look at what nothing but time asks for.
 
 mod check;
@@ -15,19 +15,19 @@ mod forwarding;
 mod gate;
 mod hints;
 mod host;
+mod host_facts;
+mod inventory;
 mod legs;
 mod network;
-mod patrol;
+mod presence;
+mod resync;
 mod retry;
 mod routine;
 mod sandbox;
 mod sight;
-mod surroundings;
-mod survey;
 #[cfg(test)]
 mod tests;
 mod units;
-mod whereabouts;
 pub mod world;
 
 use std::{
@@ -48,7 +48,7 @@ use self::{
     check::Checked,
     dirty::Depth,
     hints::{Due, Hints},
-    network::{Haunts, Programmed},
+    network::{Leftovers, Programmed},
     retry::Retries,
     routine::Routine,
     sandbox::Tables,
@@ -73,7 +73,7 @@ pub use self::{
     connections::forget,
     error::ReconcileError,
     evidence::Evidence,
-    whereabouts::{marked_units, whereabouts},
+    inventory::{inventory, marked_units},
 };
 
 fn far_off() -> Instant {
@@ -137,7 +137,7 @@ pub struct Reconciler<K, P> {
     programmed: BTreeMap<NetworkId, Arc<Programmed>>,
     /// Networks for which a link of the host is missing, or is not what it should be.
     waiting: BTreeSet<NetworkId>,
-    haunts: Haunts,
+    leftovers: Leftovers,
     /// The sandboxes were looked into for what a former agent left there.
     searched: bool,
     tables: Tables,
@@ -160,7 +160,7 @@ pub struct Reconciler<K, P> {
     /// What the last round reflects, which brought about all that was to be done.
     at: Revisions,
     /// What was known at the last look at everything.
-    surveyed: Revisions,
+    resynced: Revisions,
 }
 
 /// A step that failed, or a look that could not be taken, and why.
@@ -184,7 +184,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             legs: BTreeMap::new(),
             programmed: BTreeMap::new(),
             waiting: BTreeSet::new(),
-            haunts: BTreeMap::new(),
+            leftovers: BTreeMap::new(),
             searched: false,
             tables: BTreeMap::new(),
             made: BTreeMap::new(),
@@ -198,7 +198,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             checks: JoinSet::new(),
             marks: BTreeMap::new(),
             at: Revisions::default(),
-            surveyed: Revisions::default(),
+            resynced: Revisions::default(),
         }
     }
 
@@ -217,7 +217,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         // From here on only this loop changes them, so what it hears of them is always older than what it knows.
         self.world.read(|intent| self.legs.clone_from(intent.legs()));
         // The past is looked at first: events that come before that only add to it.
-        self.survey().await;
+        self.resync().await;
         self.round().await;
         self.world.looked_at_all();
         self.search_sandboxes().await;
@@ -240,7 +240,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 _ = full.tick() => {
                     self.plan_routine().await;
                     let now = self.world.known();
-                    self.world.forget_outcomes(std::mem::replace(&mut self.surveyed, now));
+                    self.world.forget_outcomes(std::mem::replace(&mut self.resynced, now));
                     self.search_sandboxes().await;
                 }
                 // Before what may come all the time, and each but a moment's work: one unit, then the round.
@@ -268,7 +268,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     async fn follow_hints(&mut self) {
         for due in self.hints.due(Instant::now()) {
             match due {
-                Due::Patrol => self.patrol().await,
+                Due::Patrol => self.presence().await,
                 Due::Rules => self.world.look_again(Unit::Host, Depth::Full),
             }
         }
@@ -286,7 +286,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         while let Some((unit, depth)) = units.next() {
             let failures = self.look_at(unit, depth).await;
             if failures.is_empty() || units.peek().is_none() {
-                self.conclude(unit, Outcome { at, failures });
+                self.finish(unit, Outcome { at, failures });
             } else {
                 again.push(unit);
             }
@@ -295,12 +295,12 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         // What stood in their way, such as an interface that changes networks, may have gone with the others' steps.
         for unit in again {
             let failures = self.full(unit).await;
-            self.conclude(unit, Outcome { at, failures });
+            self.finish(unit, Outcome { at, failures });
         }
     }
 
     /// Say what came of a look, and plan the next one if it failed.
-    fn conclude(&mut self, unit: Unit, outcome: Outcome) {
+    fn finish(&mut self, unit: Unit, outcome: Outcome) {
         match outcome.failures.first() {
             None => {
                 if self.retries.clear(unit) {
@@ -353,7 +353,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 if unit == Unit::Host {
                     self.hints.host_looked_at(!plan.ops.is_empty(), Instant::now());
                 }
-                self.bring_about(unit, plan).await
+                self.apply_plan(unit, plan).await
             }
             Err(error) => vec![(None, error)],
         }

@@ -65,7 +65,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// Apply a unit's steps and remember what it was brought to.
-    pub(super) async fn bring_about(&mut self, unit: Unit, plan: Plan) -> Failures {
+    pub(super) async fn apply_plan(&mut self, unit: Unit, plan: Plan) -> Failures {
         if let Err(error) = self.keep_originals(&plan).await {
             return vec![(None, error)];
         }

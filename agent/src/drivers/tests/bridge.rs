@@ -140,7 +140,7 @@ fn another_default_gateway_is_an_auxiliary_address_by_dockers_name() {
     for route in ["10.0.0.254/32", "10.0.0.1/32", "10.0.0.0/24 via 10.0.0.1", "0.0.0.0/0 via 10.0.0.254"] {
         assert!(alone.iter().any(|it| it == route), "{route}: {alone:?}");
     }
-    bring_about(&kernel(), &state(false)).unwrap();
+    apply_plan(&kernel(), &state(false)).unwrap();
 }
 
 #[test]

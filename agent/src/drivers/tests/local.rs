@@ -134,7 +134,7 @@ proptest! {
         let kernel = kernel();
         let before = foreign(&kernel.state());
         for shape in [&first, &second, &first] {
-            bring_about(&kernel, &wanted(shape))?;
+            apply_plan(&kernel, &wanted(shape))?;
         }
         prop_assert_eq!(foreign(&kernel.state()), before);
     }
@@ -142,19 +142,19 @@ proptest! {
     #[test]
     fn whatever_is_damaged_is_mended(shape in shapes(), damage in prop::collection::vec(any::<prop::sample::Index>(), 1..4)) {
         let kernel = kernel();
-        bring_about(&kernel, &wanted(&shape))?;
+        apply_plan(&kernel, &wanted(&shape))?;
         for index in damage {
             kernel.edit(|state| damage_one(state, index));
         }
-        bring_about(&kernel, &wanted(&shape))?;
+        apply_plan(&kernel, &wanted(&shape))?;
     }
 
     #[test]
     fn nothing_of_ours_is_left_when_nothing_is_wanted(shape in shapes()) {
         let kernel = kernel();
         let before = kernel.state();
-        bring_about(&kernel, &wanted(&shape))?;
-        bring_about(&kernel, &State::default())?;
+        apply_plan(&kernel, &wanted(&shape))?;
+        apply_plan(&kernel, &State::default())?;
         prop_assert_eq!(without_sysctls(kernel.state()), without_sysctls(before));
     }
 
@@ -172,8 +172,8 @@ proptest! {
         let with = |local: Vec<(u8, i32)>| wanted(&Shape { local, ..shape.clone() });
         let all = || shape.local.iter().copied().chain([more]).collect();
         let (by_rows, whole) = (kernel(), kernel());
-        bring_about(&by_rows, &with(shape.local.clone()))?;
-        bring_about(&whole, &with(all()))?;
+        apply_plan(&by_rows, &with(shape.local.clone()))?;
+        apply_plan(&whole, &with(all()))?;
         let ops = plan(unit(), &with(vec![more]), &with(vec![]));
         block_on(by_rows.apply(ops)).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(by_rows.state(), whole.state());
@@ -196,7 +196,7 @@ proptest! {
         let wanted = wanted(&shape);
         // The values are what they shall be, but go with the link.
         for _ in 0..2 {
-            let ops = bring_about(&kernel, &wanted)?;
+            let ops = apply_plan(&kernel, &wanted)?;
             for (netns, key) in wanted.netns.iter().flat_map(|(netns, state)| {
                 state.sysctls.keys().map(move |key| (netns, key))
             }) {

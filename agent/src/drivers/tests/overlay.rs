@@ -115,7 +115,7 @@ proptest! {
         let kernel = kernel();
         let before = foreign(&kernel.state());
         for shape in [&first, &second] {
-            bring_about(&kernel, &wanted(shape))?;
+            apply_plan(&kernel, &wanted(shape))?;
         }
         prop_assert_eq!(foreign(&kernel.state()), before);
     }
@@ -124,19 +124,19 @@ proptest! {
     fn whatever_is_damaged_is_mended(shape in shapes(), damage in prop::collection::vec(any::<prop::sample::Index>(), 1..4)) {
         let kernel = kernel();
         let wanted = wanted(&shape);
-        bring_about(&kernel, &wanted)?;
+        apply_plan(&kernel, &wanted)?;
         for index in damage {
             kernel.edit(|state| damage_one(state, index));
         }
-        bring_about(&kernel, &wanted)?;
+        apply_plan(&kernel, &wanted)?;
     }
 
     #[test]
     fn nothing_of_ours_is_left_when_nothing_is_wanted(shape in shapes()) {
         let kernel = kernel();
         let before = kernel.state();
-        bring_about(&kernel, &wanted(&shape))?;
-        bring_about(&kernel, &State::default())?;
+        apply_plan(&kernel, &wanted(&shape))?;
+        apply_plan(&kernel, &State::default())?;
         prop_assert_eq!(without_sysctls(kernel.state()), without_sysctls(before));
     }
 
@@ -144,7 +144,7 @@ proptest! {
     fn removing_one_host_touches_its_rows_alone(shape in shapes(), host in 2..6_u8) {
         let kernel = kernel();
         let shape = Shape { multicast: false, ports: BTreeMap::new(), ..shape };
-        bring_about(&kernel, &wanted(&shape))?;
+        apply_plan(&kernel, &wanted(&shape))?;
         let mut fewer = shape.clone();
         fewer.remote.retain(|_, of| *of != host);
         let gone: BTreeSet<Mac> = shape
@@ -153,7 +153,7 @@ proptest! {
             .filter(|(_, of)| **of == host)
             .map(|(number, _)| Mac::derived(IpAddr::from([10, 0, 0, *number])))
             .collect();
-        for op in bring_about(&kernel, &wanted(&fewer))? {
+        for op in apply_plan(&kernel, &wanted(&fewer))? {
             let its_own = if let Op::RemoveTunnel(_, mac) | Op::RemoveStation(_, mac) = &op {
                 gone.contains(mac)
             } else if let Op::RemoveNeighbour(_, address) = &op {
@@ -170,9 +170,9 @@ proptest! {
         let second = Shape { local: second.local, remote: second.remote, multicast: false, ..first.clone() };
         let first = Shape { multicast: false, ..first };
         let (by_rows, whole) = (kernel(), kernel());
-        bring_about(&by_rows, &wanted(&first))?;
-        bring_about(&whole, &wanted(&first))?;
-        bring_about(&whole, &wanted(&second))?;
+        apply_plan(&by_rows, &wanted(&first))?;
+        apply_plan(&whole, &wanted(&first))?;
+        apply_plan(&whole, &wanted(&second))?;
         let ops = plan(unit(), &wanted(&second), &wanted(&first));
         block_on(by_rows.apply(ops)).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(by_rows.state(), whole.state());
@@ -209,13 +209,13 @@ fn another_units_links_are_not_looked_at() {
 fn a_veth_whose_end_was_renamed_is_made_anew() {
     let kernel = kernel();
     let wanted = wanted(&shape());
-    bring_about(&kernel, &wanted).unwrap();
+    apply_plan(&kernel, &wanted).unwrap();
     kernel.edit(|state| {
         let links = &mut state.netns.get_mut(&sandbox(5)).unwrap().links;
         let end = links.remove("eth0".parse::<IfName>().as_ref().unwrap()).unwrap();
         links.insert(IfName::literal("lan0"), end);
     });
-    bring_about(&kernel, &wanted).unwrap();
+    apply_plan(&kernel, &wanted).unwrap();
     let state = kernel.state();
     let links = &state.netns[&sandbox(5)].links;
     assert!(links.contains_key(&IfName::literal("eth0")) && !links.contains_key(&IfName::literal("lan0")));

@@ -66,7 +66,7 @@ fn a_link_that_shares_its_parents_address_does_not_differ_for_that() {
     let kernel = kernel();
     let parent = Parent { link: FOREIGN[0], vlan: None };
     let wanted = wanted(&shape(DriverSettings::Ipvlan(parent, IpvlanMode::L2, IpvlanFlag::Bridge)));
-    bring_about(&kernel, &wanted).unwrap();
+    apply_plan(&kernel, &wanted).unwrap();
     kernel.edit(|state| {
         let link = state.netns.get_mut(&sandbox(2)).unwrap().links.get_mut(&ETH0).unwrap();
         link.mac = Some(Mac::internal(1, b"the parent's"));
@@ -78,7 +78,7 @@ fn a_link_that_shares_its_parents_address_does_not_differ_for_that() {
 fn a_vlan_of_ours_is_made_before_what_is_on_it_and_goes_last() {
     let kernel = kernel();
     let macvlan = shape(DriverSettings::Macvlan(vlan(), MacvlanMode::Bridge));
-    let ops = bring_about(&kernel, &wanted(&macvlan)).unwrap();
+    let ops = apply_plan(&kernel, &wanted(&macvlan)).unwrap();
     let made: Vec<_> =
         ops.iter().filter_map(|op| if let Op::AddLink(new, _) = op { Some(new) } else { None }).collect();
     let [vlan, link] = &made[..] else { panic!("{made:?}") };
@@ -101,19 +101,19 @@ fn a_vlan_of_ours_is_made_before_what_is_on_it_and_goes_last() {
 fn a_vlan_that_is_made_anew_takes_with_it_what_is_on_it() {
     let kernel = kernel();
     let wanted = wanted(&shape(DriverSettings::Macvlan(vlan(), MacvlanMode::Bridge)));
-    bring_about(&kernel, &wanted).unwrap();
+    apply_plan(&kernel, &wanted).unwrap();
     kernel.edit(|state| {
         let host = state.netns.get_mut(&Netns::Host).unwrap();
         host.links.get_mut(&vlan().link).unwrap().kind = LinkKind::Vlan(FOREIGN[0], 11);
     });
-    let ops = bring_about(&kernel, &wanted).unwrap();
+    let ops = apply_plan(&kernel, &wanted).unwrap();
     assert_eq!(ops.iter().filter(|op| matches!(op, Op::AddLink(..))).count(), 2, "{ops:?}");
 }
 
 #[test]
 fn a_macvlan_link_that_has_its_parent_for_itself_gets_its_address_afterwards() {
     let parent = Parent { link: FOREIGN[0], vlan: None };
-    let ops = bring_about(&kernel(), &wanted(&shape(DriverSettings::Macvlan(parent, MacvlanMode::Passthru))));
+    let ops = apply_plan(&kernel(), &wanted(&shape(DriverSettings::Macvlan(parent, MacvlanMode::Passthru))));
     assert!(ops.unwrap().iter().any(|op| matches!(op, Op::SetMac(..))));
 }
 
@@ -122,20 +122,20 @@ fn the_first_of_a_pair_waits_for_the_second_in_a_namespace_of_the_network() {
     let kernel = kernel();
     let mut pair = shape(DriverSettings::P2p);
     let waits = netns_of(testing::network().id);
-    bring_about(&kernel, &wanted(&pair)).unwrap();
+    apply_plan(&kernel, &wanted(&pair)).unwrap();
     assert!(kernel.state().netns[&waits].links.values().all(|link| link.up));
     assert_eq!(addresses(inside(&kernel.state(), 2)), ["10.0.0.2/24", "169.254.7.7/16", "fd00:1::2/64"]);
     assert_eq!(routes(inside(&kernel.state(), 2)), [""; 0]);
 
     pair.local.push((3, 0));
-    bring_about(&kernel, &wanted(&pair)).unwrap();
+    apply_plan(&kernel, &wanted(&pair)).unwrap();
     let both = kernel.state();
     assert!(!both.netns.contains_key(&waits));
     assert_eq!(inside(&both, 2).mark, inside(&both, 3).mark);
     assert_eq!(inside(&both, 3).mac, Some(Mac::derived([10, 0, 0, 3].into())));
 
     pair.local.remove(0);
-    bring_about(&kernel, &wanted(&pair)).unwrap();
+    apply_plan(&kernel, &wanted(&pair)).unwrap();
     let other = kernel.state();
     assert!(other.netns.contains_key(&waits) && !other.netns[&sandbox(2)].links.contains_key(&ETH0));
 }

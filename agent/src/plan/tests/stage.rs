@@ -139,7 +139,7 @@ pub(crate) fn bring_about_of(
     Ok(ops)
 }
 
-pub(crate) fn bring_about(kernel: &MemoryKernel, wanted: &State) -> Result<Vec<Op>, TestCaseError> {
+pub(crate) fn apply_plan(kernel: &MemoryKernel, wanted: &State) -> Result<Vec<Op>, TestCaseError> {
     bring_about_of(unit(), kernel, wanted)
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-pub(super) use self::unit::Haunts;
+pub(super) use self::unit::Leftovers;
 use super::dirty::Row;
 use crate::{
     drivers::{Env, Piece, Shared, Station},

@@ -26,7 +26,7 @@ use crate::{
 
 /// Namespaces of sandboxes in which networks may have links without another end: what is left of those is found nowhere
 /// else.
-pub(in crate::reconcile) type Haunts = BTreeMap<NetworkId, BTreeSet<Netns>>;
+pub(in crate::reconcile) type Leftovers = BTreeMap<NetworkId, BTreeSet<Netns>>;
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(in crate::reconcile) async fn look_at_network(
@@ -59,7 +59,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     fn is_strange(&self, id: NetworkId) -> bool {
         let unit = Unit::Network(id);
         let is_marked = |mark: &Option<Mark>| mark.as_ref().is_some_and(|mark| mark.unit == unit);
-        let known = self.driver(id).is_some() || self.legs.contains_key(&id) || self.haunts.contains_key(&id);
+        let known =
+            self.driver(id).is_some() || self.legs.contains_key(&id) || self.leftovers.contains_key(&id);
         let tried = self.waiting.contains(&id) || self.retries.waits(unit);
         let marked =
             || self.links.of_unit(unit).next().is_some() || self.marks.values().any(|(_, it)| is_marked(it));
@@ -87,7 +88,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
         let wanted = shared.as_ref().map(|shared| shared.desired(pieces.values())).unwrap_or_default();
         let mut look = drivers::look(id, driver, &wanted);
-        for netns in self.haunts.get(&id).into_iter().flatten() {
+        for netns in self.leftovers.get(&id).into_iter().flatten() {
             look.netns.entry(netns.clone()).or_default().links = None;
         }
         let built_upon = self.built_upon(id);
@@ -107,7 +108,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             ops = without_removals(ops, &seen);
         }
         if let Some(shared) = &shared {
-            self.haunt(id, shared, &wanted);
+            self.note_leftovers(id, shared, &wanted);
         }
         Ok(Plan {
             ops,
@@ -140,10 +141,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// Note where links without another end are going to be, before they are made.
-    fn haunt(&mut self, id: NetworkId, shared: &Shared, wanted: &State) {
+    fn note_leftovers(&mut self, id: NetworkId, shared: &Shared, wanted: &State) {
         if shared.driver().profile().lone_links {
             let sandboxes = wanted.netns.keys().filter(|netns| **netns != Netns::Host);
-            self.haunts.entry(id).or_default().extend(sandboxes.cloned());
+            self.leftovers.entry(id).or_default().extend(sandboxes.cloned());
         }
     }
 
@@ -153,7 +154,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         id: NetworkId,
         done: Option<(Shared, BTreeMap<Row, Piece>)>,
     ) {
-        self.haunts.remove(&id);
+        self.leftovers.remove(&id);
         let Some((shared, pieces)) = done else {
             self.programmed.remove(&id);
             self.release_leg(id).await;
@@ -161,7 +162,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         };
         if shared.driver().profile().lone_links {
             let wanted = shared.desired(pieces.values());
-            self.haunt(id, &shared, &wanted);
+            self.note_leftovers(id, &shared, &wanted);
         }
         if shared.driver().scope() == Scope::Local {
             self.own.insert(id);
@@ -217,7 +218,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if programmed.shared != shared {
             programmed.shared = shared.clone();
         }
-        self.haunt(id, &shared, &after);
+        self.note_leftovers(id, &shared, &after);
         let failures = self.apply(Unit::Network(id), ops).await;
         self.addresses_went(id, &gone);
         if !failures.is_empty() {

@@ -150,7 +150,7 @@ async fn a_parent_that_is_gone_is_named_and_the_network_works_again_when_it_is_b
             host.links.retain(|name, _| *name != below && *name != VLAN.link);
             state.netns.get_mut(&Netns::Named("a".parse().unwrap())).unwrap().links.clear();
         });
-        bench.reconciler.patrol().await;
+        bench.reconciler.presence().await;
         bench.reconciler.round().await;
         let unit = Unit::Network(network.id);
         let error = bench.failure(unit).unwrap();
@@ -164,14 +164,14 @@ async fn a_parent_that_is_gone_is_named_and_the_network_works_again_when_it_is_b
         assert_eq!(bench.failure(unit), Some(error));
         bench.here(vec![gone(&b)]).await;
         let cost = bench.cost();
-        bench.reconciler.patrol().await;
+        bench.reconciler.presence().await;
         bench.reconciler.round().await;
-        assert_eq!(bench.cost().0, cost.0 + 1, "a patrol, and no try that cannot succeed");
+        assert_eq!(bench.cost().0, cost.0 + 1, "a presence, and no try that cannot succeed");
         bench.kernel.edit(|state| {
             let host = state.netns.get_mut(&Netns::Host).unwrap();
             host.links.insert(below, foreign("nic", 9_000));
         });
-        bench.reconciler.patrol().await;
+        bench.reconciler.presence().await;
         bench.reconciler.round().await;
         assert_eq!(bench.failure(unit), None);
         assert_eq!(but_settings(bench.kernel.state()), but_settings(whole));
@@ -229,13 +229,13 @@ async fn a_patrol_finds_a_bridge_a_port_or_a_vlan_that_was_removed() {
                 }
             }
         });
-        bench.reconciler.patrol().await;
+        bench.reconciler.presence().await;
         bench.reconciler.round().await;
         assert_eq!(but_settings(bench.kernel.state()), but_settings(whole.clone()), "{name}");
         let cost = bench.cost();
-        bench.reconciler.patrol().await;
+        bench.reconciler.presence().await;
         bench.reconciler.round().await;
-        assert_eq!(bench.cost().0, cost.0 + 1, "a patrol of what is whole marks nothing");
+        assert_eq!(bench.cost().0, cost.0 + 1, "a presence of what is whole marks nothing");
     }
 }
 

@@ -123,7 +123,7 @@ async fn whatever_is_ours_is_found_by_its_marks_and_nothing_else() {
     bench.reconciler.round().await;
     bench.check_whole().await;
     drop(bench);
-    for (unit, look) in whereabouts(&*kernel, &[adopted]).await.unwrap() {
+    for (unit, look) in inventory(&*kernel, &[adopted]).await.unwrap() {
         let seen = kernel.observe(look).await.unwrap();
         kernel.apply(plan(unit, &State::default(), &seen)).await.unwrap();
     }

@@ -84,7 +84,7 @@ impl Bench {
     /// A new agent on a host, with what this node's own store says.
     pub(super) async fn on(kernel: Arc<MemoryKernel>, facts: Vec<Fact>, ip_forward: bool) -> Self {
         let mut bench = Self::unseeing(kernel, facts, ip_forward);
-        bench.reconciler.survey().await;
+        bench.reconciler.resync().await;
         bench.reconciler.round().await;
         bench
     }

@@ -59,7 +59,7 @@ async fn an_adopted_namespace_is_left_without_our_rules_when_its_sandbox_goes() 
     bench.here(vec![Fact::Sandbox(sandbox.name.clone(), None)]).await;
     assert!(bench.failure(Unit::Sandbox(sandbox.id)).is_some());
     bench.kernel.heal();
-    bench.reconciler.survey().await;
+    bench.reconciler.resync().await;
     bench.reconciler.round().await;
     assert_eq!(leads_to(&bench, &netns), None);
     assert!(bench.kernel.state().netns.contains_key(&netns), "the namespace is not ours to remove");
@@ -139,7 +139,7 @@ async fn look_and_then(bench: &mut Bench, sandbox: &Sandbox, facts: Vec<Fact>) {
     let plan = bench.reconciler.look(unit).await.unwrap();
     bench.at += 1;
     bench.world.feed(Source::Local, bench.at, facts);
-    let failures = bench.reconciler.bring_about(unit, plan).await;
+    let failures = bench.reconciler.apply_plan(unit, plan).await;
     assert!(failures.is_empty(), "{failures:?}");
 }
 
@@ -151,7 +151,7 @@ async fn a_sandbox_that_goes_while_it_is_looked_at_takes_its_namespace_along() {
     for id in [1, 2] {
         let sandbox = Sandbox { id: SandboxId::from_bytes([id; 32]), ..sandbox("a") };
         bench.here(vec![said(&sandbox)]).await;
-        bench.reconciler.survey().await;
+        bench.reconciler.resync().await;
         bench.reconciler.round().await;
         assert!(bench.kernel.state().netns.contains_key(&netns));
         look_and_then(&mut bench, &sandbox, vec![Fact::Sandbox(sandbox.name.clone(), None)]).await;
@@ -167,7 +167,7 @@ async fn whose_a_namespace_is_is_not_told_by_a_namesake_that_had_its_inode() {
     let old = sandbox("a");
     let new = Sandbox { id: SandboxId::from_bytes([2; 32]), ..old.clone() };
     bench.here(vec![said(&old)]).await;
-    bench.reconciler.survey().await;
+    bench.reconciler.resync().await;
     bench.reconciler.round().await;
     bench.here(vec![Fact::Sandbox(old.name.clone(), None)]).await;
     bench.here(vec![said(&new)]).await;

@@ -101,20 +101,20 @@ impl<'t> Batch<'t> {
     /// Deletes a key or a range of them.
     pub(super) fn delete(&mut self, request: &PbDeleteRequest) -> Result<PbDeleteResponse, Fault> {
         let span = Span::new(&request.key, &request.range_end)?;
-        let doomed = if span.is_single() {
+        let to_remove = if span.is_single() {
             Vec::from_iter(self.view().get(&span.start)?)
         } else {
             self.view().all(&span)?
         };
-        for kv in &doomed {
+        for kv in &to_remove {
             self.kv.remove(kv.key.as_slice())?;
             self.attach(&kv.key, kv.lease, 0);
             let gone =
                 PbKeyValue { key: kv.key.clone(), mod_revision: self.revision, ..PbKeyValue::default() };
             self.note(EventType::Delete, gone, Some(kv.clone()))?;
         }
-        let deleted = i64::try_from(doomed.len()).unwrap_or(i64::MAX);
-        let prev_kvs = if request.prev_kv { doomed } else { Vec::new() };
+        let deleted = i64::try_from(to_remove.len()).unwrap_or(i64::MAX);
+        let prev_kvs = if request.prev_kv { to_remove } else { Vec::new() };
         Ok(PbDeleteResponse { header: None, deleted, prev_kvs })
     }
 

@@ -15,7 +15,7 @@ use std::{
 use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::text::{MARK, Surroundings, Texts, texts};
+use self::text::{Context, MARK, Texts, texts};
 use super::super::Service;
 use crate::{
     intent::{Changed, Intent, Touched},
@@ -63,7 +63,7 @@ impl<K: Kernel> Service<K> {
 
     fn texts_of(&self, name: &Name) -> Option<(Sandbox, Texts)> {
         let (host, _) = self.host_conf.read();
-        let around = Surroundings {
+        let around = Context {
             me: self.world.me,
             defaults: &self.settings.dns,
             host: &host,

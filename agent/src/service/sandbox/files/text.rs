@@ -15,7 +15,7 @@ const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-
                          fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 
 /// What the files depend on besides the intent.
-pub(super) struct Surroundings<'a> {
+pub(super) struct Context<'a> {
     pub(super) me: NodeId,
     /// The agent's own choice, for sandboxes without one.
     pub(super) defaults: &'a DnsChoice,
@@ -40,7 +40,7 @@ impl Texts {
 }
 
 /// What the files of a sandbox say.
-pub(super) fn texts(intent: &Intent, sandbox: &Sandbox, around: &Surroundings<'_>) -> Texts {
+pub(super) fn texts(intent: &Intent, sandbox: &Sandbox, around: &Context<'_>) -> Texts {
     Texts {
         hosts: hosts(intent, sandbox, around),
         resolv: resolv(intent, sandbox, around),
@@ -52,7 +52,7 @@ fn first_line(sandbox: &Sandbox) -> String {
     format!("{MARK} of sandbox {}; what is changed here is lost", sandbox.name)
 }
 
-fn hosts(intent: &Intent, sandbox: &Sandbox, around: &Surroundings<'_>) -> String {
+fn hosts(intent: &Intent, sandbox: &Sandbox, around: &Context<'_>) -> String {
     let own = endpoints(intent, around.me, &sandbox.name);
     let mut text = format!("{}\n{LOCALHOST}", first_line(sandbox));
     let mut line = |address: IpAddr, names: &[&str]| {
@@ -100,7 +100,7 @@ fn endpoints<'a>(intent: &'a Intent, me: NodeId, sandbox: &Name) -> Vec<&'a Endp
 
 /// Where a sandbox reaches its host, at most one address of each family: as it was chosen, else the gateway of its first bridge,
 /// else the host's end of the leg of its first overlay.
-fn gateways(intent: &Intent, own: &[&Endpoint], around: &Surroundings<'_>) -> Vec<IpAddr> {
+fn gateways(intent: &Intent, own: &[&Endpoint], around: &Context<'_>) -> Vec<IpAddr> {
     let of = |endpoint: &&Endpoint, by: InHost| -> Vec<IpAddr> {
         let view = intent.network(endpoint.network);
         let network = view.and_then(|view| view.network()).filter(|network| network.profile().in_host == by);
@@ -124,7 +124,7 @@ fn gateways(intent: &Intent, own: &[&Endpoint], around: &Surroundings<'_>) -> Ve
     [true, false].into_iter().filter_map(first).collect()
 }
 
-fn resolv(intent: &Intent, sandbox: &Sandbox, around: &Surroundings<'_>) -> String {
+fn resolv(intent: &Intent, sandbox: &Sandbox, around: &Context<'_>) -> String {
     let (chosen, defaults, host) = (&sandbox.dns, around.defaults, around.host);
     let servers = dns::direct_servers(intent, around.me, sandbox, (defaults, host));
     let first = |lists: [&Vec<String>; 3]| {

@@ -50,7 +50,7 @@ fn intent(network: &Network, endpoints: &[Endpoint], legs: &[Leg]) -> Intent {
 
 fn texts_of(intent: &Intent, sandbox: &Sandbox, host: &str) -> Texts {
     let (defaults, host) = (DnsChoice::default(), ResolvConf::parse(host));
-    texts(intent, sandbox, &Surroundings { me: ME, defaults: &defaults, host: &host, host_gateways: &[] })
+    texts(intent, sandbox, &Context { me: ME, defaults: &defaults, host: &host, host_gateways: &[] })
 }
 
 /// What a hosts file has for an address.
@@ -102,7 +102,7 @@ fn the_host_is_reached_at_what_was_chosen_or_at_its_end_of_the_leg() {
     assert_eq!(names(&texts, &outer[1]), Vec::<&str>::new(), "it has no IPv6");
     let (defaults, host) = (DnsChoice::default(), ResolvConf::default());
     let chosen = ["192.0.2.1".parse().unwrap()];
-    let around = Surroundings { me: ME, defaults: &defaults, host: &host, host_gateways: &chosen };
+    let around = Context { me: ME, defaults: &defaults, host: &host, host_gateways: &chosen };
     assert_eq!(names(&super::texts(&known, &web, &around), "192.0.2.1"), ["home"]);
 }
 

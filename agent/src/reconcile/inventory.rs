@@ -21,7 +21,7 @@ const ENTERED: usize = 16;
 ///
 /// # Errors
 /// The kernel could not be looked at.
-pub async fn whereabouts<K: Kernel>(
+pub async fn inventory<K: Kernel>(
     kernel: &K,
     sandboxes: &[Sandbox],
 ) -> Result<BTreeMap<Unit, Look>, KernelError> {
@@ -51,7 +51,7 @@ pub async fn whereabouts<K: Kernel>(
 /// # Errors
 /// The kernel could not be looked at.
 pub async fn marked_units<K: Kernel>(kernel: &K) -> Result<BTreeSet<Unit>, KernelError> {
-    Ok(whereabouts(kernel, &[]).await?.into_keys().collect())
+    Ok(inventory(kernel, &[]).await?.into_keys().collect())
 }
 
 pub(super) fn links_of(places: impl Iterator<Item = Netns>) -> Look {
@@ -151,7 +151,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             let known = self.programmed.get(&id).map(|known| known.sandboxes()).unwrap_or_default();
             let strange: Vec<Netns> = look.netns.into_keys().filter(|netns| !known.contains(netns)).collect();
             if !strange.is_empty() {
-                self.haunts.entry(id).or_default().extend(strange);
+                self.leftovers.entry(id).or_default().extend(strange);
                 self.world.look_again(unit, Depth::Full);
             }
         }

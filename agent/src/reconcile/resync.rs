@@ -9,7 +9,7 @@ use crate::{drivers::is_here, kernel::Kernel, plan::ownership::Unit};
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Mark every unit that the stores, the kernel or the past know of.
-    pub(super) async fn survey(&mut self) {
+    pub(super) async fn resync(&mut self) {
         for unit in self.everything().await {
             self.world.look_again(unit, Depth::Full);
         }
@@ -30,7 +30,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.let_others_first().await;
         let mut units: BTreeSet<Unit> = [Unit::Host].into();
         units.extend(self.tables.keys().map(|id| Unit::Sandbox(*id)));
-        units.extend(self.haunts.keys().map(|id| Unit::Network(*id)));
+        units.extend(self.leftovers.keys().map(|id| Unit::Network(*id)));
         units.extend(self.programmed.keys().chain(self.legs.keys()).map(|id| Unit::Network(*id)));
         match self.marked_units().await {
             Ok(marked) => units.extend(marked),
@@ -53,7 +53,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
     /// What would be done, for every unit, without doing it.
     pub(super) async fn diff(&mut self) -> Differences {
-        self.survey().await;
+        self.resync().await;
         let Some((dirty, at)) = self.world.take_dirty() else {
             self.forget_sight();
             return Vec::new();
@@ -65,8 +65,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             match plan {
                 // Nothing is to be done: that is all there is to it, and somebody may be waiting for this look.
                 Ok(plan) if plan.ops.is_empty() => {
-                    let failures = self.bring_about(unit, plan).await;
-                    self.conclude(unit, Outcome { at, failures });
+                    let failures = self.apply_plan(unit, plan).await;
+                    self.finish(unit, Outcome { at, failures });
                 }
                 // What was taken off the list to be shown goes back on it to be done.
                 Ok(_) | Err(_) => self.world.look_again(unit, depth),

@@ -12,11 +12,11 @@ use crate::{
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Have every unit looked at of which a namespace or a link of the host is gone, or whose links of the host are others.
-    pub(super) async fn patrol(&mut self) {
+    pub(super) async fn presence(&mut self) {
         let (named, there) = match self.what_is_there().await {
             Ok(seen) => seen,
             // The next full look finds the same, or says why it cannot.
-            Err(error) => return tracing::debug!(%error, "cannot patrol"),
+            Err(error) => return tracing::debug!(%error, "cannot presence"),
         };
         let mut missing: BTreeSet<Unit> = BTreeSet::new();
         for (id, programmed) in &self.programmed {
