@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     convert::Record,
     model::{Name, Node, NodeId},
-    service::{Notices, Trouble},
+    service::{Condition, Conditions},
     store::{Key, Store, Tenure},
 };
 
@@ -76,7 +76,7 @@ pub(super) fn whose(name: Option<&Name>, value: &[u8]) -> String {
 pub(super) async fn watch_tenure(
     (id, global, state_dir): (NodeId, Store, Box<Path>),
     mut tenure: watch::Receiver<Tenure>,
-    notices: Notices,
+    notices: Conditions,
     stop: CancellationToken,
 ) {
     loop {
@@ -87,9 +87,9 @@ pub(super) async fn watch_tenure(
                 () = stop.cancelled() => return,
                 text = words(id, &global, &state_dir, value) => text,
             };
-            let news = notices.replace(Trouble::Clone, BTreeMap::from([(id, text)]));
+            let news = notices.replace(Condition::Clone, BTreeMap::from([(id, text)]));
             news.fresh.values().for_each(|text| tracing::error!("{text}"));
-        } else if !notices.replace(Trouble::Clone, BTreeMap::new()).over.is_empty() {
+        } else if !notices.replace(Condition::Clone, BTreeMap::new()).over.is_empty() {
             tracing::info!(node = %id, "no other host has this node's id any more: this one registers");
         }
         tokio::select! {

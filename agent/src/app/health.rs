@@ -18,7 +18,7 @@ use crate::{
     kernel::LinuxKernel,
     model::{Node, NodeId, chain},
     reconcile::world::{Revisions, World},
-    service::{Notices, Trouble},
+    service::{Condition, Conditions},
 };
 
 /// Time between two rounds.
@@ -32,7 +32,7 @@ const NAMED: usize = 8;
 pub(super) struct Watch {
     pub(super) world: Arc<World>,
     pub(super) gossip: Gossip,
-    pub(super) notices: Notices,
+    pub(super) notices: Conditions,
     /// This node, as it registers.
     pub(super) node: Node,
     pub(super) kernel: Arc<LinuxKernel>,
@@ -89,7 +89,7 @@ impl Watch {
         };
         let texts: Vec<String> = lacking.iter().map(ToString::to_string).collect();
         let text = (!texts.is_empty()).then(|| (self.world.me, format!("on this host {}", texts.join("; "))));
-        let news = self.notices.replace(Trouble::Kernel, text.into_iter().collect());
+        let news = self.notices.replace(Condition::Kernel, text.into_iter().collect());
         news.fresh.values().for_each(|text| tracing::warn!("{text}"));
         if !news.over.is_empty() {
             tracing::info!("this kernel has all that networks are made of");
@@ -102,7 +102,7 @@ impl Watch {
         let me = self.world.me;
         let (shared, concerned) =
             self.world.read(|intent| (namesakes(intent, me), own_namesakes(intent, me)));
-        let news = self.notices.replace(Trouble::Namesake, shared);
+        let news = self.notices.replace(Condition::Namesake, shared);
         if let Some(text) = news.fresh.iter().find(|(node, _)| concerned.contains(node)).map(|(_, text)| text)
         {
             tracing::warn!("{text}");
@@ -143,7 +143,7 @@ impl Watch {
             };
             lasting.filter_map(|(node, _)| text(node)).collect()
         });
-        self.tell(Trouble::Gossip, texts, "gossip reaches it again");
+        self.tell(Condition::Gossip, texts, "gossip reaches it again");
     }
 
     /// Nodes from which nothing comes back through the tunnel.
@@ -163,11 +163,11 @@ impl Watch {
             };
             tunnels.silent().filter_map(text).collect()
         });
-        self.tell(Trouble::Tunnel, texts, "the tunnel to it works again");
+        self.tell(Condition::Tunnel, texts, "the tunnel to it works again");
     }
 
     /// Keep what there is to say, and log what is new of it and what is over.
-    fn tell(&self, trouble: Trouble, texts: BTreeMap<NodeId, String>, over: &str) {
+    fn tell(&self, trouble: Condition, texts: BTreeMap<NodeId, String>, over: &str) {
         let news = self.notices.replace(trouble, texts);
         news.fresh.values().take(NAMED).for_each(|text| tracing::warn!("{text}"));
         if news.fresh.len() > NAMED {

@@ -32,7 +32,7 @@ const AT_ONCE: usize = 64;
 /// How long a host has to refuse a datagram.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// The nodes that are dead, shared between the watcher and the standing loop.
+/// The nodes that are dead, shared between the watcher and the reconcile loop.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dead(Arc<Mutex<BTreeSet<NodeId>>>);
 
@@ -43,7 +43,7 @@ impl Dead {
     }
 }
 
-/// What the standing loop knows of the others.
+/// What the reconcile loop knows of the others.
 pub(super) struct GossipPeers {
     pub(super) gossip: Gossip,
     pub(super) dead: Dead,

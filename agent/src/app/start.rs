@@ -28,7 +28,7 @@ use crate::{
     kernel::{self, Kernel, LinuxKernel, Seen},
     model::{Node, chain},
     reconcile::{self, Evidence, Reconciler, Settings, world::World},
-    service::{self, Notices, Service},
+    service::{self, Conditions, Service},
     store::{Claim, Identity, Key, Tenure, hold_claim},
 };
 
@@ -135,7 +135,7 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
     let tenure = claim.0.subscribe();
     let status = follow::follow_both(tasks, world, (&stores, &evidence), &tenure);
     keep_registered(tasks, world, &stores, (&gossip, &node), claim);
-    let notices = Notices::default();
+    let notices = Conditions::default();
     let whose = (node.id, stores.global.clone(), config.state_dir.as_path().into());
     tasks.run("node id watch", watch_tenure(whose, tenure, notices.clone(), tasks.stop.clone()));
     tasks.run("join", members::join(gossip.clone(), config.join.clone(), tasks.stop.clone()));
@@ -174,7 +174,7 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
     tasks.run("connections", reconcile::forget(tracked, Arc::clone(world), stop));
     let (hint, hints) = mpsc::channel(QUEUE);
     tasks.run("kernel watch", watch_kernel(config.netns_dir.clone(), hint, tasks.stop.clone()));
-    tasks.run("standing loop", reconciler.run(asked, hints, tasks.stop.clone()));
+    tasks.run("reconcile loop", reconciler.run(asked, hints, tasks.stop.clone()));
 
     let settings = service::Settings {
         pools: config.pools.clone(),
@@ -216,9 +216,9 @@ fn start_resolvers(
         defaults: config.dns.clone(),
     };
     let is_down = Box::new(move |node| dead.contains(node));
-    let (dns, standing) = Dns::new(Arc::clone(world), is_down, Arc::clone(host_conf), settings);
+    let (dns, listeners) = Dns::new(Arc::clone(world), is_down, Arc::clone(host_conf), settings);
     tasks.run_until(When::Last, "resolvers", |stop| async {
-        standing.run(stop).await;
+        listeners.run(stop).await;
         Ok(())
     });
     dns

@@ -43,7 +43,7 @@ const TIDY: u32 = 60;
 const PORTS: std::ops::RangeInclusive<u16> = 49_152..=60_999;
 
 /// The task that keeps the sockets.
-pub struct Standing {
+pub struct Listeners {
     shared: Arc<Shared>,
     settings: Settings,
     asked: mpsc::Receiver<Ask>,
@@ -71,7 +71,7 @@ struct Wanted {
     path: PathBuf,
 }
 
-impl Standing {
+impl Listeners {
     pub(super) fn new(
         world: Arc<World>,
         (is_down, host): (IsDown, Arc<HostConf>),

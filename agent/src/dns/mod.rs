@@ -1,7 +1,7 @@
 //! The resolver of each sandbox, at 127.0.0.11: names of endpoints from the intent, everything else from the upstreams.
 //!
 //! `zone` and `outside` are pure: what is answered, and what is asked of whom. `message` and `wire` are the edge to
-//! packets, `upstream` asks others, `server` answers one sandbox, `standing` keeps the sockets of all. The rules that
+//! packets, `upstream` asks others, `server` answers one sandbox, `listeners` keeps the sockets of all. The rules that
 //! lead port 53 to them are the loop's ([`World::set_resolver`]).
 
 mod cache;
@@ -24,7 +24,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use listeners::Standing;
+pub use listeners::Listeners;
 pub use outside::direct_servers;
 pub use resolv::{HostConf, RESOLVER, ResolvConf, Server};
 
@@ -87,16 +87,16 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// The verbs' side, and the task for [`Standing::run`].
+    /// The verbs' side, and the task for [`Listeners::run`].
     pub fn new(
         world: Arc<World>,
         is_down: IsDown,
         host: Arc<HostConf>,
         settings: Settings,
-    ) -> (Self, Standing) {
+    ) -> (Self, Listeners) {
         let (ask, asked) = mpsc::channel(QUEUE);
-        let standing = Standing::new(Arc::clone(&world), (is_down, host), settings, asked);
-        (Self { ask: Some(ask), world: Some(world) }, standing)
+        let listeners = Listeners::new(Arc::clone(&world), (is_down, host), settings, asked);
+        (Self { ask: Some(ask), world: Some(world) }, listeners)
     }
 
     /// No resolvers, for tests of what is above them.

@@ -1,15 +1,15 @@
-//! The verbs and the questions: what people and plugins ask of the agent, over the store, the standing loop and the gossip.
+//! The verbs and the questions: what people and plugins ask of the agent, over the store, the reconcile loop and the gossip.
 //!
 //! Every change is one transaction of a store; then the verb waits until the loop has brought it about. `query` has what is
 //! asked without a change. This is the only door: the fronts (`api`) translate, and reach nothing behind it.
 
 mod endpoint;
 mod error;
+mod locks;
 mod network;
 mod node;
 mod query;
 mod sandbox;
-mod turns;
 
 use std::{
     net::IpAddr,
@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 pub use endpoint::{AttachSpec, Attached, PortSpec};
 pub use error::{ErrorKind, ServiceError};
 pub use network::{DefaultBridge, NetworkRequest, NetworkSpec};
-pub use node::{Acceptance, News, Notices, Trouble};
+pub use node::{Acceptance, Condition, Conditions, Transition};
 pub use query::{
     Action, AgentState, Difference, EndpointDetail, Event, Events, Missed, NetworkDetail, NetworkUsage,
     NodeState, RecordKind, SandboxDetail, SandboxState, StoreRecord, StoreState, Subject, UnitName,
@@ -97,9 +97,9 @@ pub struct Service<K> {
     host_conf: Arc<HostConf>,
     /// The network `bridge` has been made, or that was tried.
     prepared: watch::Sender<bool>,
-    turns: turns::Turns,
+    turns: locks::Turns,
     /// What is wrong with the surroundings.
-    notices: Notices,
+    notices: Conditions,
     /// Whether the cluster's store is there.
     store_status: watch::Receiver<StoreStatus>,
 }
@@ -128,8 +128,8 @@ impl<K: Kernel> Service<K> {
             dns: Dns::none(),
             host_conf: Arc::new(HostConf::new(Path::new("/etc/resolv.conf"))),
             prepared,
-            turns: turns::Turns::default(),
-            notices: Notices::default(),
+            turns: locks::Turns::default(),
+            notices: Conditions::default(),
             store_status: watch::Sender::new(StoreStatus::Starting).subscribe(),
         }
     }
@@ -142,7 +142,7 @@ impl<K: Kernel> Service<K> {
 
     /// With what its watchers say of the surroundings.
     #[must_use]
-    pub fn telling(self, notices: Notices) -> Self {
+    pub fn telling(self, notices: Conditions) -> Self {
         Self { notices, ..self }
     }
 

@@ -1,10 +1,10 @@
 //! The verbs over a kernel in memory and the embedded store, which holds both key spaces as on a host without etcd.
 
+mod admission;
 mod bridge;
 mod local;
 mod ports;
 mod share;
-mod terms;
 
 use std::{collections::BTreeSet, net::SocketAddr};
 

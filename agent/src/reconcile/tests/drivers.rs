@@ -209,7 +209,7 @@ async fn the_mtu_is_the_chosen_one_or_that_of_what_it_goes_through() {
 }
 
 #[tokio::test]
-async fn a_patrol_finds_a_bridge_a_port_or_a_vlan_that_was_removed() {
+async fn a_presence_check_finds_a_bridge_a_port_or_a_vlan_that_was_removed() {
     let (on_bridge, on_vlan) = (bridge(1), macvlan(3, VLAN));
     let mut bench = with(&on_bridge, &["a"]).await;
     bench.here(vec![known(&on_vlan)]).await;

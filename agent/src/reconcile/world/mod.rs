@@ -1,6 +1,6 @@
 //! What the tasks of the agent share: the intent, what to look at again, and what came of it.
 //!
-//! One writer each: the followers feed the intent, the standing loop records outcomes. Locks are held for moments and
+//! One writer each: the followers feed the intent, the reconcile loop records outcomes. Locks are held for moments and
 //! never across an await; whoever waits does so on a watch channel. `resolvers` is where those of the sandboxes listen,
 //! `holds` what of the stores is not believed.
 

@@ -1,4 +1,4 @@
-//! Where the resolvers of sandboxes listen: said by whoever opens their sockets, programmed by the standing loop.
+//! Where the resolvers of sandboxes listen: said by whoever opens their sockets, programmed by the reconcile loop.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 

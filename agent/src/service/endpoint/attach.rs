@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use super::{
-    super::{LOCAL_DEADLINE, Service, ServiceError, at, network::refuse_mode, turns::to_the_end},
+    super::{LOCAL_DEADLINE, Service, ServiceError, at, locks::to_the_end, network::refuse_mode},
     AttachSpec, Attached,
-    choosing::Reserved,
-    claim::Claimed,
+    allocate::Claimed,
     draft::Draft,
+    reservations::Reserved,
 };
 use crate::{
     kernel::Kernel,

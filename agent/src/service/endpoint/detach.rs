@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{FOLLOW_DEADLINE, LOCAL_DEADLINE, Service, ServiceError, TRIES, at, turns::to_the_end};
+use super::super::{FOLLOW_DEADLINE, LOCAL_DEADLINE, Service, ServiceError, TRIES, at, locks::to_the_end};
 use crate::{
     convert::Record,
     kernel::Kernel,

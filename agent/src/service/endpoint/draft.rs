@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use super::{
     super::{ServiceError, now},
+    admission,
     choice::Choice,
-    terms,
 };
 use crate::{
     convert::Record,
@@ -42,7 +42,7 @@ impl Draft {
             || ServiceError::InUse(format!("network {} was removed at the same time", choice.spec.network));
         let view = intent.network(choice.network).ok_or_else(gone)?;
         let network = view.network().ok_or_else(gone)?;
-        terms::check(intent, network, view, choice)?;
+        admission::check(intent, network, view, choice)?;
         let mut used = view.used().clone();
         used.extend(&choice.passed_over);
         let (member, first) = match (network.scope, view.members().get(&choice.me)) {
@@ -53,7 +53,7 @@ impl Draft {
         let addresses = endpoint_addresses(network, view, choice, &used)?;
         let id = EndpointId::from_bytes(rand::random());
         let mac = mac(view, member.as_ref(), choice, &addresses, id)?;
-        let ifname = terms::interface(intent, network, choice)?;
+        let ifname = admission::interface(intent, network, choice)?;
         let endpoint = Endpoint {
             id,
             name: choice.sandbox.name.clone(),

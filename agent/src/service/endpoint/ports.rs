@@ -19,7 +19,7 @@ use self::{
     refused::{Holder, Taken, What},
     runs::Runs,
 };
-use super::{super::ServiceError, choosing::Chosen};
+use super::{super::ServiceError, reservations::Chosen};
 use crate::{
     intent::{Intent, NetworkView},
     kernel::port::Listeners,

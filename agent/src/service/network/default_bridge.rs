@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    super::{Service, ServiceError, TRIES, now, turns::Work},
+    super::{Service, ServiceError, TRIES, locks::Work, now},
     check::{subnet_of, subnets_of},
     spec::{creation, reserved},
 };

@@ -22,7 +22,7 @@ use self::{
 };
 use super::{
     Service, ServiceError, TRIES,
-    turns::{Turn, Work},
+    locks::{Turn, Work},
 };
 use crate::{
     convert::Record,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::super::{Service, ServiceError, turns::to_the_end};
+use super::super::{Service, ServiceError, locks::to_the_end};
 use crate::{
     intent::Source,
     kernel::Kernel,

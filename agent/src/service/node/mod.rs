@@ -3,14 +3,14 @@
 //! `notices` is what is wrong with them now, `accept` how a person takes what a store says of them.
 
 mod accept;
-mod notices;
+mod conditions;
 
 pub use accept::Acceptance;
-pub use notices::{News, Notices, Trouble};
+pub use conditions::{Condition, Conditions, Transition};
 
 use std::sync::Arc;
 
-use super::{Service, ServiceError, TRIES, now, turns::to_the_end};
+use super::{Service, ServiceError, TRIES, locks::to_the_end, now};
 use crate::{
     kernel::Kernel,
     model::{NodeId, Scope},

@@ -3,18 +3,19 @@
 //! `share` has those in another one's namespace, `files` what processes read in them, `janitor` what became of them meanwhile.
 
 mod files;
+mod in_progress;
 mod janitor;
-mod making;
 mod share;
 
 use std::{path::PathBuf, sync::Arc};
 
 pub use files::remove_sandbox_files;
-pub(super) use making::Making;
+pub(super) use in_progress::Making;
 
 use super::{
-    AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError, now,
-    turns::{Turn, to_the_end},
+    AttachSpec, Attached, LOCAL_DEADLINE, Service, ServiceError,
+    locks::{Turn, to_the_end},
+    now,
 };
 use crate::{
     convert::Record,
@@ -107,7 +108,7 @@ impl<K: Kernel> Service<K> {
             self.follow_change(Scope::Local, revision).await;
         }
         drop(owners_turn);
-        let finished = match self.furnish(&sandbox, spec, revision).await {
+        let finished = match self.provision(&sandbox, spec, revision).await {
             Ok(created) => self.finish(created).await,
             Err(error) => Err(error),
         };
@@ -239,7 +240,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Wait for the namespace, write the files, connect.
-    async fn furnish(
+    async fn provision(
         self: &Arc<Self>,
         sandbox: &Sandbox,
         spec: &SandboxSpec,
@@ -309,15 +310,15 @@ impl<K: Kernel> Service<K> {
 
     /// Remove a sandbox with all that it has, for whoever has its turn. False: it stays for those that share its namespace.
     pub(super) async fn dismantle(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
-        if self.leave_to_sharers(sandbox).await? {
+        if self.defer_removal(sandbox).await? {
             return Ok(false);
         }
-        self.take_apart(sandbox).await?;
+        self.tear_down(sandbox).await?;
         self.release_owner(sandbox).await?;
         Ok(true)
     }
 
-    pub(super) async fn take_apart(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
+    pub(super) async fn tear_down(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         for endpoint in self.endpoints_of(&sandbox.name) {
             self.remove_endpoint(&endpoint).await?;
         }

@@ -83,7 +83,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Let a sandbox stay for those that share its namespace. False: there is none, so it can go.
-    pub(in crate::service) async fn leave_to_sharers(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
+    pub(in crate::service) async fn defer_removal(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
         // One that is gone has nothing to share.
         if sandbox.shares.is_some()
             || !self.is_present(sandbox).await?
@@ -109,7 +109,7 @@ impl<K: Kernel> Service<K> {
         if let Some(owner) = left
             && self.sharers(&owner).await?.is_empty()
         {
-            self.take_apart(&owner).await?;
+            self.tear_down(&owner).await?;
             tracing::info!(sandbox = %owner.name, "sandbox removed: nobody shares its network namespace any more");
         }
         Ok(())

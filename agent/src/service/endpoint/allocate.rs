@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 use super::{
     super::{
         Service, ServiceError, TRIES,
-        turns::{Turn, Work},
+        locks::{Turn, Work},
     },
     AttachSpec, PortSpec,
     choice::{Choice, Macs},
-    choosing::{Claim, Reserved},
     draft::{self, Draft},
     ports::{self, HostPorts, Ports, Refused},
+    reservations::{Claim, Reserved},
 };
 use crate::{
     convert::Record,

@@ -9,7 +9,7 @@ use crate::model::NodeId;
 
 /// A kind of trouble with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Trouble {
+pub enum Condition {
     /// Another host has this one's node id.
     Clone,
     /// Another node has its name.
@@ -24,23 +24,23 @@ pub enum Trouble {
 
 /// The trouble that there is, a sentence each. Cheap to clone; all clones show the same.
 #[derive(Clone, Debug, Default)]
-pub struct Notices(Arc<Mutex<BTreeMap<(Trouble, NodeId), String>>>);
+pub struct Conditions(Arc<Mutex<BTreeMap<(Condition, NodeId), String>>>);
 
 /// What became of a kind of trouble.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct News {
+pub struct Transition {
     /// Nodes that did not have it before, each with its sentence.
     pub fresh: BTreeMap<NodeId, String>,
     /// Nodes that no longer have it.
     pub over: Vec<NodeId>,
 }
 
-impl Notices {
+impl Conditions {
     /// Replace all that was said of a kind of trouble; what is new of it, and what is over. A sentence that only reads
     /// otherwise is no news.
-    pub fn replace(&self, trouble: Trouble, now: BTreeMap<NodeId, String>) -> News {
+    pub fn replace(&self, trouble: Condition, now: BTreeMap<NodeId, String>) -> Transition {
         let mut known = self.lock();
-        let of = |(kind, node): &(Trouble, NodeId)| (*kind == trouble).then_some(*node);
+        let of = |(kind, node): &(Condition, NodeId)| (*kind == trouble).then_some(*node);
         let before: Vec<NodeId> = known.keys().filter_map(of).collect();
         let over = before.iter().filter(|node| !now.contains_key(node)).copied().collect();
         known.retain(|(kind, _), _| *kind != trouble);
@@ -51,7 +51,7 @@ impl Notices {
             }
             known.insert((trouble, node), text);
         }
-        News { fresh, over }
+        Transition { fresh, over }
     }
 
     /// What there is to say of a node.
@@ -61,10 +61,10 @@ impl Notices {
 
     /// Why this node takes no part: another host has its id.
     pub fn conflict(&self) -> Option<String> {
-        self.lock().iter().find(|((kind, _), _)| *kind == Trouble::Clone).map(|(_, text)| text.clone())
+        self.lock().iter().find(|((kind, _), _)| *kind == Condition::Clone).map(|(_, text)| text.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Trouble, NodeId), String>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Condition, NodeId), String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,15 +79,15 @@ mod tests {
 
     #[test]
     fn trouble_is_news_when_it_begins_and_when_it_ends_and_not_in_between() {
-        let notices = Notices::default();
+        let notices = Conditions::default();
         let one = || BTreeMap::from([(node(1), "a".to_owned())]);
-        assert_eq!(notices.replace(Trouble::Gossip, one()), News { fresh: one(), over: Vec::new() });
+        assert_eq!(notices.replace(Condition::Gossip, one()), Transition { fresh: one(), over: Vec::new() });
         let reworded = BTreeMap::from([(node(1), "b".to_owned())]);
-        assert_eq!(notices.replace(Trouble::Gossip, reworded), News::default());
-        assert_eq!(notices.replace(Trouble::Tunnel, one()).fresh, one(), "another kind is other news");
+        assert_eq!(notices.replace(Condition::Gossip, reworded), Transition::default());
+        assert_eq!(notices.replace(Condition::Tunnel, one()).fresh, one(), "another kind is other news");
         assert_eq!(notices.of(node(1)), ["b", "a"]);
-        let over = notices.replace(Trouble::Gossip, BTreeMap::new());
-        assert_eq!(over, News { fresh: BTreeMap::new(), over: vec![node(1)] });
+        let over = notices.replace(Condition::Gossip, BTreeMap::new());
+        assert_eq!(over, Transition { fresh: BTreeMap::new(), over: vec![node(1)] });
         assert_eq!(notices.of(node(1)), ["a"]);
         assert_eq!(notices.conflict(), None);
     }
