@@ -221,7 +221,7 @@ fn of_two_networks_of_one_name_the_id_is_asked_for() {
     let error = intent.find_network(global.name.as_str()).unwrap_err().to_string();
     assert_eq!(
         error,
-        "two networks are named ov_net1: 070707070707 of this host alone, and abababababab of all hosts: give the id"
+        "two networks are named ov_net1: 070707070707 on this host only, and abababababab on all hosts: give the id"
     );
     assert_eq!(intent.find_network("0707").unwrap().1.source(), Source::Local);
     assert_eq!(intent.find_network("abab").unwrap().1.source(), Source::Global);

@@ -1,6 +1,6 @@
 //! The real kernel: rtnetlink, named namespaces, /proc/sys and nft.
 //!
-//! rtnetlink builds the messages; they go through a blocking socket of ours ([`socket`]), which sends thousands with one
+//! rtnetlink builds the messages; they go through a blocking socket of ours (`rtnl::socket`), which sends thousands with one
 //! ack, several times faster than a connection of its own does.
 //!
 //! Each call does its blocking work on one blocking thread, opens what it needs and closes it again: an open namespace

@@ -1,4 +1,4 @@
-//! Making links: created under a temporary name, then named and marked (see [`super::links`]).
+//! Making links: created under a temporary name, then named and marked (see `rtnl::links`).
 
 use std::{thread, time::Duration};
 

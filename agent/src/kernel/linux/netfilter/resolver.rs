@@ -33,7 +33,7 @@ const ADDRESS: [u8; 4] = [127, 0, 0, 11];
 /// The port of DNS (RFC 1035).
 const DNS: u16 = 53;
 
-/// Messages of the nftables part of nfnetlink, besides those in [`super::netfilter`] …
+/// Messages of the nftables part of nfnetlink, besides those in [`super::wire`] …
 const NEW_TABLE: u16 = SUBSYSTEM << 8;
 const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;

@@ -21,7 +21,7 @@ use crate::{
     plan::ownership::TABLE,
 };
 
-/// Messages, besides those in [`super::netfilter`] …
+/// Messages, besides those in [`super::wire`] …
 const GET_TABLE: u16 = SUBSYSTEM << 8 | 1;
 const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
 const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
