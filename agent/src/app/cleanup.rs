@@ -80,9 +80,10 @@ async fn clean_up(config: Config, force: bool) -> Result<()> {
     for (unit, look) in looks {
         steps += remove(&kernel, unit, look).await?;
     }
+    let mut all = true;
     for sandbox in sandboxes.iter().filter(|sandbox| !sandbox.adopted) {
         let dir = config.run_dir.join("sandboxes").join(sandbox.name.as_str());
-        remove_sandbox_files(&dir, &config.netns_etc_dir, &sandbox.name).await;
+        all &= remove_sandbox_files(&dir, &config.netns_etc_dir, &sandbox.name).await;
     }
     if let Some(local) = &local {
         steps += restore(&kernel, local).await?;
@@ -91,9 +92,15 @@ async fn clean_up(config: Config, force: bool) -> Result<()> {
     if config.state_dir.join(NETNS_DIR_NOTE).exists() {
         kernel.tidy().await.context("cannot tidy the netns directory")?;
     }
-    remove_files(&config);
+    all &= remove_files(&config);
     drop(lock);
-    tracing::info!(steps, "this host is as it was before the first start");
+    match all {
+        true => tracing::info!(steps, "this host is as it was before the first start"),
+        false => tracing::warn!(
+            steps,
+            "this host is as it was before the first start, but for the files that are named above"
+        ),
+    }
     Ok(())
 }
 
@@ -259,7 +266,9 @@ fn belongs(key: &Key, value: &[u8], id: NodeId, endpoints: &[Endpoint]) -> bool 
     }
 }
 
-fn remove_files(config: &Config) {
+/// Whether all went.
+fn remove_files(config: &Config) -> bool {
+    let mut all = true;
     let files = [
         config.state_dir.join(ids::NODE_ID),
         config.state_dir.join(ids::CLUSTER_ID),
@@ -276,6 +285,7 @@ fn remove_files(config: &Config) {
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(file = %file.display(), %error, "cannot remove a file");
+            all = false;
         }
     }
     let sandboxes = config.run_dir.join("sandboxes");
@@ -283,7 +293,9 @@ fn remove_files(config: &Config) {
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(dir = %sandboxes.display(), %error, "cannot remove a directory");
+        all = false;
     }
+    all
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod in_progress;
 mod janitor;
 mod share;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 pub use files::remove_sandbox_files;
 pub(super) use in_progress::Making;
@@ -21,7 +21,10 @@ use crate::{
     convert::Record,
     kernel::{Kernel, processes},
     model::{DnsChoice, Endpoint, ExtraHost, Invalid, Name, Sandbox, SandboxId, Scope},
-    plan::ownership::Unit,
+    plan::{
+        ownership::Unit,
+        state::{Look, LookAt, Netns},
+    },
     reconcile::world::Revisions,
     store::{Commit, CommitError, Key},
 };
@@ -197,14 +200,24 @@ impl<K: Kernel> Service<K> {
 
     async fn refuse_foreign_netns(&self, name: &Name) -> Result<(), ServiceError> {
         let path = self.settings.netns_dir.join(name.as_str());
-        if self.kernel.netns_inode(path.clone()).await?.is_some() {
-            return Err(ServiceError::Exists(format!(
+        if self.kernel.netns_inode(path.clone()).await?.is_none() {
+            return Ok(());
+        }
+        let netns = Netns::Named(name.clone());
+        let mark = LookAt { links: Some(BTreeSet::new()), ..LookAt::default() };
+        let seen = self.kernel.observe(Look { netns: [(netns.clone(), mark)].into() }).await?;
+        Err(match seen.netns.get(&netns) {
+            Some(there) if there.mark.is_some() => ServiceError::Busy(format!(
+                "the network namespace of a former sandbox {name} is still being removed: try again"
+            )),
+            Some(_) => ServiceError::Exists(format!(
                 "a network namespace named {name} exists already, and is not ours: choose another name, or adopt it with \
                  --netns {}",
                 path.display()
-            )));
-        }
-        Ok(())
+            )),
+            // It went meanwhile.
+            None => return Ok(()),
+        })
     }
 
     /// The namespace to be adopted: its path, the process if it is by pid, its inode.

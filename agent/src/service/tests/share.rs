@@ -163,3 +163,16 @@ async fn what_a_crash_left_between_two_that_share_is_put_right() {
     host.end().await;
     janitor.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_name_whose_namespace_is_there_is_refused_as_what_it_is() {
+    let host = Host::start().await;
+    let mark = crate::plan::ownership::Mark::new(Unit::Sandbox(SandboxId::from_bytes([9; 32])), "netns");
+    for (mark, right) in [(None, "is not ours"), (Some(mark), "still being removed: try again")] {
+        host.kernel.edit(|state| state.netns.entry(netns("x")).or_default().mark = mark);
+        let spec = SandboxSpec { name: "x".parse().ok(), ..SandboxSpec::default() };
+        let error = refusal(host.service.create_sandbox(spec).await);
+        assert!(error.contains(right), "{error}");
+    }
+    host.end().await;
+}

@@ -82,7 +82,7 @@ impl<K: Kernel> Service<K> {
 
     /// Remove a sandbox's files; what others have put beside them stays.
     pub(in crate::service) async fn remove_files(&self, name: &Name) {
-        remove_sandbox_files(&self.files_dir(name), &self.settings.netns_etc_dir, name).await;
+        let _warned = remove_sandbox_files(&self.files_dir(name), &self.settings.netns_etc_dir, name).await;
     }
 
     /// Write the files of every sandbox: after a reboot the run directory is empty.
@@ -187,8 +187,9 @@ fn may_be_ours(text: &[u8]) -> bool {
     text.is_empty() || text.starts_with(MARK.as_bytes())
 }
 
-/// Remove a sandbox's files: all of them in `dir`, and ours below `netns_etc_dir`. A failure is told in the log alone.
-pub async fn remove_sandbox_files(dir: &Path, netns_etc_dir: &Path, name: &Name) {
+/// Remove a sandbox's files: all of them in `dir`, and ours below `netns_etc_dir`. Whether all went; a failure is in the
+/// log.
+pub async fn remove_sandbox_files(dir: &Path, netns_etc_dir: &Path, name: &Name) -> bool {
     let (own, etc) = (dir.to_owned(), netns_etc_dir.join(name.as_str()));
     let gone = tokio::task::spawn_blocking(move || {
         let hostname = opening::read(&own.join("hostname")).unwrap_or_default();
@@ -197,7 +198,9 @@ pub async fn remove_sandbox_files(dir: &Path, netns_etc_dir: &Path, name: &Name)
     });
     if let Err(error) = gone.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
         tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox's files");
+        return false;
     }
+    true
 }
 
 /// Remove the files of ours in `dir`, and itself if nothing else is there.
