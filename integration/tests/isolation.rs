@@ -217,7 +217,7 @@ fn forward_drop(lab: &Lab) -> Result<()> {
             ensure!(host.ping(From::Sandbox(name), to, 2)?.none(), "{to} is not reached from {name}");
         }
     }
-    // It is a policy for everything else all the same: what is not ours does not pass.
+    // It is a policy for everything else too: what is not ours does not pass.
     ensure!(rules(host)?.contains("-P FORWARD DROP"), "the policy is changed");
     remove(host, &["web", "far"], &["net", "wide"])?;
     wait_until("our rules to go from the chain of iptables", Duration::from_secs(5), || {

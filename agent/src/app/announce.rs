@@ -10,7 +10,7 @@ use crate::{
     store::Tenure,
 };
 
-/// How long the start waits for the stores before it says that it is ready all the same.
+/// How long the start waits for the stores before it says that it is ready anyway.
 const STORES: Duration = Duration::from_secs(10);
 /// How long it then waits for the first look at everything; with the former less than the unit's TimeoutStartSec.
 const FIRST_LOOK: Duration = Duration::from_secs(60);

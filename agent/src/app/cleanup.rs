@@ -125,7 +125,7 @@ fn open_local(config: &Config) -> Option<Store> {
     }
     match Embedded::open(Some(&path)) {
         Ok(embedded) => Some(Store::embedded(&embedded)),
-        // It goes all the same: a damaged one is a reason to clean up.
+        // It goes anyway: a damaged one is a reason to clean up.
         Err(error) => {
             tracing::warn!(
                 error = chain(&error),

@@ -34,7 +34,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(10);
 /// How long after a change others are waited for.
 const QUIET: Duration = Duration::from_millis(50);
-/// How long a sandbox's sockets stay closed after the verb that removes it said so, if it is there all the same.
+/// How long a sandbox's sockets stay closed after the verb that removes it said so, if it is still there.
 const CLOSED: Duration = Duration::from_secs(60);
 /// Looks between two tidyings of what was heard.
 const TIDY: u32 = 60;

@@ -50,7 +50,7 @@ pub struct HostNetwork {
     pub masquerade: bool,
     /// Its sandboxes may talk to each other; of an overlay always.
     pub icc: bool,
-    /// Where they may not: who may talk to whom all the same, by source and destination.
+    /// Where they may not: who may talk to whom anyway, by source and destination.
     pub allowed: Vec<(IpAddr, IpAddr)>,
 }
 

@@ -136,7 +136,7 @@ fn endpoints_are_found_by_name_alias_and_short_id_whatever_the_case() {
     let view = intent.network(testing::network().id).unwrap();
     assert!(view.endpoint_named(&"Web".parse().unwrap()).is_some());
     assert!(view.endpoint_named(&"www".parse().unwrap()).is_none(), "an alias is not its name");
-    // One that is called by its own short id is one all the same.
+    // One that is called by its own short id is one too.
     say(&mut intent, 3, Some(named(3, "030303030303", &["www"])));
     assert_eq!(by_name(&intent, "030303030303"), [3]);
     assert!(by_name(&intent, "db").is_empty(), "it has another name now");

@@ -1,4 +1,4 @@
-//! Why something is not as wanted: one line for people, and a kind for programs.
+//! Why something is not in sync: one line for people, and a kind for programs.
 
 use crate::{
     kernel::KernelError,

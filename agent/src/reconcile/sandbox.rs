@@ -59,7 +59,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             wanted.netns.insert(netns, state);
         }
         let seen = self.observe(look).await?;
-        // Before anything is put there: a step that fails may have been done all the same.
+        // Before anything is put there: a step that fails may have been done anyway.
         if let Some(at) = own.filter(|_| port.is_some()).and_then(|sandbox| adopted(&sandbox)) {
             self.tables.insert(id, at);
         }

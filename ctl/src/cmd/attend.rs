@@ -25,7 +25,7 @@ pub(crate) struct Attend {
 
 impl Attend {
     /// # Errors
-    /// The copy cannot be started; the sandbox is removed all the same.
+    /// The copy cannot be started; the sandbox is removed anyway.
     pub(crate) async fn run(self, cx: &Context) -> Result<Exit, Failure> {
         let exit = self.attend().await;
         remove(cx, &self.sandbox).await;

@@ -25,7 +25,7 @@ pub(crate) struct Version {
 
 impl Version {
     /// # Errors
-    /// The agent cannot be reached; the client's part is printed all the same.
+    /// The agent cannot be reached; the client's part is printed anyway.
     pub(crate) async fn run(self, cx: &mut Context) -> Result<Exit, Failure> {
         let agent = ask(cx).await;
         match &self.format {

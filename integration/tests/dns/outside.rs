@@ -74,7 +74,7 @@ pub(crate) fn own_servers(lab: &Lab) -> Result<()> {
     let networks = ["--network", "wide", "--network", "closed", "--dns", "10.83.0.53"];
     host.ovctl_ok(&[&["sandbox", "create"][..], &networks, &["client"]].concat())?;
     says(host, "client", ("private.example.test", Kind::A), &["192.0.2.99"])?;
-    // The names of its networks come first all the same.
+    // The names of its networks still come first.
     says(host, "client", ("server", Kind::A), &["10.83.0.53"])?;
     remove(lab, &[(1, "client"), (1, "server")], &["wide", "closed"])
 }

@@ -2,7 +2,7 @@
 //!
 //! The name of a network namespace is a mount. Made in a mount namespace that systemd made for a unit, it stays there: such a
 //! one hears of the host's mounts and tells of none. So names are given and taken on a short-lived thread in the host's.
-//! What the host mounts is seen by the agent all the same: looking goes on where the agent is.
+//! The agent still sees what the host mounts: looking goes on where the agent is.
 
 use std::{
     fs::File,

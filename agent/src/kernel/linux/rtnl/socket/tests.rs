@@ -53,7 +53,7 @@ fn each_request_of_a_batch_has_its_own_outcome() {
     test_netns::run(|| check(&mut Rtnl::open().unwrap()));
 }
 
-/// The kernel says ENOBUFS and which answers were lost is unknown: every outcome is right all the same.
+/// The kernel says ENOBUFS and which answers were lost is unknown: every outcome is right.
 #[test]
 fn lost_answers_are_asked_for_again_one_by_one() {
     test_netns::run(|| {
