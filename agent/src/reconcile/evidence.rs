@@ -7,11 +7,10 @@ use crate::{
     drivers::is_port,
     intent::{Intent, Source},
     kernel::{Kernel, KernelError},
-    model::{IfName, Name, NetworkId, SandboxId},
+    model::{IfName, NetworkId, SandboxId},
     plan::{
-        netns_of,
-        ownership::{Mark, Unit},
-        state::Netns,
+        ownership::Unit,
+        state::{Link, Netns, NetnsState},
     },
 };
 
@@ -37,24 +36,27 @@ impl Evidence {
     /// # Errors
     /// The kernel could not be looked at.
     pub async fn gather<K: Kernel>(kernel: &K) -> Result<Self, KernelError> {
-        let named = kernel.named_netns().await?;
-        let seen = kernel.observe(links_of([Netns::Host].into_iter())).await?;
-        let links = seen.netns.values().flat_map(|state| state.links.values());
-        let marks = named.iter().filter_map(|(_, mark)| mark.as_ref());
-        let marks = marks.chain(links.filter_map(|link| link.mark.as_ref()));
+        // Each namespace is entered once, for its mark and for what is in it.
+        let names = kernel.netns_names().await?.into_keys().map(Netns::Named);
+        let seen = kernel.observe(links_of(names.chain([Netns::Host]))).await?;
         let mut found = Self::default();
-        for mark in marks {
-            match mark.unit {
-                Unit::Network(id) => {
-                    found.networks.insert(id);
+        for (netns, state) in &seen.netns {
+            let links = state.links.values().filter(|_| *netns == Netns::Host);
+            for mark in links.filter_map(|link| link.mark.as_ref()).chain(&state.mark) {
+                match mark.unit {
+                    Unit::Network(id) => {
+                        found.networks.insert(id);
+                    }
+                    Unit::Sandbox(id) => {
+                        found.sandboxes.insert(id);
+                    }
+                    Unit::Host => {}
                 }
-                Unit::Sandbox(id) => {
-                    found.sandboxes.insert(id);
-                }
-                Unit::Host => {}
+            }
+            if let Some(Unit::Network(id)) = state.mark.as_ref().map(|mark| mark.unit) {
+                found.endpoints.insert(id, ends(id, state));
             }
         }
-        found.endpoints = endpoints(kernel, &found.networks, &named).await?;
         Ok(found)
     }
 
@@ -72,26 +74,11 @@ impl Evidence {
     }
 }
 
-/// The ends of endpoints in these networks' namespaces, as far as those are there.
-async fn endpoints<K: Kernel>(
-    kernel: &K,
-    networks: &BTreeSet<NetworkId>,
-    named: &[(Name, Option<Mark>)],
-) -> Result<BTreeMap<NetworkId, BTreeSet<IfName>>, KernelError> {
-    let there: BTreeSet<Netns> = named.iter().map(|(name, _)| Netns::Named(name.clone())).collect();
-    let places: BTreeMap<Netns, NetworkId> =
-        networks.iter().map(|id| (netns_of(*id), *id)).filter(|(netns, _)| there.contains(netns)).collect();
-    let seen = kernel.observe(links_of(places.keys().cloned())).await?;
-    let mut found = BTreeMap::new();
-    for (netns, id) in places {
-        let links = seen.netns.get(&netns).into_iter().flat_map(|state| &state.links);
-        let ours = links.filter(|(name, link)| {
-            let of_network = link.mark.as_ref().is_some_and(|mark| mark.unit == Unit::Network(id));
-            of_network && is_port(**name)
-        });
-        found.insert(id, ours.map(|(name, _)| *name).collect());
-    }
-    Ok(found)
+/// The ends of endpoints in a network's namespace.
+fn ends(network: NetworkId, inside: &NetnsState) -> BTreeSet<IfName> {
+    let of_network = |link: &Link| link.mark.as_ref().is_some_and(|mark| mark.unit == Unit::Network(network));
+    let ends = inside.links.iter().filter(|(name, link)| is_port(**name) && of_network(link));
+    ends.map(|(name, _)| *name).collect()
 }
 
 /// Whether the loss of `gone` of `all` things is more than what a verb in the middle of its work explains: most of them,
