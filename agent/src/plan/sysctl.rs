@@ -20,6 +20,14 @@ pub fn of_link(protocol: &str, link: IfName, setting: &str) -> String {
     format!("net/{protocol}/conf/{link}/{setting}")
 }
 
+/// The protocol, link and name of a key that [`of_link`] makes.
+pub fn parts_of(key: &str) -> Option<(&str, IfName, &str)> {
+    let link = link_of(key)?;
+    let (protocol, rest) = key.strip_prefix("net/")?.split_once("/conf/")?;
+    let (_, setting) = rest.split_once('/')?;
+    Some((protocol, link, setting))
+}
+
 /// The link that a key belongs to: such a key is there only while the link is, and starts afresh with it.
 pub fn link_of(key: &str) -> Option<IfName> {
     let mut parts = key.split('/');

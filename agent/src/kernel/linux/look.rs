@@ -14,6 +14,7 @@ use crate::{
         KernelError,
         linux::{
             link::{
+                conf::Conf,
                 contents::{self, Links},
                 find,
                 row::{LinkRow, parse},
@@ -22,13 +23,18 @@ use crate::{
             netfilter::{forwarders, listings::Listings, nft, openings, resolver},
             netns::{
                 namespace::{self, Namespace},
+                procfs::Procfs,
                 sysctl,
             },
             refusal::Refusal,
         },
     },
     model::IfName,
-    plan::state::{Look, LookAt, Netns, NetnsState, Port, State},
+    plan::{
+        ownership::Mark,
+        state::{Link, Look, LookAt, Netns, NetnsState, Port, State},
+        sysctl::parts_of,
+    },
 };
 
 /// How often a look starts again when objects come and go meanwhile.
@@ -39,12 +45,17 @@ const FEW: usize = 16;
 const FEW_BARE: usize = 128;
 
 /// Everything that `look` names.
-pub(super) fn observe(dir: &Path, look: &Look, listings: &Listings) -> Result<State, KernelError> {
+pub(super) fn observe(
+    dir: &Path,
+    look: &Look,
+    listings: &Listings,
+    procfs: &Procfs,
+) -> Result<State, KernelError> {
     let mut state = State::default();
     let unseen = |refusal: Refusal| refusal.into_error("look at links of", "the host");
     let mut parents = Parents::open().map_err(unseen)?;
     for (netns, at) in &look.netns {
-        let mut eye = Eye { parents: &mut parents, netns, listings };
+        let mut eye = Eye { parents: &mut parents, netns, listings, procfs };
         let seen = match namespace::path(dir, netns) {
             None => Some(eye.look_here(at)),
             // Entered once for all that is looked at.
@@ -64,6 +75,7 @@ struct Eye<'a> {
     parents: &'a mut Parents,
     netns: &'a Netns,
     listings: &'a Listings,
+    procfs: &'a Procfs,
 }
 
 impl Eye<'_> {
@@ -77,27 +89,36 @@ impl Eye<'_> {
 
 fn look_at(
     namespace: &mut Namespace,
-    Eye { parents, netns, listings }: &mut Eye<'_>,
+    Eye { parents, netns, listings, procfs }: &mut Eye<'_>,
     at: &LookAt,
 ) -> Result<NetnsState, KernelError> {
     let mut seen = NetnsState::default();
     let mut attempts = 0;
-    loop {
+    let conf = loop {
         attempts += 1;
         match links(namespace, parents, netns, at) {
-            Ok((mark, links)) => {
+            Ok((mark, links, conf)) => {
                 seen.mark = mark;
                 seen.links = links;
-                break;
+                break conf;
             }
             // Torn dump, or a link that went between two requests.
             Err(refusal) if attempts < ATTEMPTS && [Errno::EINTR, Errno::ENODEV].contains(&refusal.errno) => {
             }
             Err(refusal) => return Err(refusal.into_error("look at links of", netns.to_string())),
         }
+    };
+    let mut files = BTreeSet::new();
+    for key in &at.sysctls {
+        let told =
+            parts_of(key).and_then(|(protocol, link, setting)| conf.get(&link)?.get(protocol, setting));
+        match told {
+            Some(value) => drop(seen.sysctls.insert(key.clone(), value)),
+            None => drop(files.insert(key.as_str())),
+        }
     }
-    if !at.sysctls.is_empty() {
-        seen.sysctls = sysctl::read_all(namespace, netns, &at.sysctls)?;
+    if !files.is_empty() {
+        seen.sysctls.extend(sysctl::read_all(namespace, netns, &files, procfs)?);
     }
     if at.table {
         seen.table = nft::read(namespace, netns, listings)?;
@@ -115,14 +136,15 @@ fn look_at(
     Ok(seen)
 }
 
-type Marked = (Option<crate::plan::ownership::Mark>, BTreeMap<IfName, crate::plan::state::Link>);
+/// The mark of the namespace, its links, and their own settings.
+type Found = (Option<Mark>, BTreeMap<IfName, Link>, BTreeMap<IfName, Conf>);
 
 fn links(
     namespace: &mut Namespace,
     parents: &mut Parents,
     netns: &Netns,
     at: &LookAt,
-) -> Result<Marked, Refusal> {
+) -> Result<Found, Refusal> {
     namespace.forget_links();
     let wanted = at.links.as_ref();
     let few = wanted.filter(|wanted| wanted.len() <= if at.bare { FEW_BARE } else { FEW });
@@ -135,6 +157,7 @@ fn links(
         _absent => None,
     };
     let names: BTreeMap<u32, IfName> = rows.iter().map(|row| (row.index, row.name)).collect();
+    let conf = rows.iter().map(|row| (row.name, row.conf)).collect();
     let mut links = Links::default();
     let chosen = |row: &LinkRow| !row.loopback && wanted.is_none_or(|wanted| wanted.contains(&row.name));
     for mut row in rows.into_iter().filter(chosen) {
@@ -153,7 +176,7 @@ fn links(
     if !at.bare {
         contents::fill(&mut namespace.rtnl, &mut links, few.is_some())?;
     }
-    Ok((mark, links.into_values().collect()))
+    Ok((mark, links.into_values().collect(), conf))
 }
 
 fn named(namespace: &mut Namespace, names: &BTreeSet<IfName>) -> Result<Vec<LinkRow>, Refusal> {

@@ -27,7 +27,12 @@ use std::{
 use self::{
     host::{facts, probe},
     netfilter::{conntrack, listings::Listings},
-    netns::{mounts::Mounts, named, namespace::Namespace},
+    netns::{
+        mounts::Mounts,
+        named,
+        namespace::{self, Namespace},
+        procfs::Procfs,
+    },
     refusal::Refusal,
 };
 use super::{ApplyError, Facts, Kernel, KernelError};
@@ -55,12 +60,18 @@ pub struct LinuxKernel {
     netns_dir: PathBuf,
     mounts: Mounts,
     listings: Listings,
+    procfs: Procfs,
 }
 
 impl LinuxKernel {
     /// With named namespaces in this directory; it is made when the first one is.
     pub fn new(netns_dir: impl Into<PathBuf>) -> Self {
-        Self { netns_dir: netns_dir.into(), mounts: Mounts::default(), listings: Listings::default() }
+        Self {
+            netns_dir: netns_dir.into(),
+            mounts: Mounts::default(),
+            listings: Listings::default(),
+            procfs: Procfs::default(),
+        }
     }
 
     /// Give names to network namespaces in the mount namespace of this file, which others see (`/proc/1/ns/mnt`), and not
@@ -121,12 +132,12 @@ async fn blocking<T: Send + 'static>(
 
 impl Kernel for LinuxKernel {
     async fn observe(&self, look: Look) -> Result<State, KernelError> {
-        let (dir, listings) = (self.netns_dir.clone(), self.listings.clone());
-        blocking("look at", move || look::observe(&dir, &look, &listings)).await
+        let Self { netns_dir: dir, listings, procfs, .. } = self.clone();
+        blocking("look at", move || look::observe(&dir, &look, &listings, &procfs)).await
     }
 
     async fn apply(&self, ops: Vec<Op>) -> Result<(), ApplyError> {
-        let Self { netns_dir: dir, mounts, listings } = self.clone();
+        let Self { netns_dir: dir, mounts, listings, .. } = self.clone();
         let total = ops.len();
         let Some(first) = ops.first().cloned() else { return Ok(()) };
         let done = tokio::task::spawn_blocking(move || apply::apply(&dir, &mounts, &listings, ops)).await;
@@ -138,11 +149,11 @@ impl Kernel for LinuxKernel {
     }
 
     async fn forget(&self, netns: Netns, outdated: Outdated) -> Result<usize, KernelError> {
-        let dir = self.netns_dir.clone();
+        let Self { netns_dir: dir, procfs, .. } = self.clone();
         blocking("forget connections in", move || {
             let failed = |refusal: Refusal| refusal.into_error("open network namespace", netns.to_string());
             match Namespace::open(&dir, &netns).map_err(failed)? {
-                Some(namespace) => conntrack::forget(&namespace, &netns, &outdated),
+                Some(namespace) => conntrack::forget(&namespace, &netns, &outdated, &procfs),
                 None => Ok(0),
             }
         })
@@ -150,11 +161,11 @@ impl Kernel for LinuxKernel {
     }
 
     async fn connected(&self, netns: Netns) -> Result<BTreeSet<IpAddr>, KernelError> {
-        let dir = self.netns_dir.clone();
+        let Self { netns_dir: dir, procfs, .. } = self.clone();
         blocking("look at connections in", move || {
             let failed = |refusal: Refusal| refusal.into_error("open network namespace", netns.to_string());
             match Namespace::open(&dir, &netns).map_err(failed)? {
-                Some(namespace) => conntrack::addresses(&namespace, &netns),
+                Some(namespace) => conntrack::addresses(&namespace, &netns, &procfs),
                 None => Ok(BTreeSet::new()),
             }
         })
@@ -193,6 +204,6 @@ impl Kernel for LinuxKernel {
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {
         let target = path.display().to_string();
         let failed = |refusal: Refusal| refusal.into_error("look at network namespace", target);
-        blocking("look at", move || named::inode(&path).map_err(failed)).await
+        blocking("look at", move || namespace::inode(&path).map_err(failed)).await
     }
 }

@@ -44,6 +44,10 @@ pub(in crate::kernel::linux) fn fill(
 ) -> Result<(), Refusal> {
     let filters: Vec<Option<u32>> =
         if one_by_one { links.keys().copied().map(Some).collect() } else { vec![None] };
+    // The rows that switches and tunnels have are the dearest to ask for, and other links have none.
+    let has_fdb =
+        |link: &Link| matches!(link.kind, LinkKind::Bridge | LinkKind::Vxlan(_)) || link.port.is_some();
+    let fdb = links.values().any(|(_, link)| has_fdb(link)).then_some(AddressFamily::Bridge);
     for only in filters {
         addresses(rtnl, only, &mut |index, net| {
             if let Some((_, link)) = links.get_mut(&index) {
@@ -57,7 +61,7 @@ pub(in crate::kernel::linux) fn fill(
                 }
             }
         }
-        for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Bridge] {
+        for family in [AddressFamily::Inet, AddressFamily::Inet6].into_iter().chain(fdb) {
             neighbours(rtnl, family, only, links)?;
         }
     }

@@ -1,5 +1,6 @@
 //! Links: how they are made, found, read, awaited and removed.
 
+pub(super) mod conf;
 pub(super) mod contents;
 pub(super) mod create;
 pub(super) mod find;

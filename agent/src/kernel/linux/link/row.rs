@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::libc;
 
-use super::lower::Lower;
+use super::{conf::Conf, lower::Lower};
 use crate::{
     kernel::linux::rtnl::attributes::{Attributes, address, text, u8_at, u16_at, u32_at},
     model::{IfName, Mac, Vni},
@@ -38,6 +38,7 @@ pub(in crate::kernel::linux) struct LinkRow {
     pub(in crate::kernel::linux) lower: Option<Lower>,
     /// A bridge port's flags; the bridge's name is for the reader to fill in from `master`.
     pub(in crate::kernel::linux) port: Option<Port>,
+    pub(in crate::kernel::linux) conf: Conf,
     pub(in crate::kernel::linux) link: Link,
 }
 
@@ -74,6 +75,7 @@ pub(in crate::kernel::linux) fn parse(body: &[u8]) -> Option<LinkRow> {
         master: number(libc::IFLA_MASTER).unwrap_or(0),
         lower: Lower::parse(attributes, info),
         port: port(info, name),
+        conf: Conf::parse(attributes),
         link,
     })
 }

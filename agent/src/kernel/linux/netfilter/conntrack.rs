@@ -14,7 +14,7 @@ use crate::{
     kernel::{
         KernelError,
         linux::{
-            netns::{namespace::Namespace, sysctl},
+            netns::{namespace::Namespace, procfs::Procfs, sysctl},
             refusal::Refusal,
             rtnl::{
                 attributes::{Attributes, address, put, u8_at},
@@ -58,8 +58,9 @@ pub(in crate::kernel::linux) fn forget(
     namespace: &Namespace,
     netns: &Netns,
     outdated: &Outdated,
+    procfs: &Procfs,
 ) -> Result<usize, KernelError> {
-    if !has_any(namespace, netns)? {
+    if !has_any(namespace, netns, procfs)? {
         return Ok(0);
     }
     let mut forgotten = 0;
@@ -82,9 +83,10 @@ pub(in crate::kernel::linux) fn forget(
 pub(in crate::kernel::linux) fn addresses(
     namespace: &Namespace,
     netns: &Netns,
+    procfs: &Procfs,
 ) -> Result<BTreeSet<IpAddr>, KernelError> {
     let mut found = BTreeSet::new();
-    if has_any(namespace, netns)? {
+    if has_any(namespace, netns, procfs)? {
         let mut each = |body: &[u8]| found.extend(connection(body).iter().flat_map(Connection::addresses));
         match namespace.run(Rtnl::open_netfilter).and_then(|socket| dump(&mut socket?, &mut each)) {
             Err(refusal) if wire::is_missing(&refusal) => {}
@@ -94,8 +96,8 @@ pub(in crate::kernel::linux) fn addresses(
     Ok(found)
 }
 
-fn has_any(namespace: &Namespace, netns: &Netns) -> Result<bool, KernelError> {
-    let count = sysctl::read_all(namespace, netns, &[COUNT.to_owned()].into())?;
+fn has_any(namespace: &Namespace, netns: &Netns, procfs: &Procfs) -> Result<bool, KernelError> {
+    let count = sysctl::read_all(namespace, netns, &[COUNT].into(), procfs)?;
     Ok(count.get(COUNT).is_some_and(|count| count != "0"))
 }
 

@@ -3,6 +3,7 @@
 pub(super) mod mounts;
 pub(super) mod named;
 pub(super) mod namespace;
+pub(super) mod procfs;
 pub(super) mod sockets;
 pub(super) mod sysctl;
 #[cfg(test)]

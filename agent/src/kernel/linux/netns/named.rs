@@ -20,7 +20,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use super::namespace::{Namespace, open_file};
+use super::namespace::{Namespace, nsfs, open_file};
 use crate::{
     kernel::linux::{
         link::{
@@ -107,8 +107,7 @@ pub(in crate::kernel::linux) fn list(dir: &Path) -> Result<Vec<(Name, Option<Mar
 
 /// The names in the directory that a namespace is mounted on, with its inode. No namespace is entered.
 pub(in crate::kernel::linux) fn names(dir: &Path) -> Result<BTreeMap<Name, u64>, Refusal> {
-    // All of nsfs is one file system, which the agent's own namespace is on.
-    let nsfs = fs::metadata("/proc/self/ns/net")?.dev();
+    let nsfs = nsfs()?;
     let mut seen = BTreeMap::new();
     for name in files(dir)? {
         match fs::metadata(dir.join(name.as_str())) {
@@ -141,12 +140,6 @@ fn files(dir: &Path) -> Result<Vec<Name>, Refusal> {
         }
     }
     Ok(names)
-}
-
-/// Inode of the namespace at this path; None: there is none.
-pub(in crate::kernel::linux) fn inode(path: &Path) -> Result<Option<u64>, Refusal> {
-    let file = open_file(path)?;
-    Ok(file.map(|file| file.metadata()).transpose()?.map(|metadata| metadata.ino()))
 }
 
 /// Take back what [`prepare`] did to the directory, if there is no name in it.

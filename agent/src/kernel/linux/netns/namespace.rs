@@ -5,12 +5,14 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::{self, File},
+    io,
     os::{
         fd::{AsRawFd, RawFd},
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
+    sync::OnceLock,
     thread,
 };
 
@@ -67,8 +69,28 @@ pub(in crate::kernel::linux) fn open_file(path: &Path) -> Result<Option<File>, R
 /// The inode, on nsfs, of the namespace at this path. None: there is none, or it cannot be seen; a plain file, which is there for a
 /// moment before a namespace is mounted on it, is none either.
 pub fn inode_at(path: &Path) -> Option<u64> {
-    let file = open_file(path).ok()??;
-    Some(file.metadata().ok()?.ino())
+    inode(path).ok()?
+}
+
+/// Inode of the namespace at this path; None: there is none. Nothing is opened: it is asked for often.
+pub(in crate::kernel::linux) fn inode(path: &Path) -> Result<Option<u64>, Refusal> {
+    match fs::metadata(path) {
+        Ok(file) => Ok((file.dev() == nsfs()?).then_some(file.ino())),
+        Err(error) => match Refusal::from(error) {
+            refusal if refusal.is_absence() || refusal.errno == Errno::ENOTDIR => Ok(None),
+            refusal => Err(refusal),
+        },
+    }
+}
+
+/// The device of nsfs, which all namespaces are on: the agent's own is one.
+pub(in crate::kernel::linux) fn nsfs() -> io::Result<u64> {
+    static NSFS: OnceLock<u64> = OnceLock::new();
+    if let Some(known) = NSFS.get() {
+        return Ok(*known);
+    }
+    let device = fs::metadata("/proc/self/ns/net")?.dev();
+    Ok(*NSFS.get_or_init(|| device))
 }
 
 impl Namespace {
@@ -154,8 +176,6 @@ pub(in crate::kernel::linux) fn inside<T: Send>(
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
