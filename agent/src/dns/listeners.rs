@@ -25,7 +25,10 @@ use crate::{
     kernel::{self, processes},
     model::{Name, Sandbox, SandboxId},
     plan::state::Netns,
-    reconcile::{ReconcileError, world::World},
+    reconcile::{
+        ReconcileError,
+        world::{Revisions, World},
+    },
 };
 
 /// Time between two looks: a process that has ended must not keep its namespace for three seconds.
@@ -52,6 +55,14 @@ pub struct Listeners {
     closed: BTreeMap<SandboxId, Instant>,
     /// Sandboxes whose sockets could not be had, so that it is told once.
     failed: BTreeSet<SandboxId>,
+    last: Option<Last>,
+}
+
+/// What the last look found that sandboxes need.
+struct Last {
+    /// What it followed from: the stores, and how often resolv.conf has changed.
+    from: (Revisions, u64),
+    wanted: Arc<[Wanted]>,
 }
 
 /// A resolver that answers.
@@ -94,6 +105,7 @@ impl Listeners {
             open: BTreeMap::new(),
             closed: BTreeMap::new(),
             failed: BTreeSet::new(),
+            last: None,
         }
     }
 
@@ -177,6 +189,17 @@ impl Listeners {
         sandboxes.into_iter().map(|sandbox| self.placed(sandbox)).collect()
     }
 
+    /// All sandboxes that are to have a resolver; only looked for when something has changed.
+    fn all_wanted(&mut self) -> Arc<[Wanted]> {
+        let from = (self.shared.world.known(), self.shared.host.read().1);
+        if let Some(last) = self.last.as_ref().filter(|last| last.from == from) {
+            return Arc::clone(&last.wanted);
+        }
+        let wanted: Arc<[Wanted]> = self.wanted(None).into();
+        self.last = Some(Last { from, wanted: Arc::clone(&wanted) });
+        wanted
+    }
+
     fn placed(&self, sandbox: Sandbox) -> Wanted {
         if sandbox.adopted {
             let path = sandbox.netns.clone();
@@ -190,21 +213,23 @@ impl Listeners {
     async fn look(&mut self) {
         let now = Instant::now();
         self.closed.retain(|_, since| now.saturating_duration_since(*since) < CLOSED);
-        let wanted = self.wanted(None);
-        // Some files of /proc and nsfs for each; with very many of them that takes a while.
-        let look = move || wanted.into_iter().map(|it| (inode_of(&it), it)).collect::<Vec<_>>();
-        let Ok(seen) = tokio::task::spawn_blocking(look).await else { return };
+        let wanted = self.all_wanted();
+        // A file of nsfs for each, and of /proc for some; with very many of them that takes a while.
+        let of = Arc::clone(&wanted);
+        let look = move || of.iter().map(inode_of).collect::<Vec<_>>();
+        let Ok(inodes) = tokio::task::spawn_blocking(look).await else { return };
+        let seen = || inodes.iter().copied().zip(wanted.iter());
         let stays: BTreeSet<SandboxId> =
-            seen.iter().filter(|(inode, _)| inode.is_some()).map(|(_, it)| it.sandbox.id).collect();
+            seen().filter(|(inode, _)| inode.is_some()).map(|(_, it)| it.sandbox.id).collect();
         self.failed.retain(|id| stays.contains(id));
         let gone: Vec<SandboxId> = self.open.keys().filter(|id| !stays.contains(id)).copied().collect();
         for id in gone {
             self.close(id).await;
         }
-        for (inode, wanted) in seen {
+        for (inode, wanted) in seen() {
             let id = wanted.sandbox.id;
             let Some(inode) = inode.filter(|_| !self.closed.contains_key(&id)) else { continue };
-            match self.keep(&wanted, inode).await {
+            match self.keep(wanted, inode).await {
                 Ok(()) => {
                     self.failed.remove(&id);
                 }

@@ -5,7 +5,7 @@
 //! forwarding rows go with their link, in the kernel as here.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt,
     net::IpAddr,
     path::PathBuf,
@@ -189,6 +189,30 @@ pub struct Route {
 pub struct Look {
     /// By namespace. One that does not exist is left out of what is seen.
     pub netns: BTreeMap<Netns, LookAt>,
+}
+
+impl Look {
+    /// Also look at what `other` names.
+    pub fn add(&mut self, other: Self) {
+        for (netns, at) in other.netns {
+            match self.netns.entry(netns) {
+                Entry::Vacant(new) => drop(new.insert(at)),
+                Entry::Occupied(mut known) => known.get_mut().add(at),
+            }
+        }
+    }
+}
+
+impl LookAt {
+    fn add(&mut self, other: Self) {
+        let Self { links, bare, sysctls, table, resolver, openings } = other;
+        self.links = self.links.take().zip(links).map(|(some, others)| &some | &others);
+        self.bare &= bare;
+        self.sysctls.extend(sysctls);
+        self.table |= table;
+        self.resolver |= resolver;
+        self.openings |= openings;
+    }
 }
 
 /// What to look at in one namespace.

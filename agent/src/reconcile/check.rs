@@ -5,7 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{
     Peers, ReconcileError, Reconciler,
@@ -37,8 +40,11 @@ pub(super) enum Subject {
     Network(NetworkId, Arc<Programmed>),
 }
 
+/// Comparisons to be made with one look.
+pub(super) struct Check(Vec<Comparison>);
+
 /// A comparison to be made.
-pub(super) struct Check {
+struct Comparison {
     subject: Subject,
     /// How often it was put off.
     times: u8,
@@ -59,12 +65,12 @@ struct NetworkContext {
 
 /// What came of it.
 pub(super) struct Checked {
-    subject: Subject,
-    times: u8,
+    /// Each subject, how often it was put off, and whether it is whole; Err: it could not be looked at.
+    compared: Vec<(Subject, u8, Result<bool, ReconcileError>)>,
     /// The MTU of the paths, anew.
     paths: BTreeMap<IpAddr, u32>,
-    /// It is whole. Err: it could not be looked at.
-    whole: Result<bool, ReconcileError>,
+    /// How long it took.
+    took: Duration,
 }
 
 impl Subject {
@@ -81,47 +87,80 @@ impl Subject {
             Self::Network(_, programmed) => programmed.wanted(),
         }
     }
+
+    /// Whether the kernel has all of it, and nothing else of its unit.
+    fn is(&self, wanted: &State, seen: &State) -> bool {
+        // Somebody else has come who forwards, and decides from now on.
+        if let Self::Host(input) = self
+            && let Some(host) = seen.netns.get(&Netns::Host)
+            && !host.forwarders.is_disjoint(&input.closed)
+        {
+            return false;
+        }
+        plan(self.unit(), wanted, seen).is_empty()
+    }
 }
 
 impl Check {
     /// Make it.
     pub(super) async fn run<K: Kernel>(mut self, kernel: Arc<K>) -> Checked {
-        let mut paths = BTreeMap::new();
-        if let Some(around) = &mut self.network {
-            for vtep in &around.vteps {
-                match kernel.path_mtu(*vtep).await {
-                    Ok(mtu) => drop(paths.insert(*vtep, mtu)),
-                    Err(error) => tracing::debug!(%vtep, error = chain(&error), "no path"),
-                }
+        let (start, mut paths) = (Instant::now(), BTreeMap::new());
+        let vteps: BTreeSet<IpAddr> =
+            self.0.iter().filter_map(|it| it.network.as_ref()).flat_map(|it| it.vteps.clone()).collect();
+        for vtep in vteps {
+            match kernel.path_mtu(vtep).await {
+                Ok(mtu) => drop(paths.insert(vtep, mtu)),
+                Err(error) => tracing::debug!(%vtep, error = chain(&error), "no path"),
             }
+        }
+        for around in self.0.iter_mut().filter_map(|it| it.network.as_mut()) {
             around.env.paths.extend(&paths);
         }
-        let (subject, times) = (self.subject.clone(), self.times);
-        Checked { whole: self.whole(&*kernel).await, subject, times, paths }
+        let subjects: Vec<_> = self.0.iter().map(|it| (it.subject.clone(), it.times)).collect();
+        let whole = self.whole(&*kernel).await;
+        let compared =
+            subjects.into_iter().zip(whole).map(|((subject, times), whole)| (subject, times, whole));
+        Checked { compared: compared.collect(), paths, took: start.elapsed() }
     }
 
-    async fn whole<K: Kernel>(self, kernel: &K) -> Result<bool, ReconcileError> {
-        let (unit, subject) = (self.subject.unit(), self.subject.clone());
+    /// Of each, whether it is whole.
+    async fn whole<K: Kernel>(self, kernel: &K) -> Vec<Result<bool, ReconcileError>> {
+        let many = self.0.len();
         let said = move || {
-            let same = self.is_as_said();
-            let wanted = self.subject.wanted();
-            let look = self.look(&wanted);
-            same.then_some((wanted, look))
+            let wanted = self.0.into_iter().map(|it| {
+                let wanted = it.is_as_said().then(|| it.subject.wanted());
+                let look = wanted.as_ref().map(|wanted| it.look(wanted)).unwrap_or_default();
+                (it.subject, wanted, look)
+            });
+            wanted.collect::<Vec<_>>()
         };
-        let Some((wanted, look)) = beside(said).await? else { return Ok(false) };
-        let closed = match &subject {
-            Subject::Host(input) => input.closed.clone(),
-            Subject::Network(..) => BTreeSet::new(),
+        let each = match beside(said).await {
+            Ok(each) => each,
+            Err(error) => return vec![Err(error); many],
         };
-        let seen = kernel.observe(look).await?;
-        // Somebody else has come who forwards, and decides from now on.
-        let theirs = seen.netns.get(&Netns::Host).map(|host| &host.forwarders);
-        if theirs.is_some_and(|theirs| !theirs.is_disjoint(&closed)) {
-            return Ok(false);
+        let mut look = Look::default();
+        for (_, _, one) in &each {
+            look.add(one.clone());
         }
-        beside(move || plan(unit, &wanted, &seen).is_empty()).await
+        let seen = kernel.observe(look).await.map(Arc::new);
+        let mut whole = Vec::with_capacity(many);
+        for (subject, wanted, look) in each {
+            let seen = match &seen {
+                Ok(seen) => Ok(Arc::clone(seen)),
+                // What cannot be looked at may be one of many.
+                Err(_) => kernel.observe(look).await.map(Arc::new).map_err(ReconcileError::from),
+            };
+            whole.push(match (seen, wanted) {
+                (Ok(seen), Some(wanted)) => beside(move || subject.is(&wanted, &seen)).await,
+                (Ok(_), None) => Ok(false),
+                (Err(error), _) => Err(error),
+            });
+        }
+        whole
     }
+}
 
+impl Comparison {
     /// Whether what was programmed is what the stores say.
     fn is_as_said(&self) -> bool {
         let (Subject::Network(id, programmed), Some(around)) = (&self.subject, &self.network) else {
@@ -182,35 +221,39 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(super) async fn routine_look(&mut self) {
         // What somebody waits for goes first.
         self.round().await;
-        let Some((unit, times)) = self.routine.take(tokio::time::Instant::now()) else { return };
-        let subject = match unit {
-            Unit::Host => self.host_subject().await,
+        let mut comparisons = Vec::new();
+        for (unit, times) in self.routine.take(Instant::now()) {
+            match self.comparison(unit, times).await {
+                Some(comparison) => comparisons.push(comparison),
+                None => self.look_now(unit).await,
+            }
+        }
+        if !comparisons.is_empty() {
+            self.checks.spawn(Check(comparisons).run(Arc::clone(&self.kernel)));
+        }
+    }
+
+    /// What is to be compared with the kernel for a unit. None: that cannot be said without the full look.
+    async fn comparison(&mut self, unit: Unit, times: u8) -> Option<Comparison> {
+        match unit {
+            Unit::Host => {
+                let subject = self.host_subject().await?;
+                Some(Comparison { subject, times, network: None })
+            }
             Unit::Network(id) => {
-                self.programmed.get(&id).map(|known| Subject::Network(id, Arc::clone(known)))
+                let subject = Subject::Network(id, Arc::clone(self.programmed.get(&id)?));
+                let network = Some(self.surroundings_of(id).await.ok()?);
+                Some(Comparison { subject, times, network })
             }
             Unit::Sandbox(_) => None,
-        };
-        let network = match &subject {
-            Some(Subject::Network(id, _)) => match self.surroundings_of(*id).await {
-                Ok(around) => Some(around),
-                // The full look says it.
-                Err(_error) => return self.look_now(unit).await,
-            },
-            Some(Subject::Host(_)) | None => None,
-        };
-        match subject {
-            Some(subject) => {
-                let check = Check { subject, times, network };
-                self.checks.spawn(check.run(Arc::clone(&self.kernel)));
-            }
-            None => self.look_now(unit).await,
         }
     }
 
     async fn look_now(&mut self, unit: Unit) {
-        let at = self.world.known();
+        let (at, start) = (self.world.known(), Instant::now());
         let failures = self.full(unit).await;
         self.finish(unit, Outcome { at, failures });
+        self.routine.took(start.elapsed(), Instant::now());
     }
 
     /// The host's part, if it is what it should be as far as anybody knows.
@@ -231,21 +274,26 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         })
     }
 
-    /// A comparison is done.
+    /// Comparisons are done.
     pub(super) async fn checked(&mut self, checked: Checked) {
-        let Checked { subject, times, paths, whole } = checked;
+        let Checked { compared, paths, took } = checked;
+        self.routine.took(took, Instant::now());
         self.paths.extend(paths);
-        let unit = subject.unit();
-        let unchanged = match &subject {
-            Subject::Host(input) => self.host.as_ref().is_some_and(|now| Arc::ptr_eq(now, input)),
-            Subject::Network(id, known) => self.programmed.get(id).is_some_and(|now| Arc::ptr_eq(now, known)),
-        };
-        match whole {
-            // As it was brought to by the last round, all of which is done.
-            Ok(true) if unchanged => self.finish(unit, Outcome { at: self.at, failures: Vec::new() }),
-            // Of what was compared, something was another by then: that says nothing.
-            Ok(_) | Err(_) if !unchanged && self.routine.put_off((unit, times)) => {}
-            Ok(_) | Err(_) => self.world.look_again(unit, Depth::Full),
+        for (subject, times, whole) in compared {
+            let unit = subject.unit();
+            let unchanged = match &subject {
+                Subject::Host(input) => self.host.as_ref().is_some_and(|now| Arc::ptr_eq(now, input)),
+                Subject::Network(id, known) => {
+                    self.programmed.get(id).is_some_and(|now| Arc::ptr_eq(now, known))
+                }
+            };
+            match whole {
+                // As it was brought to by the last round, all of which is done.
+                Ok(true) if unchanged => self.finish(unit, Outcome { at: self.at, failures: Vec::new() }),
+                // Of what was compared, something was another by then: that says nothing.
+                Ok(_) | Err(_) if !unchanged && self.routine.put_off((unit, times)) => {}
+                Ok(_) | Err(_) => self.world.look_again(unit, Depth::Full),
+            }
         }
     }
 }

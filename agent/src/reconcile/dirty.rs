@@ -156,16 +156,14 @@ impl Dirty {
     /// A network that comes or goes can give or take another one's route in the host. `left`: subnets that it had before. One
     /// without a record has none: those that it had were told when the record went.
     fn equal_subnets(&mut self, id: NetworkId, left: &[IpNet], intent: &Intent, me: NodeId) {
-        let prefixes = |view: Option<&NetworkView>| {
-            let network = view.and_then(|view| view.network());
-            network.map(|network| network.subnets.iter().map(|subnet| subnet.prefix).collect::<Vec<_>>())
-        };
-        let mut mine = prefixes(intent.network(id)).unwrap_or_default();
-        mine.extend(left);
-        let here = |(other, view): &(&NetworkId, &NetworkView)| **other != id && is_here(view, me);
-        for (other, view) in intent.networks().filter(here) {
-            let theirs = prefixes(Some(view)).unwrap_or_default();
-            if mine.iter().any(|a| theirs.iter().any(|b| a.contains(b) || b.contains(a))) {
+        let network = intent.network(id).and_then(|view| view.network());
+        let own = network.into_iter().flat_map(|network| &network.subnets).map(|subnet| subnet.prefix);
+        let mine: Vec<IpNet> = own.chain(left.iter().copied()).collect();
+        let overlaps = |theirs: &IpNet| mine.iter().any(|own| own.contains(theirs) || theirs.contains(own));
+        for (other, view) in intent.networks() {
+            let meets =
+                view.network().is_some_and(|it| it.subnets.iter().any(|subnet| overlaps(&subnet.prefix)));
+            if meets && *other != id && is_here(view, me) {
                 self.add(Unit::Network(*other), Depth::Full);
             }
         }

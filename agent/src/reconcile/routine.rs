@@ -1,4 +1,5 @@
 //! Looks that nothing but time asks for: one unit after the other, spread over the period, each when nothing else is to be done.
+//! They take a small share of the time: on a host where that is too little for the period, the round takes longer.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -12,6 +13,12 @@ use crate::plan::ownership::Unit;
 
 /// Longest time between two such looks: a host with few units is looked at soon after the timer.
 const LONGEST: Duration = Duration::from_millis(250);
+/// The share of the time that looks may take: one in so many.
+const SHARE: u32 = 250;
+/// Longest pause after one look, however long it took.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Most networks that are looked at in one go: some of the kernel's answers cost the same for one and for many.
+const TOGETHER: usize = 32;
 /// How often a unit that changes while it is looked at is put off.
 const PUT_OFF: u8 = 2;
 
@@ -46,14 +53,22 @@ impl Routine {
         (!self.waiting.is_empty()).then_some(self.at)
     }
 
-    /// The unit whose turn it is, with how often it was put off.
-    pub(super) fn take(&mut self, now: Instant) -> Option<(Unit, u8)> {
+    /// The units whose turn it is, with how often each was put off: one, or, where many wait, several networks.
+    pub(super) fn take(&mut self, now: Instant) -> Vec<(Unit, u8)> {
         if self.at > now {
-            return None;
+            return Vec::new();
         }
+        let most = (self.waiting.len() / TOGETHER).clamp(1, TOGETHER);
+        let networks = self.waiting.iter().take_while(|(unit, _)| matches!(unit, Unit::Network(_)));
+        let many = networks.take(most).count().max(1).min(self.waiting.len());
         // Late turns are not caught up with.
-        self.at = now + self.pace;
-        self.waiting.pop_front()
+        self.at = now + self.pace * u32::try_from(many).unwrap_or(u32::MAX);
+        self.waiting.drain(..many).collect()
+    }
+
+    /// The look at the last one took so long.
+    pub(super) fn took(&mut self, took: Duration, now: Instant) {
+        self.at = self.at.max(now + (took * SHARE).min(LONGEST_PAUSE));
     }
 
     /// It was another by the end of the look; false: that happens all the time, and it must be looked at while nothing changes.
@@ -74,7 +89,7 @@ impl Routine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::NetworkId;
+    use crate::model::{NetworkId, SandboxId};
 
     fn network(number: u8) -> Unit {
         Unit::Network(NetworkId::from_bytes([number; 32]))
@@ -89,8 +104,8 @@ mod tests {
         let (mut now, mut seen) = (start, Vec::new());
         while let Some(at) = routine.next() {
             now = at.max(now);
-            seen.extend(routine.take(now).map(|(unit, _)| unit));
-            assert_eq!(routine.take(now), None, "two at once");
+            seen.extend(routine.take(now).into_iter().map(|(unit, _)| unit));
+            assert_eq!(routine.take(now), [], "two at once");
         }
         assert_eq!((seen.len(), seen[0]), (101, Unit::Host));
         assert!(now - start <= period && now - start > period / 2, "{:?}", now - start);
@@ -105,6 +120,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn where_very_many_wait_several_networks_are_looked_at_together() {
+        let (mut routine, mut now) = (Routine::default(), Instant::now());
+        let networks = (0..255).map(network).chain([Unit::Host]);
+        let sandboxes = (0..9).map(|number| Unit::Sandbox(SandboxId::from_bytes([number; 32])));
+        routine.add(networks.chain(sandboxes), now, Duration::from_secs(10));
+        let mut turns = Vec::new();
+        while let Some(at) = routine.next() {
+            now = at.max(now);
+            turns.push(routine.take(now));
+        }
+        assert_eq!(turns.iter().map(Vec::len).sum::<usize>(), 265);
+        assert!(turns[10].len() > 4 && turns.len() < 150, "{}", turns.len());
+        let alone = |turn: &Vec<(Unit, u8)>| turn.iter().all(|(unit, _)| matches!(unit, Unit::Network(_)));
+        assert!(turns.iter().all(|turn| turn.len() == 1 || alone(turn)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_take_a_small_share_of_the_time() {
+        let (mut routine, start) = (Routine::default(), Instant::now());
+        let took = Duration::from_millis(2);
+        routine.add((0..100).map(network), start, Duration::from_secs(10));
+        let (mut now, mut looks) = (start, 0);
+        while let Some(at) = routine.next() {
+            now = at.max(now);
+            looks += routine.take(now).len();
+            now += took;
+            routine.took(took, now);
+        }
+        assert_eq!(looks, 100);
+        let all = took * u32::try_from(looks).unwrap();
+        assert!(all * 100 < now - start, "{all:?} of {:?}", now - start);
+        // One slow look does not end them.
+        routine.add([network(1)], now, LONGEST);
+        routine.took(Duration::from_secs(5), now);
+        assert!(routine.next().unwrap() <= now + LONGEST_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_was_looked_at_meanwhile_is_not_looked_at_again_and_what_waits_goes_first() {
         let (mut routine, now) = (Routine::default(), Instant::now());
         routine.add([network(1), network(2), network(3)], now, LONGEST);
@@ -114,7 +167,7 @@ mod tests {
         let mut later = now;
         while routine.next().is_some() {
             later += LONGEST;
-            seen.extend(routine.take(later).map(|(unit, _)| unit));
+            seen.extend(routine.take(later).into_iter().map(|(unit, _)| unit));
         }
         assert_eq!(seen, [network(1), network(3), Unit::Host, network(2)]);
     }
@@ -124,7 +177,7 @@ mod tests {
         let (mut routine, mut now) = (Routine::default(), Instant::now());
         routine.add([network(1)], now, LONGEST);
         let mut looks = 0;
-        while let Some(turn) = routine.take(now) {
+        while let [turn] = routine.take(now)[..] {
             looks += 1;
             if !routine.put_off(turn) {
                 break;

@@ -240,7 +240,7 @@ impl World {
     }
 
     /// What the intent reflects now.
-    pub(super) fn known(&self) -> Revisions {
+    pub fn known(&self) -> Revisions {
         self.read(revisions)
     }
 
