@@ -15,6 +15,8 @@ use nix::{
 
 /// Largest file of others that is read, in bytes; what is beyond is left out.
 const LARGEST: u64 = 1 << 20;
+/// How often a file is written anew while others make and remove it.
+const TRIES: u32 = 5;
 
 /// What is at a path, not opened.
 fn look_at(path: &Path) -> io::Result<File> {
@@ -59,6 +61,22 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// It cannot be written, or a directory is there.
 pub(crate) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut outcome = write_once(path, text);
+    for _again in 1..TRIES {
+        // Somebody else made or removed it meanwhile.
+        match &outcome {
+            Err(error) if is_overtaken(error.kind()) => outcome = write_once(path, text),
+            _ => break,
+        }
+    }
+    outcome
+}
+
+fn is_overtaken(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound)
+}
+
+fn write_once(path: &Path, text: &[u8]) -> io::Result<()> {
     let there = plain(path);
     if there.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput) {
         fs::remove_file(path)?;
@@ -101,6 +119,21 @@ mod tests {
             assert_eq!(read(&path(odd)).unwrap(), b"text", "{odd}");
         }
         assert!(write(&path("directory"), b"text").is_err());
+    }
+
+    #[test]
+    fn a_file_that_others_make_and_remove_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::thread::scope(|scope| {
+            for text in ["one", "two"] {
+                scope.spawn(|| (0..300).for_each(|_| write(&path, text.as_bytes()).unwrap()));
+            }
+            // One at a time goes, so that five tries are enough.
+            scope.spawn(|| (0..30).for_each(|_| drop(fs::remove_file(&path))));
+        });
+        write(&path, b"last").unwrap();
+        assert_eq!(read(&path).unwrap(), b"last");
     }
 
     #[test]
