@@ -17,7 +17,7 @@ impl From<&Endpoint> for v1::Endpoint {
             id: endpoint.id.to_string(),
             name: endpoint.name.to_string(),
             network_id: endpoint.network.to_string(),
-            sandbox: endpoint.sandbox.to_string(),
+            sandbox: endpoint.sandbox.as_ref().map(Name::to_string).unwrap_or_default(),
             node_id: endpoint.node.to_string(),
             mac: endpoint.mac.to_string(),
             addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
@@ -41,7 +41,10 @@ impl TryFrom<v1::Endpoint> for Endpoint {
             id: wire.id.parse()?,
             name: Name::parse("endpoint name", &wire.name)?,
             network: wire.network_id.parse()?,
-            sandbox: Name::parse("sandbox name", &wire.sandbox)?,
+            sandbox: match wire.sandbox.as_str() {
+                "" => None,
+                name => Some(Name::parse("sandbox name", name)?),
+            },
             node: wire.node_id.parse()?,
             mac: wire.mac.parse()?,
             addresses: each("endpoint address", &wire.addresses, MAX_ADDRESSES, |text| {

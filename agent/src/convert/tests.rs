@@ -107,7 +107,7 @@ fn port() -> impl Strategy<Value = PublishedPort> {
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     (
-        (any::<[u8; 32]>(), name(), network_id(), name(), node_id()),
+        (any::<[u8; 32]>(), name(), network_id(), option::of(name()), node_id()),
         (mac(), vec(address(), 0..4), vec(name(), 0..4), "[a-z]{1,15}", any::<u64>()),
         (vec(port(), 0..4), vec(any::<IpAddr>(), 0..3), Endpoint::GATEWAY_PRIORITIES, vec(name(), 0..3)),
     )

@@ -66,7 +66,7 @@ struct Home<'a> {
     own: &'a Endpoint,
 }
 
-/// Endpoints of one name in one network, those of dead hosts left out, and whether there were any of these.
+/// Endpoints of one name in one network, those of dead hosts and those without a sandbox left out, and whether there were any of these.
 struct Named<'a> {
     network: &'a Network,
     endpoints: Vec<&'a Endpoint>,
@@ -114,7 +114,8 @@ fn named<'a>(intent: &Intent, viewer: &Viewer<'_>, homes: &[Home<'a>], text: &st
         if !endpoints.is_empty() {
             endpoints.sort_by_key(|endpoint| endpoint.id);
             endpoints.dedup_by_key(|endpoint| endpoint.id);
-            endpoints.retain(|endpoint| !is_hidden(intent, viewer, endpoint.node));
+            endpoints
+                .retain(|endpoint| endpoint.sandbox.is_some() && !is_hidden(intent, viewer, endpoint.node));
             all.push(Named { network: home.network, endpoints });
         }
     }

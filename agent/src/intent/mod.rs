@@ -176,7 +176,7 @@ impl Intent {
             Fact::Network(id, network) => self.in_network((source, id), |view| view.set_network(id, network)),
             Fact::Endpoint(network, id, endpoint) => {
                 let known = self.networks.get(&network).and_then(|view| view.endpoints().get(&id));
-                let before = known.map(|known| (known.node, known.sandbox.clone()));
+                let before = known.and_then(|known| Some((known.node, known.sandbox.clone()?)));
                 self.places.moved((network, id), before, endpoint.as_ref());
                 self.in_network((source, network), |view| view.set_endpoint(network, id, endpoint))
             }

@@ -26,7 +26,7 @@ pub struct NetworkView {
     /// Addresses of endpoints and members.
     used: BTreeSet<IpAddr>,
     names: Names,
-    /// The endpoints that publish ports.
+    /// The endpoints that publish ports, and have a sandbox that does.
     published: BTreeSet<EndpointId>,
 }
 
@@ -150,7 +150,8 @@ impl NetworkView {
         self.account(&addresses(self.endpoints.get(&id)), &addresses(endpoint.as_ref()));
         self.rehouse(id, endpoint.as_ref().map(|endpoint| endpoint.node));
         self.names.replace(id, self.endpoints.get(&id), endpoint.as_ref());
-        if endpoint.as_ref().is_some_and(|endpoint| !endpoint.ports.is_empty()) {
+        if endpoint.as_ref().is_some_and(|endpoint| endpoint.sandbox.is_some() && !endpoint.ports.is_empty())
+        {
             self.published.insert(id);
         } else {
             self.published.remove(&id);

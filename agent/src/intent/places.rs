@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Endpoint, EndpointId, Name, NetworkId, NodeId};
 
-/// Endpoints by node and sandbox; a sandbox has few.
+/// Endpoints by node and sandbox; a sandbox has few. Those without a sandbox are nowhere.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places(BTreeMap<NodeId, BTreeMap<Name, Vec<(NetworkId, EndpointId)>>>);
 
@@ -24,9 +24,11 @@ impl Places {
         if let Some((node, sandbox)) = before {
             self.leave(node, &sandbox, (network, id));
         }
-        if let Some(now) = now {
+        if let Some(now) = now
+            && let Some(sandbox) = &now.sandbox
+        {
             let sandboxes = self.0.entry(now.node).or_default();
-            sandboxes.entry(now.sandbox.clone()).or_default().push((network, id));
+            sandboxes.entry(sandbox.clone()).or_default().push((network, id));
         }
     }
 

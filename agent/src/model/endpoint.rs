@@ -15,9 +15,10 @@ pub struct Endpoint {
     pub name: Name,
     /// The network.
     pub network: NetworkId,
-    /// The sandbox's name on its node.
-    pub sandbox: Name,
-    /// The node that has the sandbox.
+    /// The sandbox's name on its node. None: it was made ahead of its sandbox. Its name, addresses and Ethernet address are
+    /// taken, and nothing is programmed for it.
+    pub sandbox: Option<Name>,
+    /// The node that has the sandbox, or is to have it.
     pub node: NodeId,
     /// Its Ethernet address.
     pub mac: Mac,

@@ -42,7 +42,7 @@ pub(crate) fn endpoint(number: u8, node: NodeId) -> Endpoint {
         id: EndpointId::from_bytes([number; 32]),
         name: format!("c{number}").parse().unwrap(),
         network: network().id,
-        sandbox: format!("c{number}").parse().unwrap(),
+        sandbox: Some(format!("c{number}").parse().unwrap()),
         node,
         mac: Mac::derived(address.addr()),
         addresses: vec![address],

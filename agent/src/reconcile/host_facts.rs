@@ -51,7 +51,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let sandboxes: Vec<Sandbox> = self.world.read(|intent| {
             let endpoints = intent.network(id).into_iter().flat_map(|view| view.endpoints_on(me));
             let asked = endpoints.filter(|it| rows.is_none_or(|rows| rows.contains(&Row::Endpoint(it.id))));
-            asked.filter_map(|it| intent.sandboxes().get(&it.sandbox).cloned()).collect()
+            asked.filter_map(|it| intent.sandboxes().get(it.sandbox.as_ref()?).cloned()).collect()
         });
         let mut present = BTreeMap::new();
         for sandbox in sandboxes {

@@ -261,7 +261,7 @@ async fn the_janitor_removes_an_endpoint_whose_sandbox_was_lost() {
     let janitor = tokio::spawn(async move { service.tidy_sandboxes(stop).await });
     let mut changes = host.service.world.changes();
     let gone = async {
-        while host.service.endpoints_of(&created.endpoints[0].sandbox).len() == 1 {
+        while host.service.endpoints_of(created.endpoints[0].sandbox.as_ref().unwrap()).len() == 1 {
             changes.recv().await.unwrap();
         }
     };

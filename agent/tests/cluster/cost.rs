@@ -50,7 +50,7 @@ async fn populate(store: &Store, network: NetworkId) {
                 id,
                 name: format!("c{number}").parse().unwrap(),
                 network,
-                sandbox: format!("c{number}").parse().unwrap(),
+                sandbox: Some(format!("c{number}").parse().unwrap()),
                 node,
                 mac: Mac::derived(address.addr()),
                 addresses: vec![address],

@@ -166,7 +166,7 @@ fn check_rows(cluster: &Cluster) {
             if let Some(owner) = cluster.nodes.iter().find(|it| it.host.id == endpoint.node) {
                 let there = if owner.host.id == node.host.id {
                     state.netns.iter().any(|(netns, inside)| {
-                        netns.to_string() == endpoint.sandbox.as_str()
+                        endpoint.sandbox.as_ref().is_some_and(|it| netns.to_string() == it.as_str())
                             && inside.links.contains_key(&endpoint.ifname)
                     })
                 } else {

@@ -51,7 +51,7 @@ pub(in crate::dns) fn endpoint(network: &Network, number: u8, name: &str, addres
     Endpoint {
         id: EndpointId::from_bytes([number; 32]),
         name: name.parse().unwrap(),
-        sandbox: name.parse().unwrap(),
+        sandbox: Some(name.parse().unwrap()),
         network: network.id,
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         ..testing::endpoint(number, node)
@@ -200,6 +200,18 @@ fn nobody_has_a_name_in_the_network_bridge_but_in_a_global_one_of_that_name() {
 }
 
 #[test]
+fn an_endpoint_that_was_made_ahead_of_its_sandbox_has_no_address_for_others() {
+    let network = testing::network();
+    let ahead = Endpoint { sandbox: None, ..endpoint(&network, 2, "b", &["10.0.0.2/24"]) };
+    let intent = intent(&[network.clone()], &[endpoint(&network, 1, "a", &["10.0.0.1/24"]), ahead.clone()]);
+    assert_eq!(ask_as(&intent, "a", "b", RecordType::A), Verdict::NoName);
+    let placed = Endpoint { sandbox: Some("b".parse().unwrap()), ..ahead };
+    let intent =
+        super::tests::intent(&[network.clone()], &[endpoint(&network, 1, "a", &["10.0.0.1/24"]), placed]);
+    assert_eq!(ask_as(&intent, "a", "b", RecordType::A), records(vec![address("10.0.0.2")]));
+}
+
+#[test]
 fn very_many_endpoints_of_one_name_are_told_in_part_and_in_turn() {
     let network = testing::network();
     let own = endpoint(&network, 1, "me", &["10.0.0.1/24"]);
@@ -210,7 +222,7 @@ fn very_many_endpoints_of_one_name_are_told_in_part_and_in_turn() {
         Endpoint {
             id: EndpointId::from_bytes(id),
             name: format!("w{number}").parse().unwrap(),
-            sandbox: format!("w{number}").parse().unwrap(),
+            sandbox: Some(format!("w{number}").parse().unwrap()),
             aliases: vec!["all".parse().unwrap()],
             addresses: vec![address],
             ..own.clone()
@@ -250,7 +262,7 @@ proptest! {
         }
         let intent = intent(&networks, &endpoints);
         for viewer in &endpoints {
-            let sandbox = viewer.sandbox.clone();
+            let sandbox = viewer.sandbox.clone().unwrap();
             let as_viewer = Viewer { me: ME, sandbox: &sandbox, is_down: &|_| false };
             let ask = |name: &str| {
                 answer(&intent, &as_viewer, &Question::new(name.split('.').map(str::as_bytes), RecordType::A), turn)

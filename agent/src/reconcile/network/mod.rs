@@ -54,8 +54,10 @@ pub(super) fn piece(intent: &Intent, env: &Env, id: NetworkId, row: Row) -> Opti
     match row {
         Row::Endpoint(endpoint) => {
             let endpoint = view.endpoints().get(&endpoint)?;
+            // One that was made ahead of its sandbox is nowhere yet.
+            let sandbox = endpoint.sandbox.as_ref()?;
             if endpoint.node == env.me {
-                let netns = env.sandboxes.get(&endpoint.sandbox)?;
+                let netns = env.sandboxes.get(sandbox)?;
                 return Some(Piece::Local(Box::new(endpoint.clone()), netns.clone()));
             }
             station(intent, env, endpoint.node, endpoint.mac, &endpoint.addresses)

@@ -51,6 +51,25 @@ async fn a_network_is_made_with_its_first_endpoint_and_nothing_of_it_stays_after
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_made_ahead_of_its_sandbox_gets_its_link_with_it() {
+    for network in all() {
+        let mut bench = with(&network, &["a", "b"]).await;
+        let (a, b) = (endpoint(&network, 2, "a"), endpoint(&network, 3, "b"));
+        let ahead = Endpoint { sandbox: None, ..b.clone() };
+        let source = source_of(&network);
+        bench.say(source, vec![there(&a), there(&ahead)]).await;
+        bench.check_whole().await;
+        assert!(bench.inside("b").is_empty(), "{}", network.driver());
+        bench.say(source, vec![there(&b)]).await;
+        bench.check_whole().await;
+        assert_eq!(bench.inside("b").len(), 1, "{}", network.driver());
+        bench.say(source, vec![there(&ahead)]).await;
+        bench.check_whole().await;
+        assert!(bench.inside("b").is_empty(), "{}", network.driver());
+    }
+}
+
+#[tokio::test]
 async fn one_endpoint_more_on_a_bridge_or_a_parent_costs_no_look() {
     for network in [bridge(1), macvlan(2, ETH9), macvlan(3, VLAN), ipvlan(4, ETH9), testing::network()] {
         let mut bench = with(&network, &["a", "b"]).await;

@@ -248,7 +248,7 @@ pub(super) fn endpoint(network: &Network, number: u8, sandbox: &str) -> Endpoint
         id: EndpointId::from_bytes(id),
         name: sandbox.parse().unwrap(),
         network: network.id,
-        sandbox: sandbox.parse().unwrap(),
+        sandbox: Some(sandbox.parse().unwrap()),
         mac: Mac::derived(addresses[0].addr()),
         // One interface for each network.
         ifname: format!("eth{}", network.id.as_bytes()[0]).parse().unwrap(),

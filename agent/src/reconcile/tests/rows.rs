@@ -15,6 +15,8 @@ enum Event {
     Go(u8),
     /// It is another by now.
     Change(u8),
+    /// It has no sandbox yet, or no longer.
+    Ahead(u8),
 }
 
 fn events() -> impl Strategy<Value = Vec<Vec<Event>>> {
@@ -22,17 +24,22 @@ fn events() -> impl Strategy<Value = Vec<Vec<Event>>> {
     let event = prop_oneof![
         which.clone().prop_map(Event::Come),
         which.clone().prop_map(Event::Go),
-        which.prop_map(Event::Change)
+        which.clone().prop_map(Event::Change),
+        which.prop_map(Event::Ahead)
     ];
     prop::collection::vec(prop::collection::vec(event, 1..4), 1..8)
 }
 
 fn fact(network: &Network, event: &Event) -> Fact {
-    let (Event::Come(number) | Event::Go(number) | Event::Change(number)) = *event;
+    let (Event::Come(number) | Event::Go(number) | Event::Change(number) | Event::Ahead(number)) = *event;
     let mut endpoint = endpoint(network, number, &format!("s{number}"));
     match event {
         Event::Come(_) => there(&endpoint),
         Event::Go(_) => gone(&endpoint),
+        Event::Ahead(_) => {
+            endpoint.sandbox = None;
+            there(&endpoint)
+        }
         Event::Change(_) => {
             endpoint.mac = Mac::internal(7, &[number]);
             endpoint.link_local = vec!["169.254.7.7".parse().unwrap()];

@@ -110,14 +110,15 @@ impl<K: Kernel> Service<K> {
             refuse_failures(&self.host_outcome(draft, at).await)
         };
         // What fails here is not kept waiting by what cannot come.
-        let both = async { tokio::try_join!(here, self.await_resolver(&endpoint.sandbox)) };
+        let both = async { tokio::try_join!(here, self.await_resolver(endpoint.sandbox.as_ref())) };
         let (missing, done) = tokio::join!(confirm, both);
         done?;
         Ok(self.world.read(|intent| missing.iter().map(|node| intent.called(*node)).collect()))
     }
 
-    /// Wait until names resolve in a sandbox, if they are to.
-    async fn await_resolver(&self, sandbox: &Name) -> Result<(), ServiceError> {
+    /// Wait until names resolve in a sandbox, if there is one and they are to.
+    async fn await_resolver(&self, sandbox: Option<&Name>) -> Result<(), ServiceError> {
+        let Some(sandbox) = sandbox else { return Ok(()) };
         let reason = match tokio::time::timeout(LOCAL_DEADLINE, self.dns.ensure(sandbox)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,

@@ -35,13 +35,16 @@ impl<K: Kernel> Service<K> {
                     service.own_endpoint(&network, &sandbox, force)?
                 }
             };
-            let sandbox = known.sandbox;
-            let _turn = service.turns.take(&sandbox).await?;
+            // One that was made ahead of its sandbox has a name of its own.
+            let known = known.sandbox.unwrap_or(known.name);
+            let _turn = service.turns.take(&known).await?;
             // It may be another one by now, or none.
-            let endpoint = service.own_endpoint(&network, sandbox.as_str(), force)?;
+            let endpoint = service.own_endpoint(&network, known.as_str(), force)?;
             service.remove_endpoint(&endpoint).await?;
-            service.write_files(&endpoint.sandbox).await;
-            tracing::info!(sandbox = %endpoint.sandbox, %network, endpoint = %endpoint.id.short(), force, "disconnected");
+            if let Some(sandbox) = &endpoint.sandbox {
+                service.write_files(sandbox).await;
+            }
+            tracing::info!(name = %endpoint.name, %network, endpoint = %endpoint.id.short(), force, "disconnected");
             Ok(())
         })
         .await

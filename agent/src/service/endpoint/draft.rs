@@ -58,7 +58,7 @@ impl Draft {
             id,
             name: choice.sandbox.name.clone(),
             network: network.id,
-            sandbox: choice.sandbox.name.clone(),
+            sandbox: Some(choice.sandbox.name.clone()),
             node: choice.me,
             mac,
             addresses,

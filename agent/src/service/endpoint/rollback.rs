@@ -39,7 +39,7 @@ impl<K: Kernel> Service<K> {
         self.ready_to_change().await?;
         for stray in self.believable_strays() {
             if self.remove_stray(&stray).await? {
-                tracing::info!(endpoint = %stray.id.short(), sandbox = %stray.sandbox, "endpoint removed: it has no sandbox");
+                tracing::info!(endpoint = %stray.id.short(), name = %stray.name, "endpoint removed: it has no sandbox");
             }
         }
         Ok(())

@@ -134,11 +134,11 @@ impl<K: Kernel> Service<K> {
         let strays = self.believable_strays();
         let mut left = BTreeSet::new();
         for endpoint in strays {
-            let (id, sandbox) = (endpoint.id, &endpoint.sandbox);
+            let (id, name) = (endpoint.id, &endpoint.name);
             if before.contains(&id) {
                 match self.remove_stray(&endpoint).await {
                     Ok(true) => {
-                        tracing::info!(endpoint = %id.short(), %sandbox, "endpoint removed: it has no sandbox");
+                        tracing::info!(endpoint = %id.short(), %name, "endpoint removed: it has no sandbox");
                         continue;
                     }
                     Ok(false) => {}
@@ -172,8 +172,9 @@ impl<K: Kernel> Service<K> {
 
     /// Remove an endpoint, unless its sandbox has a record after all: one that cannot be read is not one that is gone.
     pub(in crate::service) async fn remove_stray(&self, endpoint: &Endpoint) -> Result<bool, ServiceError> {
-        let _turn = self.turns.take(&endpoint.sandbox).await?;
-        if self.local.get(&Key::Sandbox(endpoint.sandbox.clone())).await?.1.is_some() {
+        let Some(sandbox) = &endpoint.sandbox else { return Ok(false) };
+        let _turn = self.turns.take(sandbox).await?;
+        if self.local.get(&Key::Sandbox(sandbox.clone())).await?.1.is_some() {
             return Ok(false);
         }
         self.remove_endpoint(endpoint).await?;
@@ -181,10 +182,13 @@ impl<K: Kernel> Service<K> {
     }
 }
 
-/// The endpoints of a node whose sandbox it does not have.
+/// The endpoints of a node whose sandbox it does not have. Those that were made ahead of theirs wait for it.
 pub(in crate::service) fn strays(intent: &Intent, me: NodeId) -> Vec<Endpoint> {
     let mine = intent.networks().flat_map(|(_, view)| view.endpoints_on(me));
-    mine.filter(|endpoint| !intent.sandboxes().contains_key(&endpoint.sandbox)).cloned().collect()
+    let has_lost = |endpoint: &&Endpoint| {
+        endpoint.sandbox.as_ref().is_some_and(|sandbox| !intent.sandboxes().contains_key(sandbox))
+    };
+    mine.filter(has_lost).cloned().collect()
 }
 
 /// Those of these sandboxes that have lost their process; a file of /proc for each.
@@ -279,11 +283,14 @@ mod tests {
         let kept = testing::endpoint(3, testing::ME);
         let foreign = testing::endpoint(4, testing::OTHER);
         let fact = |endpoint: &Endpoint| Fact::Endpoint(network.id, endpoint.id, Some(endpoint.clone()));
-        let facts = vec![fact(&stray), fact(&kept), fact(&foreign)];
-        let sandbox = Sandbox { name: kept.sandbox.clone(), ..adopted(None) };
+        // One that was made ahead of its sandbox waits for it.
+        let ahead = Endpoint { sandbox: None, ..testing::endpoint(5, testing::ME) };
+        let facts = vec![fact(&stray), fact(&kept), fact(&foreign), fact(&ahead)];
+        let name = kept.sandbox.clone().unwrap();
+        let sandbox = Sandbox { name: name.clone(), ..adopted(None) };
         let mut intent = Intent::default();
         intent.apply(Source::Global, 1, facts);
-        intent.apply(Source::Local, 1, vec![Fact::Sandbox(kept.sandbox.clone(), Some(sandbox))]);
+        intent.apply(Source::Local, 1, vec![Fact::Sandbox(name, Some(sandbox))]);
         assert_eq!(super::strays(&intent, testing::ME), [stray]);
     }
 

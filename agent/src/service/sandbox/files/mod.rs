@@ -134,14 +134,14 @@ impl Stale {
         let in_network = |network, concerned: &dyn Fn(&Endpoint) -> bool| {
             let view = intent.network(network);
             let all = view.into_iter().flat_map(|view| view.endpoints_on(me));
-            all.filter(|endpoint| concerned(endpoint)).map(|it| it.sandbox.clone()).collect::<Vec<_>>()
+            all.filter(|endpoint| concerned(endpoint)).filter_map(|it| it.sandbox.clone()).collect::<Vec<_>>()
         };
         match changed.map(|changed| (changed.touched, changed.name)) {
             Err(broadcast::error::RecvError::Lagged(_)) => *self = Self::All,
             Ok((Touched::Sandbox(name), _)) => drop(names.insert(name)),
             Ok((Touched::Endpoint(network, id), linked)) => {
                 let known = intent.network(network).and_then(|view| view.endpoints().get(&id));
-                names.extend(known.map(|endpoint| endpoint.sandbox.clone()));
+                names.extend(known.and_then(|endpoint| endpoint.sandbox.clone()));
                 // Those that have a name of their own for it.
                 names.extend(in_network(network, &|other| {
                     other.links.iter().any(|link| link.endpoint.as_str() == linked)
