@@ -19,7 +19,7 @@ use crate::{
     model::{AddressOwner, Endpoint, Node, NodeId, Sandbox, chain},
     plan::{
         is_host_setting,
-        op::Op,
+        op::{Op, SettingOp},
         ownership::Unit,
         plan,
         state::{Look, Netns, State},
@@ -170,7 +170,7 @@ async fn restore(kernel: &LinuxKernel, local: &Store) -> Result<usize> {
 fn original(name: &str, value: &str) -> Option<Op> {
     let key = name.replace('.', "/");
     if is_host_setting(&key, value) {
-        return Some(Op::SetSysctl(Netns::Host, key, value.to_owned()));
+        return Some(Op::Setting(Netns::Host, SettingOp::SetSysctl(key, value.to_owned())));
     }
     tracing::warn!(sysctl = %name, %value, "not put back: it is none that the agent sets, or no value of it");
     None
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn what_the_agent_never_sets_is_not_put_back() {
-        let kept = Op::SetSysctl(Netns::Host, "net/ipv4/ip_forward".into(), "0".into());
+        let kept = Op::Setting(Netns::Host, SettingOp::SetSysctl("net/ipv4/ip_forward".into(), "0".into()));
         assert_eq!(original("net.ipv4.ip_forward", "0"), Some(kept));
         for (name, value) in [
             ("kernel.core_pattern", "|/tmp/x"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::plan::{
-    op::{LinkRef, Op},
+    op::{LinkOp, LinkRef, LinkRow, NetnsOp, Op, RowOp, SettingOp},
     state::{LinkKind, Netns},
 };
 
@@ -17,7 +17,7 @@ pub(super) struct Broken {
 impl Broken {
     /// This step failed.
     pub(super) fn note(&mut self, op: &Op) {
-        if let Op::AddNetns(netns, _) = op {
+        if let Op::Netns(netns, NetnsOp::Add(_)) = op {
             self.netns.insert(netns.clone());
         }
         self.links.extend(made_links(op).into_iter().cloned());
@@ -28,14 +28,15 @@ impl Broken {
         if self.netns.is_empty() && self.links.is_empty() {
             return false;
         }
-        let bridge = if let Op::SetPort(link, Some(port)) = op {
+        let bridge = if let Op::Link(link, LinkOp::SetPort(Some(port))) = op {
             Some(LinkRef { netns: link.netns.clone(), name: port.bridge })
         } else {
             None
         };
         let made = made_links(op);
-        let link = link(op).into_iter().chain(&bridge);
-        let mut netns = made.iter().map(|link| &link.netns).chain(netns(op));
+        let whole = if let Op::Setting(netns, _) = op { Some(netns) } else { None };
+        let link = op.link().into_iter().chain(&bridge);
+        let mut netns = made.iter().map(|link| &link.netns).chain(whole);
         netns.any(|netns| self.netns.contains(netns))
             || link.into_iter().any(|link| self.links.contains(link) || self.netns.contains(&link.netns))
     }
@@ -52,89 +53,56 @@ fn made_links(op: &Op) -> Vec<&LinkRef> {
     }
 }
 
-/// The link that the step changes.
-pub(super) fn link(op: &Op) -> Option<&LinkRef> {
-    match op {
-        Op::RemoveLink(link)
-        | Op::SetMac(link, _)
-        | Op::SetMtu(link, _)
-        | Op::SetPort(link, _)
-        | Op::SetUp(link, _)
-        | Op::AddAddress(link, _)
-        | Op::RemoveAddress(link, _)
-        | Op::SetRoute(link, ..)
-        | Op::RemoveRoute(link, ..)
-        | Op::SetNeighbour(link, ..)
-        | Op::RemoveNeighbour(link, _)
-        | Op::SetTunnel(link, ..)
-        | Op::RemoveTunnel(link, _)
-        | Op::AddFlood(link, _)
-        | Op::RemoveFlood(link, _)
-        | Op::SetStation(link, _)
-        | Op::RemoveStation(link, _) => Some(link),
-        Op::AddNetns(..)
-        | Op::RemoveNetns(_)
-        | Op::AddLink(..)
-        | Op::AddVeth(..)
-        | Op::SetSysctl(..)
-        | Op::SetTable(..)
-        | Op::ChangePorts(..)
-        | Op::RemoveTable(_)
-        | Op::SetResolver(..)
-        | Op::RemoveResolver(_)
-        | Op::SetOpenings(..) => None,
-    }
-}
-
-/// The namespace that the step changes as a whole.
-fn netns(op: &Op) -> Option<&Netns> {
-    if let Op::SetSysctl(netns, ..)
-    | Op::SetTable(netns, _)
-    | Op::ChangePorts(netns, _)
-    | Op::RemoveTable(netns)
-    | Op::SetResolver(netns, _)
-    | Op::RemoveResolver(netns)
-    | Op::SetOpenings(netns, ..) = op
-    {
-        Some(netns)
-    } else {
-        None
-    }
-}
-
 /// What the step is called, and on what: the parts of an error.
 pub(super) fn words(op: &Op) -> (&'static str, String) {
     match op {
-        Op::AddNetns(netns, _) => ("add network namespace", netns.to_string()),
-        Op::RemoveNetns(netns) => ("remove network namespace", netns.to_string()),
+        Op::Netns(netns, NetnsOp::Add(_)) => ("add network namespace", netns.to_string()),
+        Op::Netns(netns, NetnsOp::Remove) => ("remove network namespace", netns.to_string()),
         Op::AddLink(new, LinkKind::Bridge) => ("add bridge", new.at.to_string()),
         Op::AddLink(new, LinkKind::Vxlan(_)) => ("add vxlan device", new.at.to_string()),
         Op::AddLink(new, _) => ("add link", new.at.to_string()),
         Op::AddVeth(a, b) => ("add veth pair", format!("{} and {}", a.at, b.at)),
-        Op::RemoveLink(link) => ("remove link", link.to_string()),
-        Op::SetMac(link, _) => ("set the address of link", link.to_string()),
-        Op::SetMtu(link, mtu) => ("set mtu", format!("{mtu} on {link}")),
-        Op::SetPort(link, _) => ("set the bridge of link", link.to_string()),
-        Op::SetUp(link, true) => ("bring up link", link.to_string()),
-        Op::SetUp(link, false) => ("bring down link", link.to_string()),
-        Op::AddAddress(link, address) => ("add address", format!("{address} on {link}")),
-        Op::RemoveAddress(link, address) => ("remove address", format!("{address} on {link}")),
-        Op::SetRoute(link, to, _) => ("set route", format!("{to} on {link}")),
-        Op::RemoveRoute(link, to, _) => ("remove route", format!("{to} on {link}")),
-        Op::SetNeighbour(link, ip, _) => ("set neighbour", format!("{ip} on {link}")),
-        Op::RemoveNeighbour(link, ip) => ("remove neighbour", format!("{ip} on {link}")),
-        Op::SetTunnel(link, mac, _) => ("set tunnel row", format!("{mac} on {link}")),
-        Op::RemoveTunnel(link, mac) => ("remove tunnel row", format!("{mac} on {link}")),
-        Op::AddFlood(link, vtep) => ("add flood row", format!("{vtep} on {link}")),
-        Op::RemoveFlood(link, vtep) => ("remove flood row", format!("{vtep} on {link}")),
-        Op::SetStation(link, mac) => ("set bridge row", format!("{mac} on {link}")),
-        Op::RemoveStation(link, mac) => ("remove bridge row", format!("{mac} on {link}")),
-        Op::SetSysctl(netns, key, value) => ("set sysctl", format!("{key}={value} in {netns}")),
-        Op::SetTable(netns, _) => ("set nftables table", netns.to_string()),
-        Op::ChangePorts(netns, _) => ("change ports in nftables table", netns.to_string()),
-        Op::RemoveTable(netns) => ("remove nftables table", netns.to_string()),
-        Op::SetResolver(netns, _) => ("set the rules for 127.0.0.11 port 53", netns.to_string()),
-        Op::RemoveResolver(netns) => ("remove the rules for 127.0.0.11 port 53", netns.to_string()),
-        Op::SetOpenings(netns, ..) => ("set rules in the FORWARD chain", netns.to_string()),
+        Op::Link(link, op) => link_words(link, op),
+        Op::Row(link, op, row) => row_words(link, *op, row),
+        Op::Setting(netns, SettingOp::SetSysctl(key, value)) => {
+            ("set sysctl", format!("{key}={value} in {netns}"))
+        }
+        Op::Setting(netns, op) => (setting_words(op), netns.to_string()),
+    }
+}
+
+fn link_words(link: &LinkRef, op: &LinkOp) -> (&'static str, String) {
+    match op {
+        LinkOp::Remove => ("remove link", link.to_string()),
+        LinkOp::SetMac(_) => ("set the address of link", link.to_string()),
+        LinkOp::SetMtu(mtu) => ("set mtu", format!("{mtu} on {link}")),
+        LinkOp::SetPort(_) => ("set the bridge of link", link.to_string()),
+        LinkOp::SetUp(true) => ("bring up link", link.to_string()),
+        LinkOp::SetUp(false) => ("bring down link", link.to_string()),
+        LinkOp::SetRoute(to, _) => ("set route", format!("{to} on {link}")),
+        LinkOp::RemoveRoute(to, _) => ("remove route", format!("{to} on {link}")),
+    }
+}
+
+fn row_words(link: &LinkRef, op: RowOp, row: &LinkRow) -> (&'static str, String) {
+    let ([set, remove], target) = match row {
+        LinkRow::Address(address) => (["add address", "remove address"], address.to_string()),
+        LinkRow::Neighbour(ip, _) => (["set neighbour", "remove neighbour"], ip.to_string()),
+        LinkRow::Tunnel(mac, _) => (["set tunnel row", "remove tunnel row"], mac.to_string()),
+        LinkRow::Flood(vtep) => (["add flood row", "remove flood row"], vtep.to_string()),
+        LinkRow::Station(mac) => (["set bridge row", "remove bridge row"], mac.to_string()),
+    };
+    (if op == RowOp::Set { set } else { remove }, format!("{target} on {link}"))
+}
+
+fn setting_words(op: &SettingOp) -> &'static str {
+    match op {
+        SettingOp::SetSysctl(..) => "set sysctl",
+        SettingOp::SetTable(_) => "set nftables table",
+        SettingOp::ChangePorts(_) => "change ports in nftables table",
+        SettingOp::RemoveTable => "remove nftables table",
+        SettingOp::SetResolver(_) => "set the rules for 127.0.0.11 port 53",
+        SettingOp::RemoveResolver => "remove the rules for 127.0.0.11 port 53",
+        SettingOp::SetOpenings(..) => "set rules in the FORWARD chain",
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    op::{LinkRef, Op},
+    op::{LinkOp, LinkRef, LinkRow, Op, RowOp},
     state::{Link, LinkKind},
 };
 use crate::model::MacvlanMode;
@@ -25,23 +25,25 @@ pub(super) fn diff_link(
             &fresh
         }
     };
+    let mut push = |op| ops.push(Op::Link(at.clone(), op));
     if want.mac != seen.mac
         && let Some(mac) = want.mac
     {
-        ops.push(Op::SetMac(at.clone(), mac));
+        push(LinkOp::SetMac(mac));
     }
     if want.mtu != seen.mtu {
-        ops.push(Op::SetMtu(at.clone(), want.mtu));
+        push(LinkOp::SetMtu(want.mtu));
     }
     let seen_port = if bridge_is_new { None } else { seen.port };
     if want.port != seen_port {
-        ops.push(Op::SetPort(at.clone(), want.port));
+        push(LinkOp::SetPort(want.port));
     }
     if want.up != seen.up {
-        ops.push(Op::SetUp(at.clone(), want.up));
+        push(LinkOp::SetUp(want.up));
     }
+    diff_routes(want, seen, push);
     let moved = want.port.map(|port| port.bridge) != seen_port.map(|port| port.bridge);
-    diff_rows(at, want, seen, moved, ops);
+    diff_rows(want, seen, moved, |op, row| ops.push(Op::Row(at.clone(), op, row)));
 }
 
 /// What a link is when it has just been made.
@@ -65,65 +67,49 @@ fn bare(want: &Link) -> Link {
     }
 }
 
-fn diff_rows(at: &LinkRef, want: &Link, seen: &Link, moved: bool, ops: &mut Vec<Op>) {
-    set(&want.addresses, &seen.addresses, ops, |address, wanted| match wanted {
-        true => Op::AddAddress(at.clone(), *address),
-        false => Op::RemoveAddress(at.clone(), *address),
-    });
-    set(&want.floods, &seen.floods, ops, |vtep, wanted| match wanted {
-        true => Op::AddFlood(at.clone(), *vtep),
-        false => Op::RemoveFlood(at.clone(), *vtep),
-    });
-    let no_stations = BTreeSet::new();
-    set(&want.stations, if moved { &no_stations } else { &seen.stations }, ops, |mac, wanted| match wanted {
-        true => Op::SetStation(at.clone(), *mac),
-        false => Op::RemoveStation(at.clone(), *mac),
-    });
-    map(&want.neighbours, &seen.neighbours, ops, |ip, mac| match mac {
-        Wanted(mac) => Op::SetNeighbour(at.clone(), *ip, *mac),
-        Unwanted(_) => Op::RemoveNeighbour(at.clone(), *ip),
-    });
-    map(&want.tunnels, &seen.tunnels, ops, |mac, vtep| match vtep {
-        Wanted(vtep) => Op::SetTunnel(at.clone(), *mac, *vtep),
-        Unwanted(_) => Op::RemoveTunnel(at.clone(), *mac),
-    });
-    map(&want.routes, &seen.routes, ops, |to, route| match route {
-        Wanted(route) => Op::SetRoute(at.clone(), *to, *route),
-        Unwanted(route) => Op::RemoveRoute(at.clone(), *to, *route),
-    });
-    // A route of another metric is another route to the kernel: the old one does not go by itself.
-    for (to, route) in &want.routes {
-        if let Some(old) = seen.routes.get(to)
-            && old.metric != route.metric
-        {
-            ops.push(Op::RemoveRoute(at.clone(), *to, *old));
+fn diff_routes(want: &Link, seen: &Link, mut push: impl FnMut(LinkOp)) {
+    for (to, old) in seen.routes.iter().filter(|(to, _)| !want.routes.contains_key(to)) {
+        push(LinkOp::RemoveRoute(*to, *old));
+    }
+    for (to, route) in want.routes.iter().filter(|(to, route)| seen.routes.get(to) != Some(route)) {
+        // A route of another metric is another route to the kernel: the old one does not go by itself.
+        if let Some(old) = seen.routes.get(to).filter(|old| old.metric != route.metric) {
+            push(LinkOp::RemoveRoute(*to, *old));
         }
+        push(LinkOp::SetRoute(*to, *route));
     }
 }
 
-fn set<T: Ord>(want: &BTreeSet<T>, seen: &BTreeSet<T>, ops: &mut Vec<Op>, op: impl Fn(&T, bool) -> Op) {
-    ops.extend(seen.difference(want).map(|item| op(item, false)));
-    ops.extend(want.difference(seen).map(|item| op(item, true)));
+fn diff_rows(want: &Link, seen: &Link, moved: bool, mut push: impl FnMut(RowOp, LinkRow)) {
+    set(&want.addresses, &seen.addresses, LinkRow::Address, &mut push);
+    set(&want.floods, &seen.floods, LinkRow::Flood, &mut push);
+    let no_stations = BTreeSet::new();
+    let stations = if moved { &no_stations } else { &seen.stations };
+    set(&want.stations, stations, LinkRow::Station, &mut push);
+    map(&want.neighbours, &seen.neighbours, LinkRow::Neighbour, &mut push);
+    map(&want.tunnels, &seen.tunnels, LinkRow::Tunnel, &mut push);
 }
 
-enum Side<'a, V> {
-    Wanted(&'a V),
-    Unwanted(&'a V),
+fn set<T: Ord + Copy>(
+    want: &BTreeSet<T>,
+    seen: &BTreeSet<T>,
+    row: fn(T) -> LinkRow,
+    push: &mut impl FnMut(RowOp, LinkRow),
+) {
+    seen.difference(want).for_each(|item| push(RowOp::Remove, row(*item)));
+    want.difference(seen).for_each(|item| push(RowOp::Set, row(*item)));
 }
-use Side::{Unwanted, Wanted};
 
-fn map<K: Ord, V: PartialEq>(
+fn map<K: Ord + Copy, V: PartialEq + Copy>(
     want: &BTreeMap<K, V>,
     seen: &BTreeMap<K, V>,
-    ops: &mut Vec<Op>,
-    op: impl Fn(&K, Side<'_, V>) -> Op,
+    row: fn(K, V) -> LinkRow,
+    push: &mut impl FnMut(RowOp, LinkRow),
 ) {
-    ops.extend(
-        seen.iter().filter(|(key, _)| !want.contains_key(key)).map(|(key, value)| op(key, Unwanted(value))),
-    );
-    ops.extend(
-        want.iter()
-            .filter(|(key, value)| seen.get(key) != Some(value))
-            .map(|(key, value)| op(key, Wanted(value))),
-    );
+    for (key, value) in seen.iter().filter(|(key, _)| !want.contains_key(key)) {
+        push(RowOp::Remove, row(*key, *value));
+    }
+    for (key, value) in want.iter().filter(|(key, value)| seen.get(key) != Some(value)) {
+        push(RowOp::Set, row(*key, *value));
+    }
 }

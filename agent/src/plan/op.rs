@@ -43,96 +43,108 @@ pub struct NewLink {
 /// name is taken does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Make a named namespace, with `lo` up and marked.
-    AddNetns(Netns, Mark),
-    /// Remove a named namespace that we made, with all that is in it.
-    RemoveNetns(Netns),
+    /// Make or remove a named namespace.
+    Netns(Netns, NetnsOp),
     /// Make a link that has no other end.
     AddLink(NewLink, LinkKind),
     /// Make a veth pair, both ends at once.
     AddVeth(NewLink, NewLink),
-    /// Remove a link (with a veth, both ends).
-    RemoveLink(LinkRef),
+    /// Change one link, or remove it.
+    Link(LinkRef, LinkOp),
+    /// Set or remove a row of a link.
+    Row(LinkRef, RowOp, LinkRow),
+    /// Change what belongs to a namespace as a whole.
+    Setting(Netns, SettingOp),
+}
+
+/// A step on a named namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetnsOp {
+    /// Make it, with `lo` up and marked.
+    Add(Mark),
+    /// Remove it, which we made, with all that is in it.
+    Remove,
+}
+
+/// A step on one link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkOp {
+    /// Remove it (with a veth, both ends).
+    Remove,
     /// Change its Ethernet address.
-    SetMac(LinkRef, Mac),
+    SetMac(Mac),
     /// Change its MTU.
-    SetMtu(LinkRef, u32),
+    SetMtu(u32),
     /// Make it a bridge's port with these flags, or take it out.
-    SetPort(LinkRef, Option<Port>),
+    SetPort(Option<Port>),
     /// Up or down.
-    SetUp(LinkRef, bool),
-    /// Add an address, without duplicate-address detection.
-    AddAddress(LinkRef, IpNet),
-    /// Remove an address.
-    RemoveAddress(LinkRef, IpNet),
+    SetUp(bool),
     /// Add or replace our route to a destination.
-    SetRoute(LinkRef, IpNet, Route),
+    SetRoute(IpNet, Route),
     /// Remove our route to a destination.
-    RemoveRoute(LinkRef, IpNet, Route),
-    /// Add or replace a permanent neighbour.
-    SetNeighbour(LinkRef, IpAddr, Mac),
-    /// Remove a neighbour.
-    RemoveNeighbour(LinkRef, IpAddr),
-    /// Add or replace a row of a vxlan device: frames to this station go to this VTEP.
-    SetTunnel(LinkRef, Mac, IpAddr),
-    /// Remove such a row.
-    RemoveTunnel(LinkRef, Mac),
-    /// Add a destination for broadcast, unknown and multicast.
-    AddFlood(LinkRef, IpAddr),
-    /// Remove such a destination.
-    RemoveFlood(LinkRef, IpAddr),
-    /// Add the bridge's static row for a station behind this port.
-    SetStation(LinkRef, Mac),
-    /// Remove such a row.
-    RemoveStation(LinkRef, Mac),
+    RemoveRoute(IpNet, Route),
+}
+
+/// What happens to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowOp {
+    /// Add it, or replace the value that it has.
+    Set,
+    /// Remove it, whatever its value is.
+    Remove,
+}
+
+/// What a link has in numbers. Each is set and removed by one message, so that many go to the kernel at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkRow {
+    /// An address, without duplicate-address detection.
+    Address(IpNet),
+    /// A permanent neighbour; its value is the Ethernet address.
+    Neighbour(IpAddr, Mac),
+    /// A row of a vxlan device: frames to this station go to this VTEP, which is its value.
+    Tunnel(Mac, IpAddr),
+    /// A destination of a vxlan device for broadcast, unknown and multicast.
+    Flood(IpAddr),
+    /// The bridge's static row for a station behind this port.
+    Station(Mac),
+}
+
+/// A step on what belongs to a namespace as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingOp {
     /// Write a value below /proc/sys.
-    SetSysctl(Netns, String, String),
+    SetSysctl(String, String),
     /// Replace our nftables table, whole, in one transaction.
-    SetTable(Netns, Table),
+    SetTable(Table),
     /// Change maps of ports in our nftables table, in one transaction; they are there.
-    ChangePorts(Netns, Vec<PortChange>),
+    ChangePorts(Vec<PortChange>),
     /// Remove our nftables table.
-    RemoveTable(Netns),
+    RemoveTable,
     /// Have what is sent to port 53 of 127.0.0.11 go to this port of it, in one transaction.
-    SetResolver(Netns, u16),
+    SetResolver(u16),
     /// Have it go nowhere else.
-    RemoveResolver(Netns),
+    RemoveResolver,
     /// Have exactly these rules of ours at the end of the FORWARD chain of iptables' `filter` table of a family.
-    SetOpenings(Netns, Family, BTreeSet<LinkMatch>),
+    SetOpenings(Family, BTreeSet<LinkMatch>),
 }
 
 impl Op {
     /// Whether the step takes something away, and nothing else: it succeeds when that is gone already.
     pub const fn removes(&self) -> bool {
+        matches!(
+            self,
+            Self::Netns(_, NetnsOp::Remove)
+                | Self::Link(_, LinkOp::Remove | LinkOp::RemoveRoute(..))
+                | Self::Row(_, RowOp::Remove, _)
+                | Self::Setting(_, SettingOp::RemoveTable | SettingOp::RemoveResolver)
+        )
+    }
+
+    /// The link that the step changes.
+    pub const fn link(&self) -> Option<&LinkRef> {
         match self {
-            Self::RemoveNetns(_)
-            | Self::RemoveLink(_)
-            | Self::RemoveAddress(..)
-            | Self::RemoveRoute(..)
-            | Self::RemoveNeighbour(..)
-            | Self::RemoveTunnel(..)
-            | Self::RemoveFlood(..)
-            | Self::RemoveStation(..)
-            | Self::RemoveTable(_)
-            | Self::RemoveResolver(_) => true,
-            Self::AddNetns(..)
-            | Self::AddLink(..)
-            | Self::AddVeth(..)
-            | Self::SetMac(..)
-            | Self::SetMtu(..)
-            | Self::SetPort(..)
-            | Self::SetUp(..)
-            | Self::AddAddress(..)
-            | Self::SetRoute(..)
-            | Self::SetNeighbour(..)
-            | Self::SetTunnel(..)
-            | Self::AddFlood(..)
-            | Self::SetStation(..)
-            | Self::SetSysctl(..)
-            | Self::SetTable(..)
-            | Self::ChangePorts(..)
-            | Self::SetResolver(..)
-            | Self::SetOpenings(..) => false,
+            Self::Link(link, _) | Self::Row(link, ..) => Some(link),
+            Self::Netns(..) | Self::AddLink(..) | Self::AddVeth(..) | Self::Setting(..) => None,
         }
     }
 }
@@ -140,51 +152,90 @@ impl Op {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddNetns(netns, _) => write!(f, "add netns {netns}"),
-            Self::RemoveNetns(netns) => write!(f, "remove netns {netns}"),
+            Self::Netns(netns, NetnsOp::Add(_)) => write!(f, "add netns {netns}"),
+            Self::Netns(netns, NetnsOp::Remove) => write!(f, "remove netns {netns}"),
             Self::AddLink(new, kind) => {
                 write!(f, "add {} {}", KindWord(kind), new.at)?;
                 new.mac.map_or(Ok(()), |mac| write!(f, " address {mac}"))?;
                 write!(f, " mtu {}", new.mtu)
             }
             Self::AddVeth(a, b) => write!(f, "add veth {} peer {} mtu {}", a.at, b.at, a.mtu),
-            Self::RemoveLink(link) => write!(f, "remove link {link}"),
-            Self::SetMac(link, mac) => write!(f, "set {link} address {mac}"),
-            Self::SetMtu(link, mtu) => write!(f, "set {link} mtu {mtu}"),
-            Self::SetPort(link, Some(port)) => write!(f, "set {link} master {}", port.bridge),
-            Self::SetPort(link, None) => write!(f, "set {link} nomaster"),
-            Self::SetUp(link, true) => write!(f, "set {link} up"),
-            Self::SetUp(link, false) => write!(f, "set {link} down"),
-            Self::AddAddress(link, address) => write!(f, "add address {address} dev {link}"),
-            Self::RemoveAddress(link, address) => write!(f, "remove address {address} dev {link}"),
-            Self::SetRoute(link, to, route) => write!(f, "set route {to}{} dev {link}", Via(route.via)),
-            Self::RemoveRoute(link, to, _) => write!(f, "remove route {to} dev {link}"),
-            Self::SetNeighbour(link, ip, mac) => write!(f, "set neighbour {ip} lladdr {mac} dev {link}"),
-            Self::RemoveNeighbour(link, ip) => write!(f, "remove neighbour {ip} dev {link}"),
-            Self::SetTunnel(link, mac, vtep) => write!(f, "set fdb {mac} dst {vtep} dev {link}"),
-            Self::RemoveTunnel(link, mac) => write!(f, "remove fdb {mac} dev {link}"),
-            Self::AddFlood(link, vtep) => write!(f, "add flood dst {vtep} dev {link}"),
-            Self::RemoveFlood(link, vtep) => write!(f, "remove flood dst {vtep} dev {link}"),
-            Self::SetStation(link, mac) => write!(f, "set bridge fdb {mac} dev {link}"),
-            Self::RemoveStation(link, mac) => write!(f, "remove bridge fdb {mac} dev {link}"),
-            Self::SetSysctl(netns, key, value) => {
-                write!(f, "set sysctl {}={value} in {netns}", key.replace('/', "."))
+            Self::Link(link, op) => op.write(f, link),
+            Self::Row(link, RowOp::Set, row) => {
+                let verb = if matches!(row, LinkRow::Address(_) | LinkRow::Flood(_)) { "add" } else { "set" };
+                write!(f, "{verb} {row}{} dev {link}", RowValue(row))
             }
-            Self::SetTable(netns, table) => {
+            Self::Row(link, RowOp::Remove, row) => write!(f, "remove {row} dev {link}"),
+            Self::Setting(netns, op) => write!(f, "{op} in {netns}"),
+        }
+    }
+}
+
+impl LinkOp {
+    /// The step on this link, as [`Op`] prints it.
+    fn write(&self, f: &mut fmt::Formatter<'_>, link: &LinkRef) -> fmt::Result {
+        match self {
+            Self::Remove => write!(f, "remove link {link}"),
+            Self::SetMac(mac) => write!(f, "set {link} address {mac}"),
+            Self::SetMtu(mtu) => write!(f, "set {link} mtu {mtu}"),
+            Self::SetPort(Some(port)) => write!(f, "set {link} master {}", port.bridge),
+            Self::SetPort(None) => write!(f, "set {link} nomaster"),
+            Self::SetUp(true) => write!(f, "set {link} up"),
+            Self::SetUp(false) => write!(f, "set {link} down"),
+            Self::SetRoute(to, route) => {
+                write!(f, "set route {to}")?;
+                route.via.map_or(Ok(()), |via| write!(f, " via {via}"))?;
+                write!(f, " dev {link}")
+            }
+            Self::RemoveRoute(to, _) => write!(f, "remove route {to} dev {link}"),
+        }
+    }
+}
+
+/// The row without its value.
+impl fmt::Display for LinkRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::Neighbour(ip, _) => write!(f, "neighbour {ip}"),
+            Self::Tunnel(mac, _) => write!(f, "fdb {mac}"),
+            Self::Flood(vtep) => write!(f, "flood dst {vtep}"),
+            Self::Station(mac) => write!(f, "bridge fdb {mac}"),
+        }
+    }
+}
+
+struct RowValue<'a>(&'a LinkRow);
+
+impl fmt::Display for RowValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            LinkRow::Neighbour(_, mac) => write!(f, " lladdr {mac}"),
+            LinkRow::Tunnel(_, vtep) => write!(f, " dst {vtep}"),
+            LinkRow::Address(_) | LinkRow::Flood(_) | LinkRow::Station(_) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for SettingOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetSysctl(key, value) => write!(f, "set sysctl {}={value}", key.replace('/', ".")),
+            Self::SetTable(table) => {
                 let rules: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
-                write!(f, "set nftables table ({rules} rules) in {netns}")
+                write!(f, "set nftables table ({rules} rules)")
             }
-            Self::ChangePorts(netns, changes) => {
+            Self::ChangePorts(changes) => {
                 let gone: usize = changes.iter().map(|change| change.gone.len()).sum();
                 let come: usize = changes.iter().map(|change| change.come.len()).sum();
-                write!(f, "change ports in nftables table ({gone} gone, {come} new) in {netns}")
+                write!(f, "change ports in nftables table ({gone} gone, {come} new)")
             }
-            Self::RemoveTable(netns) => write!(f, "remove nftables table in {netns}"),
-            Self::SetResolver(netns, port) => write!(f, "lead port 53 of 127.0.0.11 to {port} in {netns}"),
-            Self::RemoveResolver(netns) => write!(f, "lead port 53 of 127.0.0.11 nowhere in {netns}"),
-            Self::SetOpenings(netns, family, links) => {
+            Self::RemoveTable => f.write_str("remove nftables table"),
+            Self::SetResolver(port) => write!(f, "lead port 53 of 127.0.0.11 to {port}"),
+            Self::RemoveResolver => f.write_str("lead port 53 of 127.0.0.11 nowhere"),
+            Self::SetOpenings(family, links) => {
                 let command = if *family == Family::V4 { "iptables" } else { "ip6tables" };
-                write!(f, "set rules in the FORWARD chain of {command} ({} links) in {netns}", links.len())
+                write!(f, "set rules in the FORWARD chain of {command} ({} links)", links.len())
             }
         }
     }
@@ -205,13 +256,5 @@ impl fmt::Display for KindWord<'_> {
             LinkKind::Vlan(parent, id) => write!(f, "vlan (on {parent} id {id})"),
             LinkKind::Other(kind) => f.write_str(kind),
         }
-    }
-}
-
-struct Via(Option<IpAddr>);
-
-impl fmt::Display for Via {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |via| write!(f, " via {via}"))
     }
 }

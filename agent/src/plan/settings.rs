@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    op::{LinkRef, Op},
+    op::{LinkRef, Op, SettingOp},
     ownership::Unit,
     state::{Netns, NetnsState, State},
     sysctl,
@@ -25,7 +25,7 @@ pub(super) fn diff_settings(
             let link = sysctl::link_of(key).map(|name| LinkRef { netns: netns.clone(), name });
             let afresh = link.is_some_and(|link| born.contains(&link));
             if afresh || there.sysctls.get(key) != Some(value) {
-                ops.push(Op::SetSysctl(netns.clone(), key.clone(), value.clone()));
+                ops.push(Op::Setting(netns.clone(), SettingOp::SetSysctl(key.clone(), value.clone())));
             }
         }
         if let Some(table) = &want.table
@@ -33,14 +33,14 @@ pub(super) fn diff_settings(
         {
             let changes = there.table.as_ref().and_then(|there| there.port_changes(table));
             ops.push(match changes {
-                Some(changes) => Op::ChangePorts(netns.clone(), changes),
-                None => Op::SetTable(netns.clone(), table.clone()),
+                Some(changes) => Op::Setting(netns.clone(), SettingOp::ChangePorts(changes)),
+                None => Op::Setting(netns.clone(), SettingOp::SetTable(table.clone())),
             });
         }
         if let Some(port) = want.resolver
             && there.resolver != want.resolver
         {
-            ops.push(Op::SetResolver(netns.clone(), port));
+            ops.push(Op::Setting(netns.clone(), SettingOp::SetResolver(port)));
         }
     }
     for (netns, there) in &seen.netns {
@@ -49,10 +49,10 @@ pub(super) fn diff_settings(
         }
         let want = wanted.netns.get(netns).unwrap_or(&nothing);
         if want.table.is_none() && there.table.is_some() {
-            ops.push(Op::RemoveTable(netns.clone()));
+            ops.push(Op::Setting(netns.clone(), SettingOp::RemoveTable));
         }
         if want.resolver.is_none() && there.resolver.is_some() {
-            ops.push(Op::RemoveResolver(netns.clone()));
+            ops.push(Op::Setting(netns.clone(), SettingOp::RemoveResolver));
         }
     }
     diff_openings(unit, wanted, seen, ops);
@@ -79,7 +79,7 @@ fn diff_openings(unit: Unit, wanted: &State, seen: &State, ops: &mut Vec<Op>) {
     for (family, links) in &there.openings {
         let wanted = want.and_then(|want| want.openings.get(family)).cloned().unwrap_or_default();
         if wanted != *links {
-            ops.push(Op::SetOpenings(Netns::Host, *family, wanted));
+            ops.push(Op::Setting(Netns::Host, SettingOp::SetOpenings(*family, wanted)));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     link::diff_link,
-    op::{LinkRef, NewLink, Op},
+    op::{LinkOp, LinkRef, LinkRow, NetnsOp, NewLink, Op, RowOp, SettingOp},
     ownership::{Mark, Unit},
     settings::diff_settings,
     state::{Link, LinkKind, Netns, Route, State},
@@ -21,7 +21,7 @@ pub fn plan(unit: Unit, wanted: &State, seen: &State) -> Vec<Op> {
     plan_netns(unit, wanted, seen, &mut ops);
     let to_remove = doomed_links(unit, wanted, seen);
     // Both ends of a veth are named: the second one is gone by then, unless the pair was no pair any more.
-    ops.extend(to_remove.iter().cloned().map(Op::RemoveLink));
+    ops.extend(to_remove.iter().cloned().map(|at| Op::Link(at, LinkOp::Remove)));
     let survives = |at: &LinkRef| kept(unit, at, seen, &to_remove).is_some();
     let born: BTreeSet<LinkRef> = links(wanted).map(|(at, _)| at).filter(|at| !survives(at)).collect();
     for (at, link) in links(wanted) {
@@ -46,11 +46,11 @@ fn plan_netns(unit: Unit, wanted: &State, seen: &State, ops: &mut Vec<Op>) {
         if let Some(mark) = &want.mark
             && there.is_none_or(|there| there.unit != unit)
         {
-            ops.push(Op::AddNetns(netns.clone(), mark.clone()));
+            ops.push(Op::Netns(netns.clone(), NetnsOp::Add(mark.clone())));
         }
     }
     for netns in removed_netns(unit, wanted, seen) {
-        ops.push(Op::RemoveNetns(netns.clone()));
+        ops.push(Op::Netns(netns.clone(), NetnsOp::Remove));
     }
 }
 
@@ -171,27 +171,27 @@ fn pair_ends<'a>(state: &'a State, mark: &Mark) -> Vec<(LinkRef, &'a Link)> {
 /// larger one.
 fn rank(op: &Op) -> u8 {
     match op {
-        Op::RemoveRoute(..) => 0,
-        Op::RemoveNeighbour(..) | Op::RemoveTunnel(..) | Op::RemoveFlood(..) | Op::RemoveStation(..) => 1,
-        Op::RemoveAddress(..) => 2,
-        Op::RemoveLink(_) => 3,
-        Op::RemoveTable(_) | Op::RemoveResolver(_) => 4,
-        Op::RemoveNetns(_) => 5,
-        Op::AddNetns(..) => 6,
-        Op::SetSysctl(_, key, _) if sysctl::link_of(key).is_none() => 7,
-        Op::SetTable(..) | Op::ChangePorts(..) | Op::SetResolver(..) | Op::SetOpenings(..) => 8,
-        Op::SetMtu(..) => 9,
+        Op::Link(_, LinkOp::RemoveRoute(..)) => 0,
+        Op::Row(_, RowOp::Remove, LinkRow::Address(_)) => 2,
+        Op::Row(_, RowOp::Remove, _) => 1,
+        Op::Link(_, LinkOp::Remove) => 3,
+        Op::Setting(_, SettingOp::RemoveTable | SettingOp::RemoveResolver) => 4,
+        Op::Netns(_, NetnsOp::Remove) => 5,
+        Op::Netns(_, NetnsOp::Add(_)) => 6,
+        Op::Setting(_, SettingOp::SetSysctl(key, _)) if sysctl::link_of(key).is_none() => 7,
+        // Whether a link may have IPv6 addresses is one of its settings.
+        Op::Setting(_, SettingOp::SetSysctl(..)) => 15,
+        Op::Setting(..) => 8,
+        Op::Link(_, LinkOp::SetMtu(_)) => 9,
         Op::AddLink(_, LinkKind::Bridge | LinkKind::Vlan(..) | LinkKind::Veth | LinkKind::Other(_)) => 10,
         Op::AddLink(_, LinkKind::Vxlan(_) | LinkKind::Macvlan(..) | LinkKind::Ipvlan(..)) => 11,
         Op::AddVeth(..) => 12,
-        Op::SetMac(..) => 13,
-        Op::SetPort(..) => 14,
-        // Whether a link may have IPv6 addresses is one of its settings.
-        Op::SetSysctl(..) => 15,
-        Op::AddAddress(..) => 16,
-        Op::SetUp(..) => 17,
-        Op::SetNeighbour(..) | Op::SetTunnel(..) | Op::AddFlood(..) | Op::SetStation(..) => 18,
-        Op::SetRoute(_, _, Route { via: None, .. }) => 19,
-        Op::SetRoute(..) => 20,
+        Op::Link(_, LinkOp::SetMac(_)) => 13,
+        Op::Link(_, LinkOp::SetPort(_)) => 14,
+        Op::Row(_, RowOp::Set, LinkRow::Address(_)) => 16,
+        Op::Link(_, LinkOp::SetUp(_)) => 17,
+        Op::Row(_, RowOp::Set, _) => 18,
+        Op::Link(_, LinkOp::SetRoute(_, Route { via: None, .. })) => 19,
+        Op::Link(_, LinkOp::SetRoute(..)) => 20,
     }
 }

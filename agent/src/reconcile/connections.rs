@@ -21,7 +21,12 @@ use crate::{
     host::{HostInput, host},
     kernel::{Kernel, KernelError},
     model::{NetworkId, chain},
-    plan::{Outdated, netns_of, op::Op, ownership::Unit, state::Netns},
+    plan::{
+        Outdated, netns_of,
+        op::{LinkRow, Op, RowOp, SettingOp},
+        ownership::Unit,
+        state::Netns,
+    },
 };
 
 /// Shortest pause between two readings; one is as long as the last reading took. What comes meanwhile is read for together, and an
@@ -100,7 +105,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(super) async fn make_way(&self, id: NetworkId, ops: &[Op]) {
         let inside = netns_of(id);
         let address = |op: &Op| {
-            let Op::AddAddress(link, net) = op else { return None };
+            let Op::Row(link, RowOp::Set, LinkRow::Address(net)) = op else { return None };
             (link.netns != Netns::Host && link.netns != inside).then(|| net.addr())
         };
         let addresses: BTreeSet<IpAddr> = ops.iter().filter_map(address).collect();
@@ -125,9 +130,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// These steps of a network have been taken: ports lead elsewhere in its namespace.
     pub(super) fn network_leads(&self, ops: &[Op]) {
         for op in ops {
-            if let Op::SetTable(netns, table) = op {
+            if let Op::Setting(netns, SettingOp::SetTable(table)) = op {
                 self.world.connections.note(netns.clone(), Outdated::between(None, &table.ports));
-            } else if let Op::ChangePorts(netns, changes) = op {
+            } else if let Op::Setting(netns, SettingOp::ChangePorts(changes)) = op {
                 let come = changes.iter().map(|change| (change.map, change.come.clone())).collect();
                 let mut outdated = Outdated::between(None, &come);
                 let gone = changes.iter().flat_map(|change| change.gone.iter().map(|key| (change.map, *key)));

@@ -1,7 +1,7 @@
 //! What is done to a unit while something about it cannot be read: what is missing is added, nothing is removed.
 
 use crate::plan::{
-    op::Op,
+    op::{LinkOp, Op, SettingOp},
     state::{Netns, State},
 };
 
@@ -13,6 +13,9 @@ pub(super) fn without_removals(ops: Vec<Op>, seen: &State) -> Vec<Op> {
 /// Whether something may go that was there, for all that comes in its place.
 fn replaces(op: &Op, seen: &State) -> bool {
     let has_table = |netns: &Netns| seen.netns.get(netns).is_some_and(|state| state.table.is_some());
-    matches!(op, Op::SetPort(_, None) | Op::SetUp(_, false) | Op::ChangePorts(..) | Op::SetOpenings(..))
-        || matches!(op, Op::SetTable(netns, _) if has_table(netns))
+    matches!(
+        op,
+        Op::Link(_, LinkOp::SetPort(None) | LinkOp::SetUp(false))
+            | Op::Setting(_, SettingOp::ChangePorts(_) | SettingOp::SetOpenings(..))
+    ) || matches!(op, Op::Setting(netns, SettingOp::SetTable(_)) if has_table(netns))
 }

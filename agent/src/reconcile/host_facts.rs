@@ -15,7 +15,7 @@ use crate::{
     model::{NetworkId, NodeId, Sandbox, chain},
     plan::{
         FORWARDING_V6, Features,
-        op::Op,
+        op::{Op, SettingOp},
         state::{Look, LookAt, Netns},
     },
     store::{Commit, Key},
@@ -159,7 +159,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Before a setting of the host is changed for the first time, its value goes to the local store, for `cleanup`.
     pub(super) async fn keep_originals(&self, plan: &Plan) -> Result<(), ReconcileError> {
         for op in &plan.ops {
-            if let Op::SetSysctl(Netns::Host, key, _) = op
+            if let Op::Setting(Netns::Host, SettingOp::SetSysctl(key, _)) = op
                 && let Some(original) = plan.originals.get(key)
             {
                 let name = Key::Sysctl(key.replace('/', "."));

@@ -102,7 +102,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// gives numbers out again.
     pub(super) fn forget_marks(&mut self, ops: &[Op]) {
         for op in ops {
-            if let Op::AddNetns(Netns::Named(name), _) | Op::RemoveNetns(Netns::Named(name)) = op {
+            if let Op::Netns(Netns::Named(name), _) = op {
                 self.marks.remove(name);
             }
         }

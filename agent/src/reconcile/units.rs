@@ -13,7 +13,7 @@ use crate::{
     kernel::{ApplyError, Kernel},
     model::NetworkId,
     plan::{
-        op::Op,
+        op::{Op, SettingOp},
         ownership::Unit,
         state::{Look, State},
     },
@@ -119,7 +119,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let mut leads = Vec::new();
         if let Unit::Network(id) = unit {
             self.make_way(id, &ops).await;
-            let changes = ops.iter().filter(|op| matches!(op, Op::SetTable(..) | Op::ChangePorts(..)));
+            let changes = ops.iter().filter(|op| {
+                matches!(op, Op::Setting(_, SettingOp::SetTable(_) | SettingOp::ChangePorts(_)))
+            });
             leads = changes.cloned().collect();
         }
         self.forget_marks(&ops);

@@ -6,7 +6,7 @@ use ovagent::{
     kernel::{Kernel, LinuxKernel},
     model::Mac,
     plan::{
-        op::{NewLink, Op},
+        op::{LinkOp, LinkRow, NetnsOp, NewLink, Op, RowOp},
         state::{LinkKind, Look, LookAt, Netns, Port},
     },
 };
@@ -19,15 +19,15 @@ pub(super) async fn udp_socket() -> Outcome {
     apply(
         &kernel,
         vec![
-            Op::AddNetns(netns.clone(), mark("netns")),
+            Op::Netns(netns.clone(), NetnsOp::Add(mark("netns"))),
             Op::AddLink(new(&netns, "vxlan0", 1), vxlan(7001, "127.0.0.1")),
-            Op::SetUp(new(&netns, "vxlan0", 1).at, true),
+            Op::Link(new(&netns, "vxlan0", 1).at, LinkOp::SetUp(true)),
         ],
     )
     .await?;
     let host = sh("cat /proc/net/udp")?;
     let inside = sh("ip netns exec ovk-udp cat /proc/net/udp")?;
-    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
+    apply(&kernel, vec![Op::Netns(netns, NetnsOp::Remove)]).await?;
     told(host.contains(hex) && !inside.contains(hex), || format!("host:\n{host}\ninside:\n{inside}"))
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn options() -> Outcome {
     apply(
         &kernel,
         vec![
-            Op::AddNetns(netns.clone(), mark("netns")),
+            Op::Netns(netns.clone(), NetnsOp::Add(mark("netns"))),
             Op::AddLink(new(&netns, "vx4", 1), vxlan(7002, "127.0.0.1")),
             Op::AddLink(new(&netns, "vx6", 2), vxlan(7003, "::1")),
             Op::AddLink(new(&netns, "br0", 3), LinkKind::Bridge),
@@ -47,7 +47,7 @@ pub(super) async fn options() -> Outcome {
     let show = |link: &str| sh(&format!("ip netns exec ovk-opt ip -d link show {link}"));
     let (vx4, vx6, bridge) = (show("vx4")?, show("vx6")?, show("br0")?);
     let loopback = show("lo")?;
-    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
+    apply(&kernel, vec![Op::Netns(netns, NetnsOp::Remove)]).await?;
     let has = |text: &str, words: &[&str]| words.iter().all(|word| text.contains(word));
     told(
         has(&vx4, &["nolearning", "proxy", "ttl 64", "local 127.0.0.1", "dstport 14790", "noudpcsum"]),
@@ -71,7 +71,7 @@ pub(super) async fn half_made() -> Outcome {
             Op::AddVeth(new(&netns, "ep0", 3), new(&Netns::Host, "ovh-half", 4)),
         ]
     };
-    apply(&kernel, vec![Op::AddNetns(netns.clone(), mark("netns"))]).await?;
+    apply(&kernel, vec![Op::Netns(netns.clone(), NetnsOp::Add(mark("netns")))]).await?;
     apply(&kernel, make()).await?;
     let rename =
         |link: &str, to: &str| sh(&format!("ip netns exec ovk-half ip link set {link} name {to} alias ''"));
@@ -81,7 +81,7 @@ pub(super) async fn half_made() -> Outcome {
     sh(&format!("ip link set ovh-half name {} alias ''", temporary_name(&new(&Netns::Host, "ovh-half", 4))))?;
     apply(&kernel, make()).await?;
     let links = sh("ip netns exec ovk-half ip -br link; ip -br link")?;
-    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
+    apply(&kernel, vec![Op::Netns(netns, NetnsOp::Remove)]).await?;
     let made = ["br0", "vxlan0", "ep0@", "ovh-half@"];
     told(!links.contains("ovt") && made.iter().all(|name| links.contains(name)), || links)
 }
@@ -109,15 +109,15 @@ pub(super) async fn bridge_mtu() -> Outcome {
         apply(
             &kernel,
             vec![
-                Op::AddNetns(netns.clone(), mark("netns")),
+                Op::Netns(netns.clone(), NetnsOp::Add(mark("netns"))),
                 Op::AddLink(bridge, LinkKind::Bridge),
                 Op::AddLink(NewLink { mtu: 1300, ..new(&netns, "vx", 2) }, vxlan(7005, "127.0.0.1")),
-                Op::SetPort(new(&netns, "vx", 2).at, Some(port)),
+                Op::Link(new(&netns, "vx", 2).at, LinkOp::SetPort(Some(port))),
             ],
         )
         .await?;
         let seen = sh("ip netns exec ovk-mtu ip link show br0")?;
-        apply(&kernel, vec![Op::RemoveNetns(netns.clone())]).await?;
+        apply(&kernel, vec![Op::Netns(netns.clone(), NetnsOp::Remove)]).await?;
         told(seen.contains(&format!("mtu {mtu} ")), || seen)?;
     }
     Ok(())
@@ -130,9 +130,9 @@ pub(super) async fn rates() -> Outcome {
     apply(
         &kernel,
         vec![
-            Op::AddNetns(netns.clone(), mark("netns")),
+            Op::Netns(netns.clone(), NetnsOp::Add(mark("netns"))),
             Op::AddLink(device.clone(), vxlan(7006, "127.0.0.1")),
-            Op::SetUp(device.at.clone(), true),
+            Op::Link(device.at.clone(), LinkOp::SetUp(true)),
         ],
     )
     .await?;
@@ -142,8 +142,12 @@ pub(super) async fn rates() -> Outcome {
             let mac = Mac::new([2, 1, a, b, c, d]).expect("a MAC address");
             let ip = std::net::Ipv4Addr::from(0x0a00_0000 + number).into();
             [
-                Op::SetTunnel(device.at.clone(), mac, std::net::Ipv4Addr::new(192, 0, 2, 1).into()),
-                Op::SetNeighbour(device.at.clone(), ip, mac),
+                Op::Row(
+                    device.at.clone(),
+                    RowOp::Set,
+                    LinkRow::Tunnel(mac, std::net::Ipv4Addr::new(192, 0, 2, 1).into()),
+                ),
+                Op::Row(device.at.clone(), RowOp::Set, LinkRow::Neighbour(ip, mac)),
             ]
         })
         .collect();
@@ -161,7 +165,7 @@ pub(super) async fn rates() -> Outcome {
     let start = Instant::now();
     let nothing = kernel.observe(empty).await;
     let opening = start.elapsed();
-    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
+    apply(&kernel, vec![Op::Netns(netns, NetnsOp::Remove)]).await?;
     eprintln!(
         "10,000 neighbours and rows: added in {adding:?}, again in {again:?}, seen in {looking:?}; an empty look takes {opening:?}"
     );
@@ -182,16 +186,16 @@ pub(super) async fn no_delay() -> Outcome {
     apply(
         &kernel,
         vec![
-            Op::AddNetns(netns.clone(), mark("netns")),
+            Op::Netns(netns.clone(), NetnsOp::Add(mark("netns"))),
             Op::AddVeth(a.clone(), b.clone()),
-            Op::SetUp(b.at, true),
-            Op::SetUp(a.at.clone(), true),
-            Op::AddAddress(a.at, "fd01::1/64".parse().expect("an address")),
+            Op::Link(b.at, LinkOp::SetUp(true)),
+            Op::Link(a.at.clone(), LinkOp::SetUp(true)),
+            Op::Row(a.at, RowOp::Set, LinkRow::Address("fd01::1/64".parse().expect("an address"))),
         ],
     )
     .await?;
     let seen = sh("ip netns exec ovk-dad ip -6 addr show dev a scope global")?;
-    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
+    apply(&kernel, vec![Op::Netns(netns, NetnsOp::Remove)]).await?;
     told(seen.contains("fd01::1/64") && !seen.contains("tentative"), || seen)
 }
 
@@ -202,7 +206,10 @@ pub(super) async fn pair_rate() -> Outcome {
     let (bridge, rounds) = (new(&net, "br0", 1), 50);
     apply(
         &kernel,
-        vec![Op::AddNetns(net.clone(), mark("netns")), Op::AddLink(bridge.clone(), LinkKind::Bridge)],
+        vec![
+            Op::Netns(net.clone(), NetnsOp::Add(mark("netns"))),
+            Op::AddLink(bridge.clone(), LinkKind::Bridge),
+        ],
     )
     .await?;
     let port = Port {
@@ -216,13 +223,13 @@ pub(super) async fn pair_rate() -> Outcome {
     for _round in 0..rounds {
         let (a, b) = (new(&net, "ep", 3), new(&sandbox, "eth0", 4));
         let ops = vec![
-            Op::AddNetns(sandbox.clone(), mark("box")),
+            Op::Netns(sandbox.clone(), NetnsOp::Add(mark("box"))),
             Op::AddVeth(a.clone(), b.clone()),
-            Op::SetPort(a.at.clone(), Some(port)),
-            Op::SetUp(a.at.clone(), true),
-            Op::SetUp(b.at.clone(), true),
-            Op::AddAddress(b.at.clone(), "10.9.9.9/24".parse().expect("an address")),
-            Op::SetStation(a.at.clone(), b.mac.expect("a MAC address")),
+            Op::Link(a.at.clone(), LinkOp::SetPort(Some(port))),
+            Op::Link(a.at.clone(), LinkOp::SetUp(true)),
+            Op::Link(b.at.clone(), LinkOp::SetUp(true)),
+            Op::Row(b.at.clone(), RowOp::Set, LinkRow::Address("10.9.9.9/24".parse().expect("an address"))),
+            Op::Row(a.at.clone(), RowOp::Set, LinkRow::Station(b.mac.expect("a MAC address"))),
         ];
         let start = Instant::now();
         apply(&kernel, ops).await?;
@@ -232,9 +239,9 @@ pub(super) async fn pair_rate() -> Outcome {
         let start = Instant::now();
         kernel.observe(look).await.map_err(|error| error.to_string())?;
         looking.push(start.elapsed());
-        apply(&kernel, vec![Op::RemoveNetns(sandbox.clone())]).await?;
+        apply(&kernel, vec![Op::Netns(sandbox.clone(), NetnsOp::Remove)]).await?;
     }
-    apply(&kernel, vec![Op::RemoveNetns(net)]).await?;
+    apply(&kernel, vec![Op::Netns(net, NetnsOp::Remove)]).await?;
     adding.sort();
     looking.sort();
     let (adding, looking) = (adding[rounds / 2], looking[rounds / 2]);
@@ -249,19 +256,21 @@ pub(super) async fn many_removals() -> Outcome {
     let pair = |number: u8| {
         (new(&netns, &format!("ep{number}"), number), new(&netns, &format!("pe{number}"), number))
     };
-    let mut ops = vec![Op::AddNetns(netns.clone(), mark("netns"))];
+    let mut ops = vec![Op::Netns(netns.clone(), NetnsOp::Add(mark("netns")))];
     ops.extend((1..=50).map(pair).map(|(a, b)| Op::AddVeth(a, b)));
     apply(&kernel, ops).await?;
     sh("ip netns exec ovk-many ip link add theirs type veth peer name others")?;
     let start = Instant::now();
-    let theirs = Op::RemoveLink(new(&netns, "theirs", 1).at);
-    let mut ops: Vec<Op> =
-        (1..=50).map(pair).flat_map(|(a, b)| [Op::RemoveLink(a.at), Op::RemoveLink(b.at)]).collect();
+    let theirs = Op::Link(new(&netns, "theirs", 1).at, LinkOp::Remove);
+    let mut ops: Vec<Op> = (1..=50)
+        .map(pair)
+        .flat_map(|(a, b)| [Op::Link(a.at, LinkOp::Remove), Op::Link(b.at, LinkOp::Remove)])
+        .collect();
     ops.insert(7, theirs.clone());
     let outcome = kernel.apply(ops).await;
     let took = start.elapsed();
     let left = sh("ip netns exec ovk-many ip -br link")?;
-    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
+    apply(&kernel, vec![Op::Netns(netns, NetnsOp::Remove)]).await?;
     eprintln!("50 pairs removed in {took:?}");
     told(!left.contains("ep") && !left.contains("pe") && left.contains("theirs"), || left)?;
     let failures = outcome.err().map(|error| error.failures).unwrap_or_default();

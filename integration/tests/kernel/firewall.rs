@@ -6,7 +6,7 @@ use ovagent::{
     kernel::{Kernel, LinuxKernel},
     model::IfName,
     plan::{
-        op::Op,
+        op::{Op, SettingOp},
         ruleset::{Family, LinkMatch},
         state::{Look, LookAt, Netns},
     },
@@ -34,7 +34,7 @@ async fn seen(kernel: &LinuxKernel) -> Result<[Option<Links>; 2], String> {
 }
 
 async fn set(kernel: &LinuxKernel, family: Family, links: &Links) -> Outcome {
-    apply(kernel, vec![Op::SetOpenings(Netns::Host, family, links.clone())]).await
+    apply(kernel, vec![Op::Setting(Netns::Host, SettingOp::SetOpenings(family, links.clone()))]).await
 }
 
 /// The rules of a FORWARD chain, its policy first.

@@ -11,7 +11,7 @@ use std::{
 use ovagent::{
     kernel::{Kernel, KernelError, LinuxKernel, Seen, watch},
     plan::{
-        op::Op,
+        op::{LinkOp, LinkRow, NetnsOp, Op, RowOp, SettingOp},
         ruleset::Table,
         state::{LinkKind, Look, LookAt, Netns},
     },
@@ -24,14 +24,14 @@ use super::objects::{NETNS_DIR, Outcome, apply, mark, name, named, new, sh, told
 pub(super) async fn ip_netns() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     sh("ip netns add ovk-theirs")?;
-    apply(&kernel, vec![Op::AddNetns(named("ovk-ours"), mark("netns"))]).await?;
+    apply(&kernel, vec![Op::Netns(named("ovk-ours"), NetnsOp::Add(mark("netns")))]).await?;
     let theirs = sh("ip netns list")?;
     sh(
         "ip netns exec ovk-ours ping -c 1 -W 1 127.0.0.1 || ip netns exec ovk-ours ip -br link show up lo | grep lo",
     )?;
     let ours = kernel.named_netns().await.map_err(|error| error.to_string())?;
-    let refused = kernel.apply(vec![Op::RemoveNetns(named("ovk-theirs"))]).await;
-    apply(&kernel, vec![Op::RemoveNetns(named("ovk-ours"))]).await?;
+    let refused = kernel.apply(vec![Op::Netns(named("ovk-theirs"), NetnsOp::Remove)]).await;
+    apply(&kernel, vec![Op::Netns(named("ovk-ours"), NetnsOp::Remove)]).await?;
     let after = sh("ip netns list")?;
     sh("ip netns del ovk-theirs")?;
     told(theirs.contains("ovk-ours") && !after.contains("ovk-ours"), || format!("{theirs}\n{after}"))?;
@@ -45,23 +45,23 @@ pub(super) async fn stale_file() -> Outcome {
     fs::write("/run/netns/ovk-stale", "").map_err(|error| error.to_string())?;
     let seen = kernel.named_netns().await.map_err(|error| error.to_string())?;
     let names = kernel.netns_names().await.map_err(|error| error.to_string())?;
-    apply(&kernel, vec![Op::AddNetns(named("ovk-stale"), mark("netns"))]).await?;
+    apply(&kernel, vec![Op::Netns(named("ovk-stale"), NetnsOp::Add(mark("netns")))]).await?;
     let now = kernel.named_netns().await.map_err(|error| error.to_string())?;
-    apply(&kernel, vec![Op::RemoveNetns(named("ovk-stale"))]).await?;
+    apply(&kernel, vec![Op::Netns(named("ovk-stale"), NetnsOp::Remove)]).await?;
     told(seen.is_empty() && names.is_empty() && now.len() == 1, || format!("{seen:?} {names:?} {now:?}"))
 }
 
 /// People make links in the directory of names, to a process's namespace for instance.
 pub(super) async fn links_among_names() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
-    apply(&kernel, vec![Op::AddNetns(named("ovk-real"), mark("netns"))]).await?;
+    apply(&kernel, vec![Op::Netns(named("ovk-real"), NetnsOp::Add(mark("netns")))]).await?;
     sh(
         "ln -s ovk-loop /run/netns/ovk-loop; ln -s ovk-real /run/netns/ovk-alias; ln -s /nowhere /run/netns/ovk-none",
     )?;
     let seen = kernel.named_netns().await.map_err(|error| error.to_string());
     let names = kernel.netns_names().await.map_err(|error| error.to_string());
     sh("rm /run/netns/ovk-loop /run/netns/ovk-alias /run/netns/ovk-none")?;
-    apply(&kernel, vec![Op::RemoveNetns(named("ovk-real"))]).await?;
+    apply(&kernel, vec![Op::Netns(named("ovk-real"), NetnsOp::Remove)]).await?;
     let (seen, names) = (seen?, names?);
     told(seen.len() == 1 && names.len() == 1, || format!("{seen:?} {names:?}"))
 }
@@ -107,10 +107,10 @@ pub(super) async fn inodes() -> Outcome {
     let (netns, path) = (named("ovk-ino"), "/run/netns/ovk-ino");
     let failed = |error: KernelError| error.to_string();
     let before = at(path).await.map_err(failed)?;
-    apply(&kernel, vec![Op::AddNetns(netns.clone(), mark("netns"))]).await?;
+    apply(&kernel, vec![Op::Netns(netns.clone(), NetnsOp::Add(mark("netns")))]).await?;
     let during = at(path).await.map_err(failed)?;
     let expected = sh(&format!("stat -Lc %i {path}"))?.trim().parse().ok();
-    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
+    apply(&kernel, vec![Op::Netns(netns, NetnsOp::Remove)]).await?;
     let after = at(path).await.map_err(failed)?;
     let process = at("/proc/999999999/ns/net").await.map_err(failed)?;
     let file = at("/etc/passwd").await.map_err(failed)?;
@@ -137,7 +137,7 @@ pub(super) async fn missing_nft() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     let look = Look { netns: [(Netns::Host, LookAt { table: true, ..LookAt::default() })].into() };
     kernel.observe(look).await.map_err(|error| error.to_string())?;
-    match kernel.apply(vec![Op::SetTable(Netns::Host, Table::default())]).await {
+    match kernel.apply(vec![Op::Setting(Netns::Host, SettingOp::SetTable(Table::default()))]).await {
         Err(error) => Err(error.to_string()),
         Ok(()) => Err("nft was found".into()),
     }
@@ -154,13 +154,16 @@ pub(super) async fn hints() -> Outcome {
     let mut round = 0;
     while !(seen.contains(&Seen::HostLinks) && seen.contains(&Seen::NamedNetns)) {
         round += 1;
-        apply(&kernel, vec![Op::AddNetns(named("ovk-hint"), mark("netns"))]).await?;
+        apply(&kernel, vec![Op::Netns(named("ovk-hint"), NetnsOp::Add(mark("netns")))]).await?;
         apply(&kernel, vec![Op::AddLink(new(&Netns::Host, "ovh-hint", 1), LinkKind::Bridge)]).await?;
         let hint = tokio::time::timeout(wait, hints.recv()).await;
         seen.extend(hint.map_err(|_late| format!("no hint in {wait:?}, round {round}"))?);
         apply(
             &kernel,
-            vec![Op::RemoveNetns(named("ovk-hint")), Op::RemoveLink(new(&Netns::Host, "ovh-hint", 1).at)],
+            vec![
+                Op::Netns(named("ovk-hint"), NetnsOp::Remove),
+                Op::Link(new(&Netns::Host, "ovh-hint", 1).at, LinkOp::Remove),
+            ],
         )
         .await?;
     }
@@ -187,7 +190,7 @@ async fn hinted(hints: &mut mpsc::Receiver<Seen>) -> Outcome {
         tokio::task::yield_now().await;
     }
     let kernel = LinuxKernel::new(NETNS_DIR);
-    apply(&kernel, vec![Op::SetTable(Netns::Host, Table::default())]).await?;
+    apply(&kernel, vec![Op::Setting(Netns::Host, SettingOp::SetTable(Table::default()))]).await?;
     sh("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP; iptables -N others; nft add table ip theirs")?;
     let quiet = "nft add chain ip theirs FORWARD; nft add chain ip filter mine
         nft add rule ip filter mine drop; iptables -A others -j ACCEPT; iptables -A INPUT -j ACCEPT
@@ -264,9 +267,9 @@ async fn in_container(kernel: &LinuxKernel, path: &Path) -> Outcome {
         kernel,
         vec![
             Op::AddVeth(eth.clone(), leg.clone()),
-            Op::SetUp(eth.at.clone(), true),
-            Op::AddAddress(eth.at.clone(), "10.9.9.9/24".parse().expect("an address")),
-            Op::SetSysctl(netns.clone(), "net/ipv4/ip_forward".into(), "1".into()),
+            Op::Link(eth.at.clone(), LinkOp::SetUp(true)),
+            Op::Row(eth.at.clone(), RowOp::Set, LinkRow::Address("10.9.9.9/24".parse().expect("an address"))),
+            Op::Setting(netns.clone(), SettingOp::SetSysctl("net/ipv4/ip_forward".into(), "1".into())),
         ],
     )
     .await?;
@@ -274,8 +277,8 @@ async fn in_container(kernel: &LinuxKernel, path: &Path) -> Outcome {
     let look = Look { netns: [(netns.clone(), at)].into() };
     let seen = kernel.observe(look).await.map_err(|error| error.to_string())?;
     let forwarding = sh("cat /proc/sys/net/ipv4/ip_forward")?;
-    let refused = kernel.apply(vec![Op::RemoveNetns(netns.clone())]).await;
-    apply(kernel, vec![Op::RemoveLink(leg.at)]).await?;
+    let refused = kernel.apply(vec![Op::Netns(netns.clone(), NetnsOp::Remove)]).await;
+    apply(kernel, vec![Op::Link(leg.at, LinkOp::Remove)]).await?;
     let seen = seen.netns.get(&netns).ok_or("the namespace was not seen")?;
     let marks: Vec<_> = seen.links.iter().map(|(name, link)| (name.as_str(), link.mark.is_some())).collect();
     told(marks == [("eth0", true), ("eth7", false)] && seen.mark.is_none(), || format!("{seen:?}"))?;

@@ -4,7 +4,7 @@ use ovagent::{
     kernel::{Kernel, LinuxKernel},
     model::{IfName, IpvlanFlag, IpvlanMode, MacvlanMode},
     plan::{
-        op::{NewLink, Op},
+        op::{LinkOp, LinkRow, NetnsOp, NewLink, Op, RowOp},
         state::{LinkKind, Look, LookAt, Netns},
     },
 };
@@ -33,7 +33,11 @@ pub(super) async fn reach() -> Outcome {
         ip -n ovk-out link set eth0 up; ip -n ovk-out addr add 10.67.0.1/24 dev eth0
         ip -n ovk-out addr add fd67::1/64 dev eth0 nodad")?;
     let outcome = talk(&kernel).await;
-    apply(&kernel, vec![Op::RemoveNetns(named("ovk-m1")), Op::RemoveNetns(named("ovk-m2"))]).await?;
+    apply(
+        &kernel,
+        vec![Op::Netns(named("ovk-m1"), NetnsOp::Remove), Op::Netns(named("ovk-m2"), NetnsOp::Remove)],
+    )
+    .await?;
     sh("ip netns del ovk-out; ip link del ok-parent 2>/dev/null || true")?;
     outcome
 }
@@ -44,11 +48,11 @@ async fn talk(kernel: &LinuxKernel) -> Outcome {
         let link = new(&netns, "eth0", number).at;
         let net = |text: String| text.parse().map_err(|error| format!("{text}: {error}"));
         let ops = vec![
-            Op::AddNetns(netns.clone(), mark("netns")),
+            Op::Netns(netns.clone(), NetnsOp::Add(mark("netns"))),
             add(&netns, "eth0", number, macvlan(MacvlanMode::Bridge)),
-            Op::AddAddress(link.clone(), net(format!("10.67.0.{number}/24"))?),
-            Op::AddAddress(link.clone(), net(format!("fd67::{number}/64"))?),
-            Op::SetUp(link, true),
+            Op::Row(link.clone(), RowOp::Set, LinkRow::Address(net(format!("10.67.0.{number}/24"))?)),
+            Op::Row(link.clone(), RowOp::Set, LinkRow::Address(net(format!("fd67::{number}/64"))?)),
+            Op::Link(link, LinkOp::SetUp(true)),
         ];
         apply(kernel, ops).await?;
     }
@@ -68,13 +72,21 @@ async fn talk(kernel: &LinuxKernel) -> Outcome {
     for _round in 0..3 {
         let netns = named("ovk-m1");
         let link = add(&netns, "eth0", 2, macvlan(MacvlanMode::Bridge));
-        let up = Op::SetUp(new(&netns, "eth0", 2).at, true);
-        apply(kernel, vec![Op::RemoveNetns(netns.clone()), Op::AddNetns(netns, mark("netns")), link, up])
-            .await?;
+        let up = Op::Link(new(&netns, "eth0", 2).at, LinkOp::SetUp(true));
+        apply(
+            kernel,
+            vec![
+                Op::Netns(netns.clone(), NetnsOp::Remove),
+                Op::Netns(netns, NetnsOp::Add(mark("netns"))),
+                link,
+                up,
+            ],
+        )
+        .await?;
     }
     let twin = add(&named("ovk-m1"), "eth1", 2, macvlan(MacvlanMode::Bridge));
     apply(kernel, vec![twin]).await?;
-    let text = refusal(kernel, Op::SetUp(new(&named("ovk-m1"), "eth1", 2).at, true)).await;
+    let text = refusal(kernel, Op::Link(new(&named("ovk-m1"), "eth1", 2).at, LinkOp::SetUp(true))).await;
     told(text.contains("ok-parent, or another link on it, has the same Ethernet address"), || text)
 }
 
@@ -94,7 +106,7 @@ pub(super) async fn refusals() -> Outcome {
         ip link add ok-mv link ok-br type macvlan mode bridge; ip link property add dev ok-parent altname ok-alias")?;
     let netns = named("ovk-refuse");
     let outcome = refused(&kernel, &netns).await;
-    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
+    apply(&kernel, vec![Op::Netns(netns, NetnsOp::Remove)]).await?;
     let left = sh("ip -br link")?;
     sh("ip link del ok-mv; ip link del ok-parent; ip link del ok-port; ip link del ok-br")?;
     outcome?;
@@ -102,7 +114,7 @@ pub(super) async fn refusals() -> Outcome {
 }
 
 async fn refused(kernel: &LinuxKernel, netns: &Netns) -> Outcome {
-    apply(kernel, vec![Op::AddNetns(netns.clone(), mark("netns"))]).await?;
+    apply(kernel, vec![Op::Netns(netns.clone(), NetnsOp::Add(mark("netns")))]).await?;
     let on = |parent: &'static str| LinkKind::Macvlan(IfName::literal(parent), MacvlanMode::Bridge);
     let ipvlan = LinkKind::Ipvlan(PARENT, IpvlanMode::L3, IpvlanFlag::Private);
     for (kind, words) in [
@@ -132,7 +144,8 @@ async fn passthru(kernel: &LinuxKernel, netns: &Netns) -> Outcome {
     told(second.contains("ok-parent is in use by a macvlan link in mode passthru"), || second)?;
     let seen = sh("ip -n ovk-refuse -d link show eth0")?;
     told(seen.contains("mode passthru"), || seen)?;
-    apply(kernel, vec![Op::RemoveLink(eth), add(netns, "eth0", 5, macvlan(MacvlanMode::Private))]).await?;
+    apply(kernel, vec![Op::Link(eth, LinkOp::Remove), add(netns, "eth0", 5, macvlan(MacvlanMode::Private))])
+        .await?;
     let second = refusal(kernel, add(netns, "eth1", 6, macvlan(MacvlanMode::Passthru))).await;
     told(second.contains("ok-parent has other macvlan links"), || second)
 }
@@ -141,7 +154,7 @@ async fn passthru(kernel: &LinuxKernel, netns: &Netns) -> Outcome {
 pub(super) async fn isolated() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     let outcome = isolate(&kernel).await;
-    let gone = ["ovk-i0", "ovk-i1", "ovk-i2"].map(|name| Op::RemoveNetns(named(name)));
+    let gone = ["ovk-i0", "ovk-i1", "ovk-i2"].map(|name| Op::Netns(named(name), NetnsOp::Remove));
     apply(&kernel, gone.to_vec()).await?;
     outcome
 }
@@ -150,10 +163,10 @@ async fn isolate(kernel: &LinuxKernel) -> Outcome {
     let middle = named("ovk-i0");
     let bridge = new(&middle, "br0", 9);
     let mut ops = vec![
-        Op::AddNetns(middle.clone(), mark("netns")),
+        Op::Netns(middle.clone(), NetnsOp::Add(mark("netns"))),
         Op::AddLink(bridge.clone(), LinkKind::Bridge),
-        Op::SetUp(bridge.at.clone(), true),
-        Op::AddAddress(bridge.at.clone(), "10.68.0.9/24".parse().expect("an address")),
+        Op::Link(bridge.at.clone(), LinkOp::SetUp(true)),
+        Op::Row(bridge.at.clone(), RowOp::Set, LinkRow::Address("10.68.0.9/24".parse().expect("an address"))),
     ];
     let place = |isolated| ovagent::plan::state::Port {
         bridge: bridge.at.name,
@@ -167,19 +180,23 @@ async fn isolate(kernel: &LinuxKernel) -> Outcome {
         let netns = named(&format!("ovk-i{number}"));
         let eth = new(&netns, "eth0", number);
         ops.extend([
-            Op::AddNetns(netns, mark("netns")),
+            Op::Netns(netns, NetnsOp::Add(mark("netns"))),
             Op::AddVeth(port.clone(), eth.clone()),
-            Op::SetPort(port.at.clone(), Some(place(true))),
-            Op::AddAddress(eth.at.clone(), format!("10.68.0.{number}/24").parse().expect("an address")),
-            Op::SetUp(port.at.clone(), true),
-            Op::SetUp(eth.at, true),
+            Op::Link(port.at.clone(), LinkOp::SetPort(Some(place(true)))),
+            Op::Row(
+                eth.at.clone(),
+                RowOp::Set,
+                LinkRow::Address(format!("10.68.0.{number}/24").parse().expect("an address")),
+            ),
+            Op::Link(port.at.clone(), LinkOp::SetUp(true)),
+            Op::Link(eth.at, LinkOp::SetUp(true)),
         ]);
     }
     apply(kernel, ops).await?;
     let ping = |to: &str, wait: u8| sh(&format!("ip netns exec ovk-i1 ping -c 1 -W {wait} {to}"));
     ping("10.68.0.9", 5)?;
     told(ping("10.68.0.2", 1).is_err(), || "isolated ports reach each other".into())?;
-    apply(kernel, ports.map(|port| Op::SetPort(port.at, Some(place(false)))).to_vec()).await?;
+    apply(kernel, ports.map(|port| Op::Link(port.at, LinkOp::SetPort(Some(place(false))))).to_vec()).await?;
     // The next attempt to resolve the address may come a second after the last one.
     ping("10.68.0.2", 5).map(drop)
 }

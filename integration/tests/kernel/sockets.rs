@@ -9,7 +9,10 @@ use std::{
 
 use ovagent::{
     kernel::{KernelError, LinuxKernel, resolver_sockets, tcp_in, udp_in},
-    plan::{op::Op, state::Netns},
+    plan::{
+        op::{NetnsOp, Op},
+        state::Netns,
+    },
 };
 
 use super::objects::{NETNS_DIR, Outcome, apply, mark, named, sh, told};
@@ -19,9 +22,9 @@ const WAIT: Duration = Duration::from_secs(10);
 pub(super) async fn resolver() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     let netns = named("ovk-dns");
-    apply(&kernel, vec![Op::AddNetns(netns.clone(), mark("netns"))]).await?;
+    apply(&kernel, vec![Op::Netns(netns.clone(), NetnsOp::Add(mark("netns")))]).await?;
     let outcome = exchange(&netns);
-    apply(&kernel, vec![Op::RemoveNetns(netns)]).await?;
+    apply(&kernel, vec![Op::Netns(netns, NetnsOp::Remove)]).await?;
     outcome
 }
 

@@ -11,7 +11,7 @@ use ovagent::{
     model::{IfName, Name},
     plan::{
         Outdated,
-        op::Op,
+        op::{NetnsOp, Op, SettingOp},
         ownership::Mark,
         ruleset::{Action, Chain, Hook, LinkMatch, Match, Rule, Table},
         state::{Look, LookAt, Netns, State},
@@ -69,7 +69,10 @@ pub(super) async fn read() -> Outcome {
     let ours = LinuxKernel::new(NETNS_DIR);
     apply(
         &ours,
-        vec![Op::AddNetns(netns.clone(), mark("netns")), Op::SetTable(netns.clone(), table.clone())],
+        vec![
+            Op::Netns(netns.clone(), NetnsOp::Add(mark("netns"))),
+            Op::Setting(netns.clone(), SettingOp::SetTable(table.clone())),
+        ],
     )
     .await?;
     let look = || Look { netns: [(netns.clone(), LookAt { table: true, ..LookAt::default() })].into() };
@@ -85,7 +88,7 @@ pub(super) async fn read() -> Outcome {
     let damaged = [seen(&ours).await?, seen(&ours).await?, seen(&fresh).await?];
     sh("ip netns exec ovk-read nft add table ip other")?;
     let later = seen(&ours).await?;
-    apply(&ours, vec![Op::RemoveNetns(netns.clone())]).await?;
+    apply(&ours, vec![Op::Netns(netns.clone(), NetnsOp::Remove)]).await?;
     told(first.iter().all(|seen| *seen == (Some(table.clone()), 0)), || format!("{first:?}"))?;
     told(
         damaged.iter().chain([&later]).all(|(seen, reads)| *seen != Some(table.clone()) && *reads == 1),

@@ -12,7 +12,7 @@ use crate::{
         Parent, Protocol, PublishedPort,
     },
     plan::{
-        op::{NewLink, Op},
+        op::{LinkOp, NewLink, Op, SettingOp},
         state::State,
         tests::stage::*,
         *,
@@ -201,11 +201,11 @@ proptest! {
                 state.sysctls.keys().map(move |key| (netns, key))
             }) {
                 let Some(name) = sysctl::link_of(key) else { continue };
-                let set = ops.iter().position(|op| matches!(op, Op::SetSysctl(at, it, _) if at == netns && it == key));
+                let set = ops.iter().position(|op| matches!(op, Op::Setting(at, SettingOp::SetSysctl(it, _)) if at == netns && it == key));
                 let is_it = |new: &&NewLink| new.at.netns == *netns && new.at.name == name;
                 let made = ops.iter().position(|op| made_links(op).iter().any(is_it));
                 let up = ops.iter().position(|op| {
-                    matches!(op, Op::SetUp(at, true) if at.netns == *netns && at.name == name)
+                    matches!(op, Op::Link(at, LinkOp::SetUp(true)) if at.netns == *netns && at.name == name)
                 });
                 prop_assert!(made.is_some() && made < set && set < up, "{key}: {ops:?}");
             }

@@ -12,7 +12,7 @@ use crate::{
     kernel::Kernel,
     model::{DriverSettings, IfName, Leg, Mac, Member, Network, OverlaySettings, Protocol, testing},
     plan::{
-        op::Op,
+        op::{LinkRow, Op, RowOp},
         ownership::{Mark, Unit},
         ruleset::{Action, Hook, LinkMatch, Match, Rule, Table},
         state::{Link, LinkKind, Netns, State, Vxlan},
@@ -154,9 +154,9 @@ proptest! {
             .map(|(number, _)| Mac::derived(IpAddr::from([10, 0, 0, *number])))
             .collect();
         for op in apply_plan(&kernel, &wanted(&fewer))? {
-            let its_own = if let Op::RemoveTunnel(_, mac) | Op::RemoveStation(_, mac) = &op {
+            let its_own = if let Op::Row(_, RowOp::Remove, LinkRow::Tunnel(mac, _) | LinkRow::Station(mac)) = &op {
                 gone.contains(mac)
-            } else if let Op::RemoveNeighbour(_, address) = &op {
+            } else if let Op::Row(_, RowOp::Remove, LinkRow::Neighbour(address, _)) = &op {
                 gone.contains(&Mac::derived(*address))
             } else {
                 false

@@ -11,7 +11,7 @@ use crate::{
         testing,
     },
     plan::{
-        op::Op,
+        op::{LinkOp, Op},
         state::{Link, LinkKind, Netns, State},
         tests::stage::*,
         *,
@@ -114,7 +114,7 @@ fn a_vlan_that_is_made_anew_takes_with_it_what_is_on_it() {
 fn a_macvlan_link_that_has_its_parent_for_itself_gets_its_address_afterwards() {
     let parent = Parent { link: FOREIGN[0], vlan: None };
     let ops = apply_plan(&kernel(), &wanted(&shape(DriverSettings::Macvlan(parent, MacvlanMode::Passthru))));
-    assert!(ops.unwrap().iter().any(|op| matches!(op, Op::SetMac(..))));
+    assert!(ops.unwrap().iter().any(|op| matches!(op, Op::Link(_, LinkOp::SetMac(_)))));
 }
 
 #[test]

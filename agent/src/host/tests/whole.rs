@@ -9,7 +9,7 @@ use crate::{
     host::*,
     model::Vni,
     plan::{
-        op::Op,
+        op::{Op, SettingOp},
         ownership::Unit,
         ruleset::{Family, LinkMatch, Match},
         state::{Netns, NetnsState, State},
@@ -201,7 +201,9 @@ fn where_a_family_has_no_chain_for_openings_none_are_made() {
     let ops = bring_host_about(&kernel, &host(&input)).unwrap();
     let families: Vec<Family> = ops
         .iter()
-        .filter_map(|op| if let Op::SetOpenings(_, family, _) = op { Some(*family) } else { None })
+        .filter_map(|op| {
+            if let Op::Setting(_, SettingOp::SetOpenings(family, _)) = op { Some(*family) } else { None }
+        })
         .collect();
     assert_eq!(families, [Family::V4]);
 }

@@ -15,7 +15,7 @@ use super::ruleset::table;
 use crate::{
     model::{IfName, Vni},
     plan::{
-        op::{NewLink, Op},
+        op::{LinkOp, LinkRow, NetnsOp, NewLink, Op, RowOp, SettingOp},
         ownership::Mark,
         ruleset::Table,
         state::{Link, LinkKind, Look, LookAt, Netns, NetnsState, Port, Route, State},
@@ -158,7 +158,7 @@ pub fn look_at(state: &State) -> Look {
 pub fn steps(state: &State) -> Vec<Op> {
     let mut ops = Vec::new();
     for (netns, wanted) in &state.netns {
-        ops.extend(wanted.mark.clone().map(|mark| Op::AddNetns(netns.clone(), mark)));
+        ops.extend(wanted.mark.clone().map(|mark| Op::Netns(netns.clone(), NetnsOp::Add(mark))));
     }
     let mut ends: BTreeMap<&Mark, NewLink> = BTreeMap::new();
     for (netns, name, link) in links(state) {
@@ -182,17 +182,19 @@ pub fn steps(state: &State) -> Vec<Op> {
         }
     }
     for (netns, name, link) in links(state) {
-        ops.extend(link.port.map(|port| Op::SetPort(at(netns, name), Some(port))));
-        ops.push(Op::SetUp(at(netns, name), link.up));
-        ops.extend(link.addresses.iter().map(|net| Op::AddAddress(at(netns, name), *net)));
+        ops.extend(link.port.map(|port| Op::Link(at(netns, name), LinkOp::SetPort(Some(port)))));
+        ops.push(Op::Link(at(netns, name), LinkOp::SetUp(link.up)));
+        ops.extend(
+            link.addresses.iter().map(|net| Op::Row(at(netns, name), RowOp::Set, LinkRow::Address(*net))),
+        );
     }
     ops.extend(rows(state));
     for (netns, wanted) in &state.netns {
-        let sysctl =
-            |(key, value): (&String, &String)| Op::SetSysctl(netns.clone(), key.clone(), value.clone());
-        ops.extend(wanted.sysctls.iter().map(sysctl));
-        ops.extend(wanted.table.clone().map(|table| Op::SetTable(netns.clone(), table)));
-        ops.extend(wanted.resolver.map(|port| Op::SetResolver(netns.clone(), port)));
+        let set = |op| Op::Setting(netns.clone(), op);
+        let sysctl = |(key, value): (&String, &String)| SettingOp::SetSysctl(key.clone(), value.clone());
+        ops.extend(wanted.sysctls.iter().map(sysctl).map(set));
+        ops.extend(wanted.table.clone().map(SettingOp::SetTable).map(set));
+        ops.extend(wanted.resolver.map(SettingOp::SetResolver).map(set));
     }
     ops
 }
@@ -202,11 +204,12 @@ pub(super) fn rows(state: &State) -> Vec<Op> {
     let mut ops = Vec::new();
     for (netns, name, link) in links(state) {
         let at = || at(netns, name);
-        ops.extend(link.routes.iter().map(|(to, route)| Op::SetRoute(at(), *to, *route)));
-        ops.extend(link.neighbours.iter().map(|(ip, mac)| Op::SetNeighbour(at(), *ip, *mac)));
-        ops.extend(link.tunnels.iter().map(|(mac, vtep)| Op::SetTunnel(at(), *mac, *vtep)));
-        ops.extend(link.floods.iter().map(|vtep| Op::AddFlood(at(), *vtep)));
-        ops.extend(link.stations.iter().map(|mac| Op::SetStation(at(), *mac)));
+        let set = |row| Op::Row(at(), RowOp::Set, row);
+        ops.extend(link.routes.iter().map(|(to, route)| Op::Link(at(), LinkOp::SetRoute(*to, *route))));
+        ops.extend(link.neighbours.iter().map(|(ip, mac)| set(LinkRow::Neighbour(*ip, *mac))));
+        ops.extend(link.tunnels.iter().map(|(mac, vtep)| set(LinkRow::Tunnel(*mac, *vtep))));
+        ops.extend(link.floods.iter().map(|vtep| set(LinkRow::Flood(*vtep))));
+        ops.extend(link.stations.iter().map(|mac| set(LinkRow::Station(*mac))));
     }
     ops
 }

@@ -21,7 +21,7 @@ use super::{ApplyError, Kernel};
 use crate::{
     model::chain,
     plan::{
-        op::{LinkRef, Op},
+        op::{LinkOp, LinkRef, NetnsOp, Op, SettingOp},
         ruleset::Family,
         state::{Netns, State},
     },
@@ -163,11 +163,15 @@ async fn cleared<K: Kernel>(
 ) -> Result<(), String> {
     let outcome = check.await;
     let host = LinkRef { netns: Netns::Host, name: build::LEG };
-    let mut ops = vec![Op::RemoveTable(Netns::Host)];
+    let mut ops = vec![Op::Setting(Netns::Host, SettingOp::RemoveTable)];
     ops.extend(
-        build::NETNS.iter().filter_map(|name| name.parse().ok()).map(Netns::Named).map(Op::RemoveNetns),
+        build::NETNS
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .map(Netns::Named)
+            .map(|netns| Op::Netns(netns, NetnsOp::Remove)),
     );
-    ops.push(Op::RemoveLink(host));
+    ops.push(Op::Link(host, LinkOp::Remove));
     let clearing = apply(kernel, ops).await;
     outcome.and(clearing)
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     kernel::Kernel,
     plan::{
-        op::Op,
+        op::{LinkOp, LinkRow, NetnsOp, Op, RowOp, SettingOp},
         state::{Link, Look, LookAt, Netns, Port, Route, State},
     },
 };
@@ -55,7 +55,7 @@ pub(super) async fn again<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
         let wanted = network()?;
         apply(kernel, steps(&wanted)).await?;
-        let makes = |op: &Op| matches!(op, Op::AddNetns(..) | Op::AddLink(..) | Op::AddVeth(..));
+        let makes = |op: &Op| matches!(op, Op::Netns(_, NetnsOp::Add(_)) | Op::AddLink(..) | Op::AddVeth(..));
         apply(kernel, steps(&wanted).into_iter().filter(|op| !makes(op)).collect()).await?;
         expect(kernel, &wanted).await
     })
@@ -109,18 +109,19 @@ fn change_bridge(wanted: &mut State) -> Built<Vec<Op>> {
     bridge.neighbours.insert(neighbour, mac(12)?);
     let mut ops = vec![
         // The row of the old address stays if somebody set it.
-        Op::RemoveStation(here(), mac(1)?),
-        Op::SetMac(here(), mac(11)?),
-        Op::SetMtu(here(), 1300),
-        Op::RemoveAddress(here(), net("10.77.0.9/32")?),
-        Op::AddAddress(here(), net("10.77.0.10/32")?),
-        Op::SetNeighbour(here(), neighbour, mac(12)?),
-        Op::SetSysctl(inner.clone(), "net/ipv4/ip_forward".into(), "0".into()),
-        Op::RemoveTable(inner.clone()),
+        Op::Row(here(), RowOp::Remove, LinkRow::Station(mac(1)?)),
+        Op::Link(here(), LinkOp::SetMac(mac(11)?)),
+        Op::Link(here(), LinkOp::SetMtu(1300)),
+        Op::Row(here(), RowOp::Remove, LinkRow::Address(net("10.77.0.9/32")?)),
+        Op::Row(here(), RowOp::Set, LinkRow::Address(net("10.77.0.10/32")?)),
+        Op::Row(here(), RowOp::Set, LinkRow::Neighbour(neighbour, mac(12)?)),
+        Op::Setting(inner.clone(), SettingOp::SetSysctl("net/ipv4/ip_forward".into(), "0".into())),
+        Op::Setting(inner.clone(), SettingOp::RemoveTable),
     ];
     let gone = "fd77::5".parse().map_err(|error| format!("{error}"))?;
     bridge.neighbours.remove(&gone);
-    ops.push(Op::RemoveNeighbour(here(), gone));
+    // It goes whatever its value is.
+    ops.push(Op::Row(here(), RowOp::Remove, LinkRow::Neighbour(gone, mac(99)?)));
     let netns = wanted.netns.get_mut(&inner).ok_or("no namespace")?;
     netns.sysctls.insert("net/ipv4/ip_forward".into(), "0".into());
     netns.table = None;
@@ -137,9 +138,23 @@ pub(super) async fn own_row<K: Kernel>(kernel: &K) -> Built<()> {
         let mut bent = whole.clone();
         link(&mut bent, &inner, BRIDGE)?.stations.clear();
         link(&mut bent, &inner, PORT)?.stations.insert(own);
-        apply(kernel, vec![Op::RemoveStation(bridge(), own), Op::SetStation(port(), own)]).await?;
+        apply(
+            kernel,
+            vec![
+                Op::Row(bridge(), RowOp::Remove, LinkRow::Station(own)),
+                Op::Row(port(), RowOp::Set, LinkRow::Station(own)),
+            ],
+        )
+        .await?;
         expect(kernel, &bent).await?;
-        apply(kernel, vec![Op::RemoveStation(port(), own), Op::SetStation(bridge(), own)]).await?;
+        apply(
+            kernel,
+            vec![
+                Op::Row(port(), RowOp::Remove, LinkRow::Station(own)),
+                Op::Row(bridge(), RowOp::Set, LinkRow::Station(own)),
+            ],
+        )
+        .await?;
         expect(kernel, &whole).await
     })
     .await
@@ -158,12 +173,13 @@ fn change_tunnel(wanted: &mut State) -> Built<Vec<Op>> {
     let port = Port { bridge: BRIDGE, learning: true, unicast_flood: false, isolated: true, hairpin: false };
     tunnel.port = Some(port);
     Ok(vec![
-        Op::SetTunnel(here(), mac(5)?, new),
-        Op::RemoveTunnel(here(), mac(6)?),
-        Op::RemoveFlood(here(), old),
-        Op::AddFlood(here(), new),
-        Op::RemoveStation(here(), mac(6)?),
-        Op::SetPort(here(), Some(port)),
+        Op::Row(here(), RowOp::Set, LinkRow::Tunnel(mac(5)?, new)),
+        // It goes whatever its value is.
+        Op::Row(here(), RowOp::Remove, LinkRow::Tunnel(mac(6)?, new)),
+        Op::Row(here(), RowOp::Remove, LinkRow::Flood(old)),
+        Op::Row(here(), RowOp::Set, LinkRow::Flood(new)),
+        Op::Row(here(), RowOp::Remove, LinkRow::Station(mac(6)?)),
+        Op::Link(here(), LinkOp::SetPort(Some(port))),
     ])
 }
 
@@ -186,11 +202,11 @@ fn change_ends(wanted: &mut State) -> Built<Vec<Op>> {
     let route = *route;
     let here = at(&inner, PORT);
     Ok(vec![
-        Op::SetPort(here.clone(), None),
-        Op::RemoveRoute(at(&sandbox, ETH), default, gone),
-        Op::SetRoute(at(&sandbox, ETH), other, added),
-        Op::SetRoute(at(&Netns::Host, LEG), to, route),
-        Op::SetUp(here, false),
+        Op::Link(here.clone(), LinkOp::SetPort(None)),
+        Op::Link(at(&sandbox, ETH), LinkOp::RemoveRoute(default, gone)),
+        Op::Link(at(&sandbox, ETH), LinkOp::SetRoute(other, added)),
+        Op::Link(at(&Netns::Host, LEG), LinkOp::SetRoute(to, route)),
+        Op::Link(here, LinkOp::SetUp(false)),
     ])
 }
 

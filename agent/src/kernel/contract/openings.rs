@@ -7,7 +7,7 @@ use crate::{
     kernel::Kernel,
     model::IfName,
     plan::{
-        op::Op,
+        op::{Op, SettingOp},
         ruleset::{Family, LinkMatch},
         state::{Look, LookAt, Netns},
     },
@@ -28,7 +28,7 @@ async fn opened<K: Kernel>(kernel: &K) -> Built<()> {
         [LinkMatch::StartsWith(IfName::literal("ovb-")), LinkMatch::Is(IfName::literal("ovnet0"))].into();
     let fewer: BTreeSet<LinkMatch> = links.iter().take(1).cloned().collect();
     for wanted in [&links, &links, &fewer, &none] {
-        let set = |family| Op::SetOpenings(Netns::Host, family, wanted.clone());
+        let set = |family| Op::Setting(Netns::Host, SettingOp::SetOpenings(family, wanted.clone()));
         // Nobody has a chain for IPv6.
         apply(kernel, vec![set(Family::V4), set(Family::V6)]).await?;
         same(kernel, Some(wanted)).await?;

@@ -9,7 +9,7 @@ use crate::{
     kernel::Kernel,
     model::{IfName, MacvlanMode},
     plan::{
-        op::{NewLink, Op},
+        op::{LinkOp, NetnsOp, NewLink, Op},
         state::{Link, LinkKind, Look, LookAt, Netns, NetnsState, State},
     },
 };
@@ -55,9 +55,9 @@ async fn seen_and_refused<K: Kernel>(kernel: &K) -> Built<()> {
         let wanted = wanted(mode)?;
         apply(kernel, steps(&wanted)).await?;
         expect(kernel, &wanted).await?;
-        apply(kernel, vec![Op::RemoveLink(at(&sandbox()?, ETH))]).await?;
+        apply(kernel, vec![Op::Link(at(&sandbox()?, ETH), LinkOp::Remove)]).await?;
         // Its settings have gone with it, and come back with it: see `expect` of the next round.
-        apply(kernel, vec![Op::RemoveNetns(sandbox()?)]).await?;
+        apply(kernel, vec![Op::Netns(sandbox()?, NetnsOp::Remove)]).await?;
     }
     let mut state = wanted(MacvlanMode::Bridge)?;
     apply(kernel, steps(&state)).await?;
@@ -73,7 +73,7 @@ async fn seen_and_refused<K: Kernel>(kernel: &K) -> Built<()> {
             "larger than the 1500 of ovk-parent",
         ),
         (Op::AddLink(new("eth1", 1400)?, on("ovk-parent", MacvlanMode::Passthru)), "for itself"),
-        (Op::SetMtu(at(&here, ETH), 1501), "larger than the 1500 of ovk-parent"),
+        (Op::Link(at(&here, ETH), LinkOp::SetMtu(1501)), "larger than the 1500 of ovk-parent"),
     ];
     for (op, words) in cases {
         let error = refused(kernel, vec![op.clone()]).await.map_err(|text| format!("{text}\n{op}"))?;
@@ -85,6 +85,6 @@ async fn seen_and_refused<K: Kernel>(kernel: &K) -> Built<()> {
     expect(kernel, &state).await?;
     let link = state.netns.get_mut(&here).and_then(|there| there.links.get_mut(&ETH)).ok_or("no link")?;
     link.mtu = 1500;
-    apply(kernel, vec![Op::SetMtu(at(&here, ETH), 1500)]).await?;
+    apply(kernel, vec![Op::Link(at(&here, ETH), LinkOp::SetMtu(1500))]).await?;
     expect(kernel, &state).await
 }

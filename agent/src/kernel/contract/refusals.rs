@@ -9,7 +9,7 @@ use crate::{
     kernel::Kernel,
     model::IfName,
     plan::{
-        op::{NewLink, Op},
+        op::{LinkOp, LinkRow, NetnsOp, NewLink, Op, RowOp, SettingOp},
         state::{LinkKind, Look, LookAt, Netns, Port, Route},
     },
 };
@@ -25,29 +25,36 @@ pub(super) async fn absent<K: Kernel>(kernel: &K) -> Built<()> {
             let route = Route { via: None, source: None, mtu: None, metric: 5 };
             let ip = "10.77.9.9".parse().map_err(|error| format!("{error}"))?;
             Ok(vec![
-                Op::RemoveAddress(eth.clone(), net("10.99.0.1/24")?),
-                Op::RemoveAddress(eth.clone(), net("fd99::1/64")?),
-                Op::RemoveRoute(eth.clone(), net("10.98.0.0/24")?, route),
-                Op::RemoveRoute(eth.clone(), net("fd98::/64")?, route),
-                Op::RemoveNeighbour(eth, ip),
-                Op::RemoveTunnel(tunnel.clone(), mac(99)?),
-                Op::RemoveFlood(tunnel, ip),
-                Op::RemoveStation(port, mac(99)?),
-                Op::RemoveTable(inner()?),
-                Op::RemoveLink(at(&inner()?, IfName::literal("gone"))),
+                Op::Row(eth.clone(), RowOp::Remove, LinkRow::Address(net("10.99.0.1/24")?)),
+                Op::Row(eth.clone(), RowOp::Remove, LinkRow::Address(net("fd99::1/64")?)),
+                Op::Link(eth.clone(), LinkOp::RemoveRoute(net("10.98.0.0/24")?, route)),
+                Op::Link(eth.clone(), LinkOp::RemoveRoute(net("fd98::/64")?, route)),
+                Op::Row(eth, RowOp::Remove, LinkRow::Neighbour(ip, mac(99)?)),
+                Op::Row(tunnel.clone(), RowOp::Remove, LinkRow::Tunnel(mac(99)?, ip)),
+                Op::Row(tunnel, RowOp::Remove, LinkRow::Flood(ip)),
+                Op::Row(port, RowOp::Remove, LinkRow::Station(mac(99)?)),
+                Op::Setting(inner()?, SettingOp::RemoveTable),
+                Op::Link(at(&inner()?, IfName::literal("gone")), LinkOp::Remove),
             ])
         };
         // Without the namespaces …
         apply(kernel, removals()?).await?;
-        apply(kernel, vec![Op::RemoveNetns(inner()?), Op::RemoveLink(at(&Netns::Host, LEG))]).await?;
+        apply(
+            kernel,
+            vec![Op::Netns(inner()?, NetnsOp::Remove), Op::Link(at(&Netns::Host, LEG), LinkOp::Remove)],
+        )
+        .await?;
         // … with them …
         apply(kernel, steps(&wanted)).await?;
-        apply(kernel, vec![Op::RemoveTable(inner()?)]).await?;
+        apply(kernel, vec![Op::Setting(inner()?, SettingOp::RemoveTable)]).await?;
         apply(kernel, removals()?).await?;
         // … and on a link that is no port (any more).
         apply(
             kernel,
-            vec![Op::SetPort(at(&inner()?, PORT), None), Op::RemoveStation(at(&inner()?, PORT), mac(4)?)],
+            vec![
+                Op::Link(at(&inner()?, PORT), LinkOp::SetPort(None)),
+                Op::Row(at(&inner()?, PORT), RowOp::Remove, LinkRow::Station(mac(4)?)),
+            ],
         )
         .await
     })
@@ -60,7 +67,7 @@ pub(super) async fn foreign_links<K: Kernel>(kernel: &K, stranger: &impl Strange
     let outcome = cleared(kernel, async {
         let wanted = network()?;
         apply(kernel, steps(&wanted)).await?;
-        let error = refused(kernel, vec![Op::RemoveLink(foreign.clone())]).await?;
+        let error = refused(kernel, vec![Op::Link(foreign.clone(), LinkOp::Remove)]).await?;
         if !told(&error).contains("mark") {
             return Err(format!("the error does not say why: {}", told(&error)));
         }
@@ -86,11 +93,11 @@ pub(super) async fn foreign_routes<K: Kernel>(kernel: &K, stranger: &impl Strang
         for to in [net("10.99.0.0/24")?, net("fd99::/64")?] {
             stranger.add_route(&leg, to, 55)?;
             let ours = Route { via: None, source: None, mtu: Some(1280), metric: 55 };
-            let error = refused(kernel, vec![Op::SetRoute(leg.clone(), to, ours)]).await?;
+            let error = refused(kernel, vec![Op::Link(leg.clone(), LinkOp::SetRoute(to, ours))]).await?;
             if !told(&error).contains("not ours") || !told(&error).contains(&to.to_string()) {
                 return Err(format!("the error does not name the foreign route: {}", told(&error)));
             }
-            apply(kernel, vec![Op::RemoveRoute(leg.clone(), to, ours)]).await?;
+            apply(kernel, vec![Op::Link(leg.clone(), LinkOp::RemoveRoute(to, ours))]).await?;
             if !stranger.has_route(&leg, to, 55)? {
                 return Err(format!("the foreign route to {to} is gone"));
             }
@@ -98,7 +105,7 @@ pub(super) async fn foreign_routes<K: Kernel>(kernel: &K, stranger: &impl Strang
         // It is not among ours, and another metric is another route.
         expect(kernel, &wanted).await?;
         let other = Route { via: None, source: None, mtu: None, metric: 56 };
-        apply(kernel, vec![Op::SetRoute(leg.clone(), net("10.99.0.0/24")?, other)]).await
+        apply(kernel, vec![Op::Link(leg.clone(), LinkOp::SetRoute(net("10.99.0.0/24")?, other))]).await
     })
     .await
 }
@@ -115,7 +122,7 @@ pub(super) async fn taken<K: Kernel>(kernel: &K, stranger: &impl Stranger) -> Bu
         let vxlan = LinkKind::Vxlan(build::vxlan(778, std::net::Ipv4Addr::LOCALHOST.into())?);
         let free = at(&sandbox()?, IfName::literal("free"));
         let taken = vec![
-            Op::AddNetns(inner()?, mark("x")),
+            Op::Netns(inner()?, NetnsOp::Add(mark("x"))),
             Op::AddLink(new(foreign.clone(), 21)?, LinkKind::Bridge),
             Op::AddLink(new(at(&inner()?, VXLAN), 22)?, vxlan),
             Op::AddVeth(new(free.clone(), 23)?, new(foreign.clone(), 24)?),
@@ -162,15 +169,15 @@ pub(super) async fn dependents<K: Kernel>(kernel: &K) -> Built<()> {
         let station = mac(6)?;
         let gone = IfName::literal("gone");
         let ops = vec![
-            Op::AddNetns(inner()?, mark("netns")),
+            Op::Netns(inner()?, NetnsOp::Add(mark("netns"))),
             Op::AddLink(new(BRIDGE, 1)?, impossible.clone()),
-            Op::SetUp(at(&inner()?, BRIDGE), true),
+            Op::Link(at(&inner()?, BRIDGE), LinkOp::SetUp(true)),
             Op::AddLink(new(VXLAN, 2)?, vxlan),
-            Op::SetPort(at(&inner()?, VXLAN), Some(port)),
-            Op::SetUp(at(&inner()?, VXLAN), true),
-            Op::SetNeighbour(at(&inner()?, BRIDGE), ip, mac(5)?),
-            Op::SetNeighbour(at(&inner()?, gone), ip, mac(5)?),
-            Op::SetNeighbour(at(&inner()?, VXLAN), ip, station),
+            Op::Link(at(&inner()?, VXLAN), LinkOp::SetPort(Some(port))),
+            Op::Link(at(&inner()?, VXLAN), LinkOp::SetUp(true)),
+            Op::Row(at(&inner()?, BRIDGE), RowOp::Set, LinkRow::Neighbour(ip, mac(5)?)),
+            Op::Row(at(&inner()?, gone), RowOp::Set, LinkRow::Neighbour(ip, mac(5)?)),
+            Op::Row(at(&inner()?, VXLAN), RowOp::Set, LinkRow::Neighbour(ip, station)),
         ];
         let error = refused(kernel, ops.clone()).await?;
         let failed: Vec<&Op> = error.failures.iter().map(|(op, _)| op).collect();
@@ -191,9 +198,10 @@ pub(super) async fn dependents<K: Kernel>(kernel: &K) -> Built<()> {
 
 pub(super) async fn sysctls<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
-        apply(kernel, vec![Op::AddNetns(inner()?, mark("netns"))]).await?;
+        apply(kernel, vec![Op::Netns(inner()?, NetnsOp::Add(mark("netns")))]).await?;
         let (key, missing) = ("net/ipv4/ip_forward", "net/ovnet/no_such_key");
-        let set = |key: &str| Ok::<_, String>(Op::SetSysctl(inner()?, key.into(), "1".into()));
+        let set =
+            |key: &str| Ok::<_, String>(Op::Setting(inner()?, SettingOp::SetSysctl(key.into(), "1".into())));
         let linkless = "net/ipv4/conf/ovk-none/forwarding";
         let error = refused(kernel, vec![set(missing)?, set(linkless)?, set(key)?]).await?;
         let text = told(&error);

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     kernel::Kernel,
     plan::{
-        op::Op,
+        op::{LinkRow, NetnsOp, Op, RowOp},
         state::{Link, LinkKind, NetnsState, Port, State},
     },
 };
@@ -46,9 +46,10 @@ pub(super) async fn ten_thousand<K: Kernel>(kernel: &K) -> Built<()> {
             wanted.netns.get_mut(&inner()?).and_then(|netns| netns.links.get_mut(&VXLAN)).ok_or("no link")?;
         let here = at(&inner()?, VXLAN);
         let mut ops = Vec::new();
-        ops.extend(link.neighbours.keys().map(|ip| Op::RemoveNeighbour(here.clone(), *ip)));
-        ops.extend(link.tunnels.keys().map(|mac| Op::RemoveTunnel(here.clone(), *mac)));
-        ops.extend(link.stations.iter().map(|mac| Op::RemoveStation(here.clone(), *mac)));
+        let remove = |row| Op::Row(here.clone(), RowOp::Remove, row);
+        ops.extend(link.neighbours.iter().map(|(ip, mac)| remove(LinkRow::Neighbour(*ip, *mac))));
+        ops.extend(link.tunnels.iter().map(|(mac, vtep)| remove(LinkRow::Tunnel(*mac, *vtep))));
+        ops.extend(link.stations.iter().map(|mac| remove(LinkRow::Station(*mac))));
         (link.neighbours, link.tunnels, link.stations) = Default::default();
         apply(kernel, ops.clone()).await?;
         expect(kernel, &wanted).await?;
@@ -65,11 +66,11 @@ pub(super) async fn vni<K: Kernel>(kernel: &K) -> Built<()> {
         for _round in 0..ROUNDS {
             apply(kernel, steps(&wanted)).await?;
             expect(kernel, &wanted).await?;
-            apply(kernel, vec![Op::RemoveNetns(inner()?)]).await?;
+            apply(kernel, vec![Op::Netns(inner()?, NetnsOp::Remove)]).await?;
         }
         // In one go, too.
         let mut ops = steps(&wanted);
-        ops.push(Op::RemoveNetns(inner()?));
+        ops.push(Op::Netns(inner()?, NetnsOp::Remove));
         ops.extend(steps(&wanted));
         apply(kernel, ops).await?;
         expect(kernel, &wanted).await

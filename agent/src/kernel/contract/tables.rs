@@ -8,7 +8,7 @@ use super::{
     cleared, expect, refused,
 };
 use crate::plan::{
-    op::Op,
+    op::{Op, SettingOp},
     ruleset::{PortKey, Table},
     state::State,
 };
@@ -30,12 +30,12 @@ pub(super) async fn ports<K: Kernel>(kernel: &K) -> Built<()> {
             Ok(())
         })?;
         let changes = whole.port_changes(&other).ok_or("only ports differ")?;
-        let change = || vec![Op::ChangePorts(netns.clone(), changes.clone())];
+        let change = || vec![Op::Setting(netns.clone(), SettingOp::ChangePorts(changes.clone()))];
         apply(kernel, change()).await?;
         expect(kernel, &wanted).await?;
         refused(kernel, change()).await?;
         expect(kernel, &wanted).await?;
-        apply(kernel, vec![Op::RemoveTable(netns.clone())]).await?;
+        apply(kernel, vec![Op::Setting(netns.clone(), SettingOp::RemoveTable)]).await?;
         refused(kernel, change()).await.map(|_error| ())
     })
     .await

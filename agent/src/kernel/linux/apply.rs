@@ -17,10 +17,11 @@ use crate::{
             rtnl::{batch::Request, links, routes, rows},
             session::Session,
         },
-        step::{self, Broken},
+        step::Broken,
     },
     plan::{
-        op::{LinkRef, Op},
+        op::{LinkOp, LinkRef, NetnsOp, Op, SettingOp},
+        ownership::Mark,
         state::{Netns, Port},
     },
 };
@@ -49,9 +50,9 @@ pub(super) fn apply(
         rest = later;
         let run: Vec<&Op> = run.iter().filter(|op| !broken.concerns(op)).collect();
         let outcomes = match run.first() {
-            Some(Op::SetSysctl(netns, ..)) => set_sysctls(&mut session, netns, &run),
-            Some(Op::RemoveLink(link)) => remove_links(&mut session, &link.netns, &run),
-            Some(op) if rows::is_row(op) => set_rows(&mut session, &run),
+            Some(Op::Setting(netns, SettingOp::SetSysctl(..))) => set_sysctls(&mut session, netns, &run),
+            Some(Op::Link(link, LinkOp::Remove)) => remove_links(&mut session, &link.netns, &run),
+            Some(Op::Row(link, ..)) => set_rows(&mut session, &link.netns, &run),
             Some(op) => vec![single(&mut session, op)],
             None => vec![],
         };
@@ -71,10 +72,9 @@ pub(super) fn apply(
 /// Whether the two go to the kernel in one go.
 fn together(first: &Op, op: &Op) -> bool {
     match (first, op) {
-        (Op::SetSysctl(a, ..), Op::SetSysctl(b, ..)) => a == b,
-        (Op::RemoveLink(a), Op::RemoveLink(b)) => a.netns == b.netns,
-        _ if rows::is_row(first) && rows::is_row(op) => {
-            step::link(first).map(|link| &link.netns) == step::link(op).map(|link| &link.netns)
+        (Op::Setting(a, SettingOp::SetSysctl(..)), Op::Setting(b, SettingOp::SetSysctl(..))) => a == b,
+        (Op::Link(a, LinkOp::Remove), Op::Link(b, LinkOp::Remove)) | (Op::Row(a, ..), Op::Row(b, ..)) => {
+            a.netns == b.netns
         }
         _ => false,
     }
@@ -86,7 +86,7 @@ fn set_sysctls(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Out
     let values: Vec<(&str, &str)> = run
         .iter()
         .filter_map(|op| {
-            let Op::SetSysctl(_, key, value) = op else { return None };
+            let Op::Setting(_, SettingOp::SetSysctl(key, value)) = op else { return None };
             Some((key.as_str(), value.as_str()))
         })
         .collect();
@@ -98,7 +98,7 @@ fn set_sysctls(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Out
 }
 
 fn remove_links(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Outcome> {
-    let names: Vec<_> = run.iter().filter_map(|op| step::link(op)).map(|link| link.name).collect();
+    let names: Vec<_> = run.iter().filter_map(|op| op.link()).map(|link| link.name).collect();
     let outcomes = match session.namespace(netns) {
         Ok(namespace) => removal::remove_named(namespace, &names),
         Err(refusal) => names.iter().map(|_| Err(refusal.clone())).collect(),
@@ -108,7 +108,7 @@ fn remove_links(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Ou
     outcomes.into_iter().map(|outcome| outcome.map_err(Failure::from)).collect()
 }
 
-fn set_rows(session: &mut Session<'_>, run: &[&Op]) -> Vec<Outcome> {
+fn set_rows(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(run.len());
     let mut requests: Vec<Request> = Vec::with_capacity(run.len());
     let mut places = Vec::with_capacity(run.len());
@@ -119,8 +119,7 @@ fn set_rows(session: &mut Session<'_>, run: &[&Op]) -> Vec<Outcome> {
             places.push(place);
         }));
     }
-    let Some(link) = run.first().and_then(|op| step::link(op)) else { return outcomes };
-    match session.namespace(&link.netns) {
+    match session.namespace(netns) {
         Ok(namespace) => {
             for (place, refusal) in places.into_iter().zip(namespace.rtnl.submit(requests)) {
                 outcomes[place] = refusal.map_or(Ok(()), |refusal| Err(refusal.into()));
@@ -136,68 +135,73 @@ fn set_rows(session: &mut Session<'_>, run: &[&Op]) -> Vec<Outcome> {
 }
 
 fn row(session: &mut Session<'_>, op: &Op) -> Result<Request, Failure> {
-    let unknown = || Refusal::new(Errno::EINVAL, "not a row");
-    let link = step::link(op).ok_or_else(unknown)?;
-    let at = session.namespace(&link.netns)?.index_and_bridge(link.name)?;
-    Ok(rows::request(op, at).ok_or_else(unknown)?)
+    let Op::Row(link, op, row) = op else { return Err(Refusal::new(Errno::EINVAL, "not a row").into()) };
+    let (index, bridge) = session.namespace(&link.netns)?.index_and_bridge(link.name)?;
+    Ok(rows::request(*op, row, index, bridge))
 }
 
 fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
-    let listings = session.listings;
     match op {
-        Op::AddNetns(netns, mark) => {
-            session.open.remove(netns);
-            let (dir, name) = (session.dir, name_of(netns)?);
-            Ok(session.mounts.run(|| named::create(dir, name, mark))?)
-        }
-        Op::RemoveNetns(netns) => {
-            // An open one would live on.
-            session.open.remove(netns);
-            session.open.values_mut().for_each(Namespace::forget_links);
-            listings.forget(netns);
-            let (dir, name) = (session.dir, name_of(netns)?);
-            Ok(session.mounts.run(|| named::remove(dir, name))?)
-        }
+        Op::Netns(netns, NetnsOp::Add(mark)) => Ok(add_netns(session, netns, mark)?),
+        Op::Netns(netns, NetnsOp::Remove) => Ok(remove_netns(session, netns)?),
         Op::AddLink(new, kind) => Ok(create::add_link(session, new, kind)?),
         Op::AddVeth(a, b) => Ok(create::add_veth(session, a, b)?),
-        Op::SetMac(link, mac) => Ok(change(session, link, |index| vec![links::set_mac(index, *mac)])?),
-        Op::SetMtu(link, mtu) => Ok(set_mtu(session, link, *mtu)?),
-        Op::SetUp(link, up) => Ok(set_up(session, link, *up)?),
-        Op::SetPort(link, port) => Ok(set_port(session, link, port.as_ref())?),
-        Op::SetRoute(link, to, route) => {
+        Op::Link(link, op) => Ok(change_link(session, link, op)?),
+        Op::Setting(netns, op) => change_setting(session, netns, op),
+        Op::Row(..) => Err(in_batches().into()),
+    }
+}
+
+fn in_batches() -> Refusal {
+    Refusal::new(Errno::EINVAL, "goes in batches")
+}
+
+fn add_netns(session: &mut Session<'_>, netns: &Netns, mark: &Mark) -> Result<(), Refusal> {
+    session.open.remove(netns);
+    let (dir, name) = (session.dir, name_of(netns)?);
+    session.mounts.run(|| named::create(dir, name, mark))
+}
+
+fn remove_netns(session: &mut Session<'_>, netns: &Netns) -> Result<(), Refusal> {
+    // An open one would live on.
+    session.open.remove(netns);
+    session.open.values_mut().for_each(Namespace::forget_links);
+    session.listings.forget(netns);
+    let (dir, name) = (session.dir, name_of(netns)?);
+    session.mounts.run(|| named::remove(dir, name))
+}
+
+fn change_link(session: &mut Session<'_>, link: &LinkRef, op: &LinkOp) -> Result<(), Refusal> {
+    match op {
+        LinkOp::SetMac(mac) => change(session, link, |index| vec![links::set_mac(index, *mac)]),
+        LinkOp::SetMtu(mtu) => set_mtu(session, link, *mtu),
+        LinkOp::SetUp(up) => set_up(session, link, *up),
+        LinkOp::SetPort(port) => set_port(session, link, port.as_ref()),
+        LinkOp::SetRoute(to, route) => {
             let namespace = session.namespace(&link.netns)?;
             let index = namespace.index(link.name)?;
-            Ok(routes::set(&mut namespace.rtnl, index, *to, route)?)
+            routes::set(&mut namespace.rtnl, index, *to, route)
         }
-        Op::RemoveRoute(link, to, route) => {
+        LinkOp::RemoveRoute(to, route) => {
             let namespace = session.namespace(&link.netns)?;
             let index = namespace.index(link.name)?;
-            Ok(routes::remove(&mut namespace.rtnl, index, *to, route)?)
+            routes::remove(&mut namespace.rtnl, index, *to, route)
         }
-        Op::SetTable(netns, table) => {
-            Ok(nft::write(session.namespace(netns)?, netns, Some(table), listings)?)
-        }
-        Op::ChangePorts(netns, changes) => {
-            Ok(nft::change(session.namespace(netns)?, netns, changes, listings)?)
-        }
-        Op::RemoveTable(netns) => Ok(nft::write(session.namespace(netns)?, netns, None, listings)?),
-        Op::SetResolver(netns, port) => Ok(resolver::write(session.namespace(netns)?, Some(*port))?),
-        Op::RemoveResolver(netns) => Ok(resolver::write(session.namespace(netns)?, None)?),
-        Op::SetOpenings(netns, family, links) => {
-            Ok(openings::set(session.namespace(netns)?, netns, *family, links)?)
-        }
-        Op::RemoveLink(_)
-        | Op::SetSysctl(..)
-        | Op::AddAddress(..)
-        | Op::RemoveAddress(..)
-        | Op::SetNeighbour(..)
-        | Op::RemoveNeighbour(..)
-        | Op::SetTunnel(..)
-        | Op::RemoveTunnel(..)
-        | Op::AddFlood(..)
-        | Op::RemoveFlood(..)
-        | Op::SetStation(..)
-        | Op::RemoveStation(..) => Err(Refusal::new(Errno::EINVAL, "goes in batches").into()),
+        LinkOp::Remove => Err(in_batches()),
+    }
+}
+
+fn change_setting(session: &mut Session<'_>, netns: &Netns, op: &SettingOp) -> Outcome {
+    let listings = session.listings;
+    let namespace = session.namespace(netns)?;
+    match op {
+        SettingOp::SetTable(table) => Ok(nft::write(namespace, netns, Some(table), listings)?),
+        SettingOp::ChangePorts(changes) => Ok(nft::change(namespace, netns, changes, listings)?),
+        SettingOp::RemoveTable => Ok(nft::write(namespace, netns, None, listings)?),
+        SettingOp::SetResolver(port) => Ok(resolver::write(namespace, Some(*port))?),
+        SettingOp::RemoveResolver => Ok(resolver::write(namespace, None)?),
+        SettingOp::SetOpenings(family, links) => Ok(openings::set(namespace, netns, *family, links)?),
+        SettingOp::SetSysctl(..) => Err(in_batches().into()),
     }
 }
 

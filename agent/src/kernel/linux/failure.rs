@@ -4,7 +4,10 @@ use nix::errno::Errno;
 
 use crate::{
     kernel::{KernelError, linux::refusal::Refusal, step},
-    plan::{op::Op, state::LinkKind},
+    plan::{
+        op::{LinkRow, Op, SettingOp},
+        state::LinkKind,
+    },
 };
 
 /// Why a step failed.
@@ -34,7 +37,7 @@ impl Failure {
         };
         // A link that is no port (or no vxlan device) any more has no such row.
         let no_table = refusal.errno == Errno::EOPNOTSUPP
-            && matches!(op, Op::RemoveStation(..) | Op::RemoveTunnel(..) | Op::RemoveFlood(..));
+            && matches!(op, Op::Row(_, _, LinkRow::Station(_) | LinkRow::Tunnel(..) | LinkRow::Flood(_)));
         if op.removes() && (refusal.is_absence() || no_table) {
             return None;
         }
@@ -53,7 +56,7 @@ fn driver(op: &Op) -> Option<(&'static str, &'static str)> {
     if matches!(op, Op::AddVeth(..)) {
         return Some(("veth pairs", "CONFIG_VETH (modprobe veth)"));
     }
-    if matches!(op, Op::SetResolver(..)) {
+    if matches!(op, Op::Setting(_, SettingOp::SetResolver(_))) {
         let option = "CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS (modprobe nf_tables)";
         return Some(("nftables hooks at the ingress of links", option));
     }
@@ -84,7 +87,7 @@ mod tests {
             },
         },
         plan::{
-            op::{LinkRef, NewLink},
+            op::{LinkOp, LinkRef, NewLink},
             ownership::{Mark, Unit},
             state::Netns,
         },
@@ -134,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_removal_of_what_is_gone_is_no_failure() {
-        let op = Op::RemoveLink(LinkRef { netns: Netns::Host, name: "gone".parse().unwrap() });
+        let op = Op::Link(LinkRef { netns: Netns::Host, name: "gone".parse().unwrap() }, LinkOp::Remove);
         assert!(Failure::from(Refusal::from(Errno::ENODEV)).into_error(&op).is_none());
         assert!(Failure::from(Refusal::from(Errno::EBUSY)).into_error(&op).is_some());
     }

@@ -337,7 +337,7 @@ mod tests {
     use crate::{
         kernel::contract::{self, Stranger},
         plan::{
-            op::LinkRef,
+            op::{LinkRef, NetnsOp, SettingOp},
             ruleset::Family,
             state::{LinkKind, Route},
         },
@@ -398,8 +398,8 @@ mod tests {
     #[tokio::test]
     async fn injected_failures_are_told_and_end_with_heal() {
         let kernel = MemoryKernel::default();
-        let op = Op::SetSysctl(Netns::Host, "net/ipv4/ip_forward".into(), "1".into());
-        kernel.fail_when(|op| matches!(op, Op::SetSysctl(..)));
+        let op = Op::Setting(Netns::Host, SettingOp::SetSysctl("net/ipv4/ip_forward".into(), "1".into()));
+        kernel.fail_when(|op| matches!(op, Op::Setting(_, SettingOp::SetSysctl(..))));
         kernel.fail_looks(1);
         assert_eq!(kernel.apply(vec![op.clone()]).await.unwrap_err().failures[0].0, op);
         assert!(kernel.observe(Look::default()).await.is_err());
@@ -415,12 +415,12 @@ mod tests {
         let mark = Mark::new(crate::plan::ownership::Unit::Host, "netns");
         let netns = Netns::Named("box".parse().unwrap());
         let path = PathBuf::from("/run/netns/box");
-        kernel.apply(vec![Op::AddNetns(netns.clone(), mark.clone())]).await.unwrap();
+        kernel.apply(vec![Op::Netns(netns.clone(), NetnsOp::Add(mark.clone()))]).await.unwrap();
         let first = kernel.netns_inode(path.clone()).await.unwrap();
         assert!(first.is_some());
-        kernel.apply(vec![Op::RemoveNetns(netns.clone())]).await.unwrap();
+        kernel.apply(vec![Op::Netns(netns.clone(), NetnsOp::Remove)]).await.unwrap();
         assert_eq!(kernel.netns_inode(path.clone()).await.unwrap(), None);
-        kernel.apply(vec![Op::AddNetns(netns, mark)]).await.unwrap();
+        kernel.apply(vec![Op::Netns(netns, NetnsOp::Add(mark))]).await.unwrap();
         assert_eq!(kernel.netns_inode(path).await.unwrap(), first, "the kernel gives a number out again");
     }
 

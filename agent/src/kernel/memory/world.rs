@@ -15,7 +15,8 @@ use super::{
 use crate::{
     model::Mac,
     plan::{
-        op::{LinkRef, Op},
+        op::{LinkOp, LinkRef, LinkRow, NetnsOp, Op, RowOp, SettingOp},
+        ownership::Mark,
         ruleset::PortChange,
         state::{Link, LinkKind, Netns, NetnsState, Port, Route, State},
     },
@@ -68,70 +69,77 @@ impl World {
 
     pub(super) fn apply(&mut self, op: &Op) -> Outcome {
         match op {
-            Op::AddNetns(netns, mark) => {
-                if self.state.netns.contains_key(netns) {
-                    return Err(refuse(ErrorKind::AlreadyExists, format!("there is {netns} already")));
-                }
-                let fresh = NetnsState { mark: Some(mark.clone()), ..NetnsState::default() };
-                self.state.netns.insert(netns.clone(), fresh);
-                Ok(())
-            }
-            Op::RemoveNetns(netns) => self.remove_netns(netns),
+            Op::Netns(netns, NetnsOp::Add(mark)) => self.add_netns(netns, mark),
+            Op::Netns(netns, NetnsOp::Remove) => self.remove_netns(netns),
             Op::AddLink(new, kind) => self.add_link(new, kind),
             Op::AddVeth(a, b) => self.add_veth(a, b),
-            Op::RemoveLink(at) => self.remove_link(at),
-            Op::SetPort(at, Some(port)) => self.set_port(at, *port),
-            Op::SetRoute(at, to, route) => self.set_route(at, *to, *route),
-            Op::SetSysctl(netns, key, value) => self.set_sysctl(netns, key, value),
-            Op::SetTable(netns, table) => {
+            Op::Link(at, op) => self.change_link(at, op),
+            Op::Row(at, op, row) => match self.link(at) {
+                Err(_gone) if *op == RowOp::Remove => Ok(()),
+                link => change_row(link?, *op, row),
+            },
+            Op::Setting(netns, op) => self.change_setting(netns, op),
+        }
+    }
+
+    fn add_netns(&mut self, netns: &Netns, mark: &Mark) -> Outcome {
+        if self.state.netns.contains_key(netns) {
+            return Err(refuse(ErrorKind::AlreadyExists, format!("there is {netns} already")));
+        }
+        let fresh = NetnsState { mark: Some(mark.clone()), ..NetnsState::default() };
+        self.state.netns.insert(netns.clone(), fresh);
+        Ok(())
+    }
+
+    fn change_link(&mut self, at: &LinkRef, op: &LinkOp) -> Outcome {
+        match op {
+            LinkOp::Remove => return self.remove_link(at),
+            LinkOp::SetMac(mac) => set_mac(self.link(at)?, *mac),
+            LinkOp::SetMtu(mtu) => {
+                upper::set_mtu(&mut self.state, at, *mtu)?;
+                self.link(at)?.mtu = *mtu;
+            }
+            LinkOp::SetPort(Some(port)) => return self.set_port(at, *port),
+            LinkOp::SetPort(None) => leave_bridge(self.link(at)?),
+            LinkOp::SetUp(up) => set_up(self.link(at)?, *up),
+            LinkOp::SetRoute(to, route) => return self.set_route(at, *to, *route),
+            LinkOp::RemoveRoute(to, _) => {
+                if let Ok(link) = self.link(at) {
+                    link.routes.remove(to);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn change_setting(&mut self, netns: &Netns, op: &SettingOp) -> Outcome {
+        match op {
+            SettingOp::SetSysctl(key, value) => return self.set_sysctl(netns, key, value),
+            SettingOp::SetTable(table) => {
                 let mut table = table.clone();
                 table.ports.retain(|_, ports| !ports.is_empty());
                 self.netns(netns)?.table = Some(table);
-                Ok(())
             }
-            Op::ChangePorts(netns, changes) => self.change_ports(netns, changes),
-            Op::RemoveTable(netns) => {
+            SettingOp::ChangePorts(changes) => return self.change_ports(netns, changes),
+            SettingOp::RemoveTable => {
                 if let Ok(there) = self.netns(netns) {
                     there.table = None;
                 }
-                Ok(())
             }
-            Op::SetResolver(netns, port) => {
-                self.netns(netns)?.resolver = Some(*port);
-                Ok(())
-            }
-            Op::RemoveResolver(netns) => {
+            SettingOp::SetResolver(port) => self.netns(netns)?.resolver = Some(*port),
+            SettingOp::RemoveResolver => {
                 if let Ok(there) = self.netns(netns) {
                     there.resolver = None;
                 }
-                Ok(())
             }
-            Op::SetOpenings(netns, family, links) => {
+            SettingOp::SetOpenings(family, links) => {
                 // Where nobody has such a chain, everything is open.
                 if let Some(there) = self.netns(netns)?.openings.get_mut(family) {
                     there.clone_from(links);
                 }
-                Ok(())
             }
-            Op::SetMtu(at, mtu) => {
-                upper::set_mtu(&mut self.state, at, *mtu)?;
-                self.change(op)
-            }
-            Op::SetPort(_, None)
-            | Op::SetMac(..)
-            | Op::SetUp(..)
-            | Op::AddAddress(..)
-            | Op::RemoveAddress(..)
-            | Op::RemoveRoute(..)
-            | Op::SetNeighbour(..)
-            | Op::RemoveNeighbour(..)
-            | Op::SetTunnel(..)
-            | Op::RemoveTunnel(..)
-            | Op::AddFlood(..)
-            | Op::RemoveFlood(..)
-            | Op::SetStation(..)
-            | Op::RemoveStation(..) => self.change(op),
         }
+        Ok(())
     }
 
     /// All or none, as nft has it.
@@ -179,74 +187,6 @@ impl World {
         self.netns(&at.netns)?.links.get_mut(&at.name).ok_or_else(gone)
     }
 
-    /// Steps that change one link and nothing else.
-    fn change(&mut self, op: &Op) -> Outcome {
-        let Some(at) = crate::kernel::step::link(op) else { return Ok(()) };
-        let link = match self.link(at) {
-            Err(_gone) if op.removes() => return Ok(()),
-            link => link?,
-        };
-        let is_vxlan = matches!(link.kind, LinkKind::Vxlan(_));
-        let no_table = || refuse(ErrorKind::Unsupported, "it has no such table");
-        match op {
-            Op::SetMac(_, mac) => set_mac(link, *mac),
-            Op::SetMtu(_, mtu) => link.mtu = *mtu,
-            Op::SetPort(..) => leave_bridge(link),
-            Op::SetUp(_, up) => set_up(link, *up),
-            Op::AddAddress(_, net) => {
-                link.addresses.insert(*net);
-            }
-            Op::RemoveAddress(_, net) => {
-                link.addresses.remove(net);
-            }
-            Op::RemoveRoute(_, to, _) => {
-                link.routes.remove(to);
-            }
-            Op::SetNeighbour(_, ip, mac) => {
-                link.neighbours.insert(*ip, *mac);
-            }
-            Op::RemoveNeighbour(_, ip) => {
-                link.neighbours.remove(ip);
-            }
-            Op::SetTunnel(..) | Op::AddFlood(..) if !is_vxlan => return Err(no_table()),
-            Op::SetTunnel(_, mac, vtep) => {
-                link.tunnels.insert(*mac, *vtep);
-            }
-            Op::RemoveTunnel(_, mac) => {
-                link.tunnels.remove(mac);
-            }
-            Op::AddFlood(_, vtep) => {
-                link.floods.insert(*vtep);
-            }
-            Op::RemoveFlood(_, vtep) => {
-                link.floods.remove(vtep);
-            }
-            Op::SetStation(..) if link.port.is_none() && link.kind != LinkKind::Bridge => {
-                return Err(no_table());
-            }
-            Op::SetStation(_, mac) => {
-                link.stations.insert(*mac);
-            }
-            Op::RemoveStation(_, mac) => {
-                link.stations.remove(mac);
-            }
-            Op::AddNetns(..)
-            | Op::RemoveNetns(_)
-            | Op::AddLink(..)
-            | Op::AddVeth(..)
-            | Op::RemoveLink(_)
-            | Op::SetRoute(..)
-            | Op::SetSysctl(..)
-            | Op::SetTable(..)
-            | Op::ChangePorts(..)
-            | Op::RemoveTable(_)
-            | Op::SetResolver(..)
-            | Op::RemoveResolver(_)
-            | Op::SetOpenings(..) => return Err(refuse(ErrorKind::InvalidInput, "not a step on one link")),
-        }
-        Ok(())
-    }
-
     fn set_port(&mut self, at: &LinkRef, port: Port) -> Outcome {
         let bridge = LinkRef { netns: at.netns.clone(), name: port.bridge };
         if self.link(&bridge)?.kind != LinkKind::Bridge {
@@ -278,6 +218,39 @@ impl World {
         self.link(at)?.routes.insert(to, route);
         Ok(())
     }
+}
+
+fn change_row(link: &mut Link, op: RowOp, row: &LinkRow) -> Outcome {
+    let has_table = match row {
+        LinkRow::Address(_) | LinkRow::Neighbour(..) => true,
+        LinkRow::Tunnel(..) | LinkRow::Flood(_) => matches!(link.kind, LinkKind::Vxlan(_)),
+        LinkRow::Station(_) => link.port.is_some() || link.kind == LinkKind::Bridge,
+    };
+    if op == RowOp::Set && !has_table {
+        return Err(refuse(ErrorKind::Unsupported, "it has no such table"));
+    }
+    match row {
+        LinkRow::Address(net) => change_set(&mut link.addresses, op, *net),
+        LinkRow::Neighbour(ip, mac) => change_map(&mut link.neighbours, op, *ip, *mac),
+        LinkRow::Tunnel(mac, vtep) => change_map(&mut link.tunnels, op, *mac, *vtep),
+        LinkRow::Flood(vtep) => change_set(&mut link.floods, op, *vtep),
+        LinkRow::Station(mac) => change_set(&mut link.stations, op, *mac),
+    }
+    Ok(())
+}
+
+fn change_set<T: Ord>(rows: &mut BTreeSet<T>, op: RowOp, row: T) {
+    match op {
+        RowOp::Set => rows.insert(row),
+        RowOp::Remove => rows.remove(&row),
+    };
+}
+
+fn change_map<K: Ord, V>(rows: &mut BTreeMap<K, V>, op: RowOp, key: K, value: V) {
+    match op {
+        RowOp::Set => rows.insert(key, value),
+        RowOp::Remove => rows.remove(&key),
+    };
 }
 
 /// A bridge's own row goes with its address.

@@ -4,7 +4,7 @@ use super::stage::*;
 use crate::{
     model::{NetworkId, Protocol, SandboxId},
     plan::{
-        op::Op,
+        op::{Op, SettingOp},
         ownership::{Mark, Unit},
         ruleset::{Family, PortKey, PortMap, Table},
         state::{Netns, NetnsState, State},
@@ -26,10 +26,10 @@ fn named(name: &str) -> Netns {
 fn a_table_in_an_adopted_sandbox_is_the_sandboxs() {
     let table = Some(Table::default());
     let (bare, there) = (with(sandbox(2), None, None), with(sandbox(2), None, table.clone()));
-    assert_eq!(plan(BOX, &there, &bare), [Op::SetTable(sandbox(2), Table::default())]);
+    assert_eq!(plan(BOX, &there, &bare), [Op::Setting(sandbox(2), SettingOp::SetTable(Table::default()))]);
     assert_eq!(plan(BOX, &there, &there), []);
-    assert_eq!(plan(BOX, &bare, &there), [Op::RemoveTable(sandbox(2))]);
-    assert_eq!(plan(BOX, &State::default(), &there), [Op::RemoveTable(sandbox(2))]);
+    assert_eq!(plan(BOX, &bare, &there), [Op::Setting(sandbox(2), SettingOp::RemoveTable)]);
+    assert_eq!(plan(BOX, &State::default(), &there), [Op::Setting(sandbox(2), SettingOp::RemoveTable)]);
     for other in [unit(), Unit::Host] {
         assert_eq!(plan(other, &bare, &there), [], "{other:?}");
         assert_eq!(plan(other, &State::default(), &there), [], "{other:?}");
@@ -41,7 +41,7 @@ fn a_table_in_a_namespace_of_ours_is_its_makers_and_in_a_strangers_nobodys() {
     let table = Some(Table::default());
     let ours = with(named("web"), Some(Mark::new(BOX, "netns")), table.clone());
     let without = with(named("web"), Some(Mark::new(BOX, "netns")), None);
-    assert_eq!(plan(BOX, &without, &ours), [Op::RemoveTable(named("web"))]);
+    assert_eq!(plan(BOX, &without, &ours), [Op::Setting(named("web"), SettingOp::RemoveTable)]);
     let other = Unit::Sandbox(SandboxId::from_bytes([6; 32]));
     let shared = with(Netns::Path("/run/netns/web".into()), Some(Mark::new(BOX, "netns")), table.clone());
     assert_eq!(plan(other, &State::default(), &shared), [], "it shares the namespace of the first");
@@ -52,7 +52,10 @@ fn a_table_in_a_namespace_of_ours_is_its_makers_and_in_a_strangers_nobodys() {
     let host = with(Netns::Host, None, table);
     assert_eq!(plan(BOX, &State::default(), &host), []);
     assert_eq!(plan(Unit::Network(NetworkId::from_bytes([1; 32])), &State::default(), &host), []);
-    assert_eq!(plan(Unit::Host, &State::default(), &host), [Op::RemoveTable(Netns::Host)]);
+    assert_eq!(
+        plan(Unit::Host, &State::default(), &host),
+        [Op::Setting(Netns::Host, SettingOp::RemoveTable)]
+    );
 }
 
 #[test]
@@ -64,12 +67,19 @@ fn where_the_resolver_is_follows_what_is_wanted_and_goes_with_its_sandbox() {
     assert_eq!(plan(BOX, &there, &there), []);
     for seen in [None, Some(0), Some(5_302)] {
         let seen = with(sandbox(2), seen);
-        assert_eq!(plan(BOX, &there, &seen), [Op::SetResolver(sandbox(2), 5_301)], "{seen:?}");
+        assert_eq!(
+            plan(BOX, &there, &seen),
+            [Op::Setting(sandbox(2), SettingOp::SetResolver(5_301))],
+            "{seen:?}"
+        );
     }
     for seen in [0, 5_301] {
         let seen = with(sandbox(2), Some(seen));
-        assert_eq!(plan(BOX, &with(sandbox(2), None), &seen), [Op::RemoveResolver(sandbox(2))]);
-        assert_eq!(plan(BOX, &State::default(), &seen), [Op::RemoveResolver(sandbox(2))]);
+        assert_eq!(
+            plan(BOX, &with(sandbox(2), None), &seen),
+            [Op::Setting(sandbox(2), SettingOp::RemoveResolver)]
+        );
+        assert_eq!(plan(BOX, &State::default(), &seen), [Op::Setting(sandbox(2), SettingOp::RemoveResolver)]);
         assert_eq!(plan(unit(), &State::default(), &seen), [], "it is not the network's");
     }
 }
@@ -85,7 +95,7 @@ fn a_table_of_which_a_few_ports_are_other_is_not_replaced() {
     };
     let state = |table: Table| with(sandbox(2), None, Some(table));
     let steps = plan(BOX, &state(ports(11..101)), &state(ports(10..100)));
-    let [Op::ChangePorts(_, changes)] = &steps[..] else { panic!("{steps:?}") };
+    let [Op::Setting(_, SettingOp::ChangePorts(changes))] = &steps[..] else { panic!("{steps:?}") };
     let [change] = &changes[..] else { panic!("{changes:?}") };
     let numbers = |keys: Vec<&PortKey>| keys.into_iter().map(|key| key.port).collect::<Vec<_>>();
     assert_eq!(
@@ -96,6 +106,6 @@ fn a_table_of_which_a_few_ports_are_other_is_not_replaced() {
     let with_node = Table { vteps: ["198.51.100.1".parse().unwrap()].into(), ..ports(11..101) };
     for other in [ports(60..150), Table::default(), with_node] {
         let steps = plan(BOX, &state(ports(10..100)), &state(other.clone()));
-        assert!(matches!(steps[..], [Op::SetTable(..)]), "{other:?}: {steps:?}");
+        assert!(matches!(steps[..], [Op::Setting(_, SettingOp::SetTable(_))]), "{other:?}: {steps:?}");
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     kernel::{Facts, Kernel, MemoryKernel},
     model::{Endpoint, IfName, Mac, Network, Subnet, testing},
     plan::{
-        op::{LinkRef, Op},
+        op::{LinkOp, LinkRef, Op, SettingOp},
         ownership::{Mark, Unit},
         ruleset::Family,
         state::{Link, LinkKind, Look, LookAt, Netns, NetnsState, Route, State},
@@ -146,13 +146,13 @@ pub(crate) fn apply_plan(kernel: &MemoryKernel, wanted: &State) -> Result<Vec<Op
 /// What the real kernel asks for beyond the in-memory one: a gateway on the link, a link for its settings.
 fn finds_its_ground(kernel: &MemoryKernel, op: &Op) -> bool {
     let link = |netns: &Netns, name: IfName| kernel.state().netns.remove(netns)?.links.remove(&name);
-    if let Op::SetRoute(at, _, Route { via: Some(via), .. }) = op {
+    if let Op::Link(at, LinkOp::SetRoute(_, Route { via: Some(via), .. })) = op {
         return link(&at.netns, at.name).is_some_and(|link| {
             let on_link = link.routes.iter().filter(|(_, route)| route.via.is_none()).map(|(to, _)| to);
             link.addresses.iter().chain(on_link).any(|net| net.contains(via))
         });
     }
-    if let Op::SetSysctl(netns, key, _) = op
+    if let Op::Setting(netns, SettingOp::SetSysctl(key, _)) = op
         && let Some(name) = sysctl::link_of(key)
     {
         return link(netns, name).is_some();
@@ -177,36 +177,7 @@ pub(crate) fn without_sysctls(mut state: State) -> State {
 
 /// What an operation is about, if it is about one link.
 pub(crate) fn link_of(op: &Op) -> Option<&LinkRef> {
-    match op {
-        Op::AddLink(new, _) => Some(&new.at),
-        Op::RemoveLink(at)
-        | Op::SetMac(at, _)
-        | Op::SetMtu(at, _)
-        | Op::SetPort(at, _)
-        | Op::SetUp(at, _)
-        | Op::AddAddress(at, _)
-        | Op::RemoveAddress(at, _)
-        | Op::SetRoute(at, _, _)
-        | Op::RemoveRoute(at, _, _)
-        | Op::SetNeighbour(at, _, _)
-        | Op::RemoveNeighbour(at, _)
-        | Op::SetTunnel(at, _, _)
-        | Op::RemoveTunnel(at, _)
-        | Op::AddFlood(at, _)
-        | Op::RemoveFlood(at, _)
-        | Op::SetStation(at, _)
-        | Op::RemoveStation(at, _) => Some(at),
-        Op::AddNetns(..)
-        | Op::RemoveNetns(_)
-        | Op::AddVeth(..)
-        | Op::SetSysctl(..)
-        | Op::SetTable(..)
-        | Op::ChangePorts(..)
-        | Op::RemoveTable(_)
-        | Op::SetResolver(..)
-        | Op::RemoveResolver(_)
-        | Op::SetOpenings(..) => None,
-    }
+    if let Op::AddLink(new, _) = op { Some(&new.at) } else { op.link() }
 }
 
 /// Break one thing of ours.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     kernel::Kernel,
-    plan::{plan, state::State},
+    plan::{op::LinkOp, plan, state::State},
 };
 
 async fn furnished(networks: &[Network]) -> Bench {
@@ -85,7 +85,7 @@ async fn a_link_is_removed_from_a_sandbox_after_a_failure_too() {
     let network = macvlan(2, ETH9);
     let mut bench = furnished(std::slice::from_ref(&network)).await;
     let a = endpoint(&network, 2, "a");
-    bench.kernel.fail_when(|op| matches!(op, Op::RemoveLink(_)));
+    bench.kernel.fail_when(|op| matches!(op, Op::Link(_, LinkOp::Remove)));
     bench.here(vec![gone(&a)]).await;
     assert!(bench.failure(Unit::Network(network.id)).is_some());
     bench.kernel.heal();

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     host::{Forward, HostSide},
     model::{EndpointLink, Node, OverlaySettings, Protocol, Publish, PublishedPort},
+    plan::op::SettingOp,
 };
 
 fn port(host: Option<&str>, host_port: u16) -> PublishedPort {
@@ -178,7 +179,7 @@ async fn what_is_as_it_was_programmed_costs_no_look_and_a_full_one_mends_it_all_
 #[tokio::test]
 async fn after_a_step_that_failed_the_next_event_looks_in_full() {
     let (mut bench, a) = published(&bridge(1), vec![port(None, 80)]).await;
-    bench.kernel.fail_when(|op| matches!(op, Op::SetTable(Netns::Host, _)));
+    bench.kernel.fail_when(|op| matches!(op, Op::Setting(Netns::Host, SettingOp::SetTable(_))));
     let more = Endpoint { ports: vec![port(None, 81)], ..a.clone() };
     bench.here(vec![there(&more)]).await;
     assert!(bench.failure(Unit::Host).is_some());

@@ -1,7 +1,7 @@
 //! Sandboxes' own part: the namespace, and the rules that lead to the resolver.
 
 use super::*;
-use crate::kernel::Kernel;
+use crate::{kernel::Kernel, plan::op::SettingOp};
 
 /// Where the rules in a namespace lead.
 fn leads_to(bench: &Bench, netns: &Netns) -> Option<u16> {
@@ -55,7 +55,7 @@ async fn an_adopted_namespace_is_left_without_our_rules_when_its_sandbox_goes() 
     bench.world.set_resolver(sandbox.id, Some(5_301));
     bench.reconciler.round().await;
     assert!(leads_to(&bench, &netns).is_some());
-    bench.kernel.fail_when(|op| matches!(op, Op::RemoveResolver(_)));
+    bench.kernel.fail_when(|op| matches!(op, Op::Setting(_, SettingOp::RemoveResolver)));
     bench.here(vec![Fact::Sandbox(sandbox.name.clone(), None)]).await;
     assert!(bench.failure(Unit::Sandbox(sandbox.id)).is_some());
     bench.kernel.heal();

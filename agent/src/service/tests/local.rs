@@ -3,7 +3,11 @@
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{convert::Record, model::Mac};
+use crate::{
+    convert::Record,
+    model::Mac,
+    plan::op::{Op, SettingOp},
+};
 
 #[tokio::test]
 async fn every_verb_on_a_network_of_this_host_leaves_the_clusters_keys_alone() {
@@ -256,7 +260,7 @@ async fn an_attach_that_the_kernel_refuses_leaves_nothing_in_it() {
     host.empty("box").await;
     let before = host.kernel.state();
     host.kernel.fail_when(
-        |op| matches!(op, crate::plan::op::Op::SetSysctl(_, key, _) if key.ends_with("no_such_thing")),
+        |op| matches!(op, Op::Setting(_, SettingOp::SetSysctl(key, _)) if key.ends_with("no_such_thing")),
     );
     let sysctl = |spec: &mut AttachSpec| {
         spec.options = options(&[("sysctls", "net.ipv4.conf.IFNAME.no_such_thing=1")]);
@@ -283,7 +287,7 @@ async fn what_the_kernel_lacks_is_told_from_what_it_refuses() {
     let host = Host::start().await;
     host.make(("bridge", "lan"), &[], |_| ()).await.unwrap();
     host.empty("box").await;
-    host.kernel.lack_when(|op| matches!(op, crate::plan::op::Op::AddLink(..)));
+    host.kernel.lack_when(|op| matches!(op, Op::AddLink(..)));
     let error = host.connect(("box", "lan"), |_| ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing, "{error}");
     let text = error.to_string();
@@ -292,7 +296,7 @@ async fn what_the_kernel_lacks_is_told_from_what_it_refuses() {
         "{text}"
     );
     host.kernel.heal();
-    host.kernel.fail_when(|op| matches!(op, crate::plan::op::Op::AddLink(..)));
+    host.kernel.fail_when(|op| matches!(op, Op::AddLink(..)));
     let error = host.connect(("box", "lan"), |_| ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::State, "{error}");
     host.kernel.heal();

@@ -14,15 +14,12 @@ use nix::libc;
 
 use super::find;
 use crate::{
-    kernel::{
-        linux::{
-            refusal::Refusal,
-            rtnl::attributes::{Attributes, u8_at, u32_at},
-            session::Session,
-        },
-        step,
+    kernel::linux::{
+        refusal::Refusal,
+        rtnl::attributes::{Attributes, u8_at, u32_at},
+        session::Session,
     },
-    plan::op::{LinkRef, Op},
+    plan::op::{LinkOp, LinkRef, Op},
 };
 
 /// Length of struct ifinfomsg.
@@ -43,8 +40,9 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// waited for (setting it up failed, or was not asked for), nor one without a carrier (its other end is down), nor for the
 /// port of a bridge that is down.
 pub(in crate::kernel::linux) fn wait(session: &mut Session<'_>, ops: &[Op]) {
-    let raises = |op: &&Op| matches!(op, Op::SetUp(_, true) | Op::SetPort(_, Some(_)));
-    let mut waiting: BTreeSet<&LinkRef> = ops.iter().filter(raises).filter_map(step::link).collect();
+    let raises =
+        |op: &&Op| matches!(op, Op::Link(_, LinkOp::SetUp(true)) | Op::Link(_, LinkOp::SetPort(Some(_))));
+    let mut waiting: BTreeSet<&LinkRef> = ops.iter().filter(raises).filter_map(Op::link).collect();
     let (start, mut pause) = (Instant::now(), PAUSE);
     loop {
         // What cannot be looked at has failed before this, with an error of its own.

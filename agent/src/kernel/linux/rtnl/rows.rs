@@ -16,7 +16,10 @@ use netlink_packet_route::{
 use super::batch::Request;
 use crate::{
     model::Mac,
-    plan::{op::Op, ownership::ROUTE_PROTOCOL},
+    plan::{
+        op::{LinkRow, RowOp},
+        ownership::ROUTE_PROTOCOL,
+    },
 };
 
 /// Add or replace.
@@ -24,65 +27,28 @@ const SET: u16 = NLM_F_CREATE | NLM_F_REPLACE;
 /// Where broadcast, unknown and multicast go, in the table of a vxlan device.
 const ALL_ZERO: [u8; 6] = [0; 6];
 
-/// The message of this step on the link with this index, which is a bridge or not; None: it is not a row.
-pub(in crate::kernel::linux) fn request(op: &Op, (index, bridge): (u32, bool)) -> Option<Request> {
-    let (message, flags) = match op {
-        Op::AddAddress(_, net) => (RouteNetlinkMessage::NewAddress(address(index, *net)), SET),
-        Op::RemoveAddress(_, net) => (RouteNetlinkMessage::DelAddress(address(index, *net)), 0),
-        Op::SetNeighbour(_, ip, mac) => {
-            (RouteNetlinkMessage::NewNeighbour(neighbour(index, *ip, Some(*mac))), SET)
+/// The message that sets or removes a row of the link with this index; `bridge`: whether that is a bridge.
+pub(in crate::kernel::linux) fn request(op: RowOp, row: &LinkRow, index: u32, bridge: bool) -> Request {
+    let set = op == RowOp::Set;
+    let neighbour = match row {
+        LinkRow::Address(net) => {
+            let message = address(index, *net);
+            return match op {
+                RowOp::Set => Request { message: RouteNetlinkMessage::NewAddress(message), flags: SET },
+                RowOp::Remove => Request { message: RouteNetlinkMessage::DelAddress(message), flags: 0 },
+            };
         }
-        Op::RemoveNeighbour(_, ip) => (RouteNetlinkMessage::DelNeighbour(neighbour(index, *ip, None)), 0),
-        Op::SetTunnel(_, mac, vtep) => {
-            (RouteNetlinkMessage::NewNeighbour(tunnel(index, mac.octets(), Some(*vtep))), SET)
-        }
-        Op::RemoveTunnel(_, mac) => (RouteNetlinkMessage::DelNeighbour(tunnel(index, mac.octets(), None)), 0),
-        Op::AddFlood(_, vtep) => {
-            let message = tunnel(index, ALL_ZERO, Some(*vtep));
-            (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_APPEND)
-        }
-        Op::RemoveFlood(_, vtep) => {
-            (RouteNetlinkMessage::DelNeighbour(tunnel(index, ALL_ZERO, Some(*vtep))), 0)
-        }
-        Op::SetStation(_, mac) => (RouteNetlinkMessage::NewNeighbour(station(index, *mac, bridge)), SET),
-        Op::RemoveStation(_, mac) => (RouteNetlinkMessage::DelNeighbour(station(index, *mac, bridge)), 0),
-        Op::AddNetns(..)
-        | Op::RemoveNetns(_)
-        | Op::AddLink(..)
-        | Op::AddVeth(..)
-        | Op::RemoveLink(_)
-        | Op::SetMac(..)
-        | Op::SetMtu(..)
-        | Op::SetPort(..)
-        | Op::SetUp(..)
-        | Op::SetRoute(..)
-        | Op::RemoveRoute(..)
-        | Op::SetSysctl(..)
-        | Op::SetTable(..)
-        | Op::ChangePorts(..)
-        | Op::RemoveTable(_)
-        | Op::SetResolver(..)
-        | Op::RemoveResolver(_)
-        | Op::SetOpenings(..) => return None,
+        LinkRow::Neighbour(ip, mac) => neighbour(index, *ip, set.then_some(*mac)),
+        LinkRow::Tunnel(mac, vtep) => tunnel(index, mac.octets(), set.then_some(*vtep)),
+        LinkRow::Flood(vtep) => tunnel(index, ALL_ZERO, Some(*vtep)),
+        LinkRow::Station(mac) => station(index, *mac, bridge),
     };
-    Some(Request { message, flags })
-}
-
-/// Whether [`request`] has a message for this step.
-pub(in crate::kernel::linux) fn is_row(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::AddAddress(..)
-            | Op::RemoveAddress(..)
-            | Op::SetNeighbour(..)
-            | Op::RemoveNeighbour(..)
-            | Op::SetTunnel(..)
-            | Op::RemoveTunnel(..)
-            | Op::AddFlood(..)
-            | Op::RemoveFlood(..)
-            | Op::SetStation(..)
-            | Op::RemoveStation(..)
-    )
+    if !set {
+        return Request { message: RouteNetlinkMessage::DelNeighbour(neighbour), flags: 0 };
+    }
+    // Destinations of floods share one row, and a replacement would leave one of them.
+    let flags = if matches!(row, LinkRow::Flood(_)) { NLM_F_CREATE | NLM_F_APPEND } else { SET };
+    Request { message: RouteNetlinkMessage::NewNeighbour(neighbour), flags }
 }
 
 /// AF_INET or AF_INET6.

@@ -7,10 +7,7 @@ use nix::sys::socket::sockopt::RcvBuf;
 use super::*;
 use crate::{
     kernel::linux::{link::contents, netns::test_netns, rtnl::rows},
-    plan::{
-        op::{LinkRef, Op},
-        state::Netns,
-    },
+    plan::op::{LinkRow, RowOp},
 };
 
 /// Index of `lo` in every network namespace.
@@ -22,9 +19,8 @@ const MANY: u8 = 250;
 
 /// Add 10.9.9.`number` to the link with this index.
 fn request(index: u32, number: u8) -> Request {
-    let link = LinkRef { netns: Netns::Host, name: "lo".parse().unwrap() };
-    rows::request(&Op::AddAddress(link, format!("10.9.9.{number}/32").parse().unwrap()), (index, false))
-        .unwrap()
+    let address = LinkRow::Address(format!("10.9.9.{number}/32").parse().unwrap());
+    rows::request(RowOp::Set, &address, index, false)
 }
 
 /// Every second one goes nowhere.
