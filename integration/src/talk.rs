@@ -72,12 +72,7 @@ pub fn ask(netns: &Path, over: Over, to: SocketAddr, limit: Duration) -> Result<
 ///
 /// # Errors
 /// It does not within `limit`.
-pub fn wait_answer(
-    netns: &Path,
-    over: Over,
-    to: SocketAddr,
-    (wanted, limit): (&str, Duration),
-) -> Result<()> {
+pub fn wait_answer(netns: &Path, over: Over, to: SocketAddr, wanted: &str, limit: Duration) -> Result<()> {
     wait_for(&format!("{wanted} to answer at {to}"), limit, || {
         let answer = ask(netns, over, to, BRIEF)?;
         Ok(if answer.is_from(wanted) { Poll::Ready(()) } else { Poll::Pending(format!("{answer:?}")) })

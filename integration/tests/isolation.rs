@@ -242,7 +242,7 @@ table ip filter {
 ";
     for _round in 0..3 {
         host.program("nft").args(["-f", "-"]).input(firewall).ok()?;
-        wait_answer(&lab.outside.netns(), Over::Tcp, to, ("web", Duration::from_secs(5)))?;
+        wait_answer(&lab.outside.netns(), Over::Tcp, to, "web", Duration::from_secs(5))?;
         wait_until("the way outside", Duration::from_secs(5), || {
             Ok(host.ping(From::Sandbox("web"), OUTSIDE_V4, 1)?.none())
         })?;

@@ -55,7 +55,7 @@ pub(super) fn parse(
         if !unreadable.insert(at) {
             continue;
         }
-        mistakes.push(mistake("", path, at, (None, error.message().into())));
+        mistakes.push(mistake("", path, at, error.message().into()));
     }
     let mut texts = BTreeMap::new();
     for (name, value) in table.get_ref() {
@@ -64,7 +64,7 @@ pub(super) fn parse(
             continue;
         }
         let Some(key) = key::ALL.iter().find(|key| key.name == name.get_ref()) else {
-            mistakes.push(mistake(name.get_ref(), path, at, (None, unknown(name.get_ref()))));
+            mistakes.push(mistake(name.get_ref(), path, at, unknown(name.get_ref())));
             continue;
         };
         match written(key, value) {
@@ -74,7 +74,7 @@ pub(super) fn parse(
             }
             // A syntax error leaves odd values behind; the error itself has been noted.
             Err(reason) if errors.is_empty() => {
-                mistakes.push(mistake(key.name, path, at, (None, reason)));
+                mistakes.push(mistake(key.name, path, at, reason));
             }
             Err(_) => (),
         }
@@ -82,8 +82,8 @@ pub(super) fn parse(
     texts
 }
 
-fn mistake(key: &str, path: &Path, line: usize, said: (Option<String>, String)) -> ConfigError {
-    ConfigError { key: key.into(), source_of: Source::File(path.into(), line), input: said.0, reason: said.1 }
+fn mistake(key: &str, path: &Path, line: usize, reason: String) -> ConfigError {
+    ConfigError { key: key.into(), source_of: Source::File(path.into(), line), input: None, reason }
 }
 
 fn unknown(name: &str) -> String {

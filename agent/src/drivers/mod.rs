@@ -162,7 +162,7 @@ pub fn shared(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<Shared
     let Some(view) = intent.network(id).filter(|view| is_here(view, env.me)) else { return Ok(None) };
     let Some(network) = view.network() else { return Ok(None) };
     Ok(match &network.settings {
-        DriverSettings::Overlay(settings) => overlay::shared(intent, env, (network, view), settings)
+        DriverSettings::Overlay(settings) => overlay::shared(intent, env, network, view, settings)
             .map(|shared| Shared::Overlay(Box::new(shared))),
         DriverSettings::Bridge(settings) => {
             Some(Shared::Bridge(Box::new(bridge::shared(env, network, settings)?)))

@@ -15,7 +15,8 @@ use crate::{
 /// The networks and ports of this host, in a settled order: `me`, the nodes whose records are hidden, and the host's legs.
 pub fn gather(
     intent: &Intent,
-    (me, hidden): (NodeId, &BTreeSet<NodeId>),
+    me: NodeId,
+    hidden: &BTreeSet<NodeId>,
     legs: &BTreeMap<NetworkId, Leg>,
 ) -> HostInput {
     let mut input = HostInput::default();
@@ -25,10 +26,10 @@ pub fn gather(
             && let Some(leg) = legs.get(id).filter(|_| !network.internal)
         {
             input.networks.push(by_leg(network, settings, *leg));
-            input.ports.extend(leg_ports((network, view), (me, hidden), settings, *leg));
+            input.ports.extend(leg_ports(network, view, me, hidden, settings, *leg));
         }
         if let Some(settings) = network.settings.bridge() {
-            input.networks.push(by_bridge((network, view), me, settings));
+            input.networks.push(by_bridge(network, view, me, settings));
             if !network.internal {
                 input.ports.extend(bridge_ports(network, view, me));
             }
@@ -52,11 +53,7 @@ fn by_leg(network: &Network, settings: &OverlaySettings, leg: Leg) -> HostNetwor
     }
 }
 
-fn by_bridge(
-    (network, view): (&Network, &NetworkView),
-    me: NodeId,
-    settings: &BridgeSettings,
-) -> HostNetwork {
+fn by_bridge(network: &Network, view: &NetworkView, me: NodeId, settings: &BridgeSettings) -> HostNetwork {
     HostNetwork {
         id: network.id,
         link: bridge_name(network, settings),
@@ -117,13 +114,15 @@ fn bridge_ports(network: &Network, view: &NetworkView, me: NodeId) -> Vec<Forwar
 
 /// Through the leg; the network's namespace knows the endpoint.
 fn leg_ports(
-    (network, view): (&Network, &NetworkView),
-    nodes: (NodeId, &BTreeSet<NodeId>),
+    network: &Network,
+    view: &NetworkView,
+    me: NodeId,
+    hidden: &BTreeSet<NodeId>,
     settings: &OverlaySettings,
     leg: Leg,
 ) -> Vec<Forward> {
     let mut ports = Vec::new();
-    for (endpoint, port) in published(view, nodes, settings) {
+    for (endpoint, port) in published(view, me, hidden, settings) {
         let has = |v6: bool| endpoint.addresses.iter().any(|address| address.addr().is_ipv6() == v6);
         let inner = leg.inner().map(|inner| (inner.addr(), port.host_port));
         let inner = inner.into_iter().filter(|(address, _)| has(address.is_ipv6()));

@@ -173,15 +173,15 @@ impl Intent {
 
     fn take(&mut self, source: Source, fact: Fact) -> Option<Changed> {
         match fact {
-            Fact::Network(id, network) => self.in_network((source, id), |view| view.set_network(id, network)),
+            Fact::Network(id, network) => self.in_network(source, id, |view| view.set_network(id, network)),
             Fact::Endpoint(network, id, endpoint) => {
                 let known = self.networks.get(&network).and_then(|view| view.endpoints().get(&id));
                 let before = known.and_then(|known| Some((known.node, known.sandbox.clone()?)));
-                self.places.moved((network, id), before, endpoint.as_ref());
-                self.in_network((source, network), |view| view.set_endpoint(network, id, endpoint))
+                self.places.moved(network, id, before, endpoint.as_ref());
+                self.in_network(source, network, |view| view.set_endpoint(network, id, endpoint))
             }
             Fact::Member(network, node, member) => {
-                self.in_network((source, network), |view| view.set_member(network, node, member))
+                self.in_network(source, network, |view| view.set_member(network, node, member))
             }
             Fact::Node(id, node) => {
                 let name = |node: &Node| node.name.to_string();
@@ -205,7 +205,8 @@ impl Intent {
 
     fn in_network(
         &mut self,
-        (source, id): (Source, NetworkId),
+        source: Source,
+        id: NetworkId,
         change: impl FnOnce(&mut NetworkView) -> Option<Changed>,
     ) -> Option<Changed> {
         let view = self.networks.entry(id).or_insert_with(|| NetworkView::new(source));

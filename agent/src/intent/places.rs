@@ -17,7 +17,8 @@ impl Places {
     /// An endpoint is where the second one says, and no longer where the first one did.
     pub(super) fn moved(
         &mut self,
-        (network, id): (NetworkId, EndpointId),
+        network: NetworkId,
+        id: EndpointId,
         before: Option<(NodeId, Name)>,
         now: Option<&Endpoint>,
     ) {

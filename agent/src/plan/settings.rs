@@ -13,7 +13,8 @@ use super::{
 /// settings start afresh.
 pub(super) fn diff_settings(
     unit: Unit,
-    (wanted, seen): (&State, &State),
+    wanted: &State,
+    seen: &State,
     gone: &BTreeSet<Netns>,
     born: &BTreeSet<LinkRef>,
     ops: &mut Vec<Op>,

@@ -35,7 +35,7 @@ pub fn plan(unit: Unit, wanted: &State, seen: &State) -> Vec<Op> {
         diff_link(&at, link, kept(unit, &at, seen, &to_remove), bridge_is_new, &mut ops);
     }
     let gone = removed_netns(unit, wanted, seen).cloned().collect();
-    diff_settings(unit, (wanted, seen), &gone, &born, &mut ops);
+    diff_settings(unit, wanted, seen, &gone, &born, &mut ops);
     ops.sort_by_key(rank);
     ops
 }

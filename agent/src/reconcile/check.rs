@@ -291,7 +291,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 // As it was brought to by the last round, all of which is done.
                 Ok(true) if unchanged => self.finish(unit, Outcome { at: self.at, failures: Vec::new() }),
                 // Of what was compared, something was another by then: that says nothing.
-                Ok(_) | Err(_) if !unchanged && self.routine.put_off((unit, times)) => {}
+                Ok(_) | Err(_) if !unchanged && self.routine.put_off(unit, times) => {}
                 Ok(_) | Err(_) => self.world.look_again(unit, Depth::Full),
             }
         }

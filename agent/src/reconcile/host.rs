@@ -86,7 +86,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             self.ensure_leg(id).await?;
         }
         let hidden = self.hidden();
-        let mut input = self.world.read(|intent| gather(intent, (me, &hidden), &self.legs));
+        let mut input = self.world.read(|intent| gather(intent, me, &hidden, &self.legs));
         input.ip_forward = self.settings.ip_forward;
         input.ipv6 = features.ipv6;
         input.bridge_firewall = features.bridge_firewall;

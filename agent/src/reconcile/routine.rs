@@ -72,7 +72,7 @@ impl Routine {
     }
 
     /// It was another by the end of the look; false: that happens all the time, and it must be looked at while nothing changes.
-    pub(super) fn put_off(&mut self, (unit, times): (Unit, u8)) -> bool {
+    pub(super) fn put_off(&mut self, unit: Unit, times: u8) -> bool {
         let again = times < PUT_OFF;
         if again {
             self.waiting.push_back((unit, times + 1));
@@ -177,9 +177,9 @@ mod tests {
         let (mut routine, mut now) = (Routine::default(), Instant::now());
         routine.add([network(1)], now, LONGEST);
         let mut looks = 0;
-        while let [turn] = routine.take(now)[..] {
+        while let [(unit, times)] = routine.take(now)[..] {
             looks += 1;
-            if !routine.put_off(turn) {
+            if !routine.put_off(unit, times) {
                 break;
             }
             now += LONGEST;

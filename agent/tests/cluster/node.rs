@@ -131,7 +131,7 @@ impl Node {
         tasks.spawn(pump);
         let world = Arc::new(World::new(host.id));
         let local = Store::embedded(&host.local);
-        let status = follow_both(&mut tasks, &world, (&global, &local), &stop);
+        let status = follow_both(&mut tasks, &world, &global, &local, &stop);
         tasks.spawn(keep_registered(Arc::clone(&world), global.clone(), record(&host, address)));
         let ttl = Duration::from_secs(60);
         tasks.spawn(hold(global.clone(), Key::Alive(host.id), "x".into(), ttl, stop.clone()));
@@ -231,7 +231,8 @@ fn record(host: &Host, gossip: SocketAddr) -> NodeRecord {
 fn follow_both(
     tasks: &mut JoinSet<()>,
     world: &Arc<World>,
-    (global, local): (&Store, &Store),
+    global: &Store,
+    local: &Store,
     stop: &CancellationToken,
 ) -> watch::Receiver<StoreStatus> {
     let (status, seen) = watch::channel(StoreStatus::Starting);

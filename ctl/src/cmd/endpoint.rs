@@ -93,7 +93,7 @@ impl List {
                 view.created.into(),
             ]
         });
-        shape::list(cx, &self.how, (COLUMNS, "ID"), rows)
+        shape::list(cx, &self.how, COLUMNS, "ID", rows)
     }
 }
 

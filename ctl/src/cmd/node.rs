@@ -95,7 +95,7 @@ impl List {
                 view.warnings.into(),
             ]
         });
-        shape::list(cx, &self.how, (COLUMNS, "ID"), rows)?;
+        shape::list(cx, &self.how, COLUMNS, "ID", rows)?;
         if self.how.is_table() {
             cx.out.flush()?;
             warnings.iter().for_each(|text| say(text));

@@ -18,7 +18,8 @@ use crate::{
 pub(super) fn list<const N: usize>(
     cx: &mut Context,
     how: &Presentation,
-    (columns, key): (&'static [Column], &'static str),
+    columns: &'static [Column],
+    key: &'static str,
     rows: impl IntoIterator<Item = [Value; N]>,
 ) -> Result<Exit, Failure> {
     let mut listing = Listing::new(columns, key);

@@ -69,7 +69,7 @@ pub(crate) fn mesh(lab: &Lab) -> Result<()> {
     // A host that gets an endpoint of the network has the port, and loses it with its last one.
     h3.create_sandbox("late", &["wide"])?;
     let there = at(&h3.address_v4(), 8080);
-    wait_answer(&out, Over::Tcp, there.parse()?, ("web", Duration::from_secs(5)))?;
+    wait_answer(&out, Over::Tcp, there.parse()?, "web", Duration::from_secs(5))?;
     h3.ovctl_ok(&["sandbox", "rm", "-f", "late"])?;
     answers_not(&out, Over::Tcp, &there)?;
     tear_down(lab)
@@ -90,13 +90,13 @@ pub(crate) fn flush(lab: &Lab) -> Result<()> {
     let host = lab.host(1)?;
     host.exec_ok(&["nft", "flush", "ruleset"])?;
     let to = at(&host.address_v4(), 8080).parse()?;
-    wait_answer(&lab.outside.netns(), Over::Tcp, to, ("web", Duration::from_secs(5)))?;
+    wait_answer(&lab.outside.netns(), Over::Tcp, to, "web", Duration::from_secs(5))?;
     // The network's own namespace has its part of the way. Nobody flushes there, and a look finds it.
     let namespaces = host.netns_names()?;
     let network = namespaces.iter().find(|name| name.starts_with("ov-")).context("no network namespace")?;
     host.ns_exec_ok(network, &["nft", "flush", "ruleset"])?;
     let diff = host.ovctl_ok(&["diff"])?;
     ensure!(diff.stdout.contains("table"), "diff does not show it: {diff}");
-    wait_answer(&lab.outside.netns(), Over::Tcp, to, ("web", Duration::from_secs(5)))?;
+    wait_answer(&lab.outside.netns(), Over::Tcp, to, "web", Duration::from_secs(5))?;
     tear_down(lab)
 }

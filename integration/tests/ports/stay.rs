@@ -29,7 +29,7 @@ pub(crate) fn flush(lab: &Lab) -> Result<()> {
         let start = Instant::now();
         host.exec_ok(&["sh", "-c", command])?;
         for to in [host.address_v4(), host.address_v6()] {
-            wait_answer(&out, Over::Tcp, at(&to, 8080).parse()?, ("web", SECONDS))?;
+            wait_answer(&out, Over::Tcp, at(&to, 8080).parse()?, "web", SECONDS)?;
         }
         eprintln!("   {what}: back after {} ms", start.elapsed().as_millis());
     }
@@ -49,6 +49,6 @@ pub(crate) fn away(lab: &Lab) -> Result<()> {
     host.exec_ok(&["nft", "flush", "ruleset"])?;
     host.start_agent()?;
     host.wait_ready()?;
-    wait_answer(&out, Over::Tcp, at(&host.address_v4(), 8080).parse()?, ("web", SECONDS))?;
+    wait_answer(&out, Over::Tcp, at(&host.address_v4(), 8080).parse()?, "web", SECONDS)?;
     remove(host, &["web"], &["net"])
 }

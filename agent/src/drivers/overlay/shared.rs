@@ -26,7 +26,8 @@ const LEAST_MTU_V6: u32 = 1280;
 pub(in crate::drivers) fn shared(
     intent: &Intent,
     env: &Env,
-    (network, view): (&Network, &NetworkView),
+    network: &Network,
+    view: &NetworkView,
     settings: &OverlaySettings,
 ) -> Option<OverlayShared> {
     let member = view.members().get(&env.me)?.clone();
@@ -56,7 +57,8 @@ pub(in crate::drivers) fn shared(
 /// hidden, too.
 pub fn published<'a>(
     view: &'a NetworkView,
-    (me, hidden): (NodeId, &'a BTreeSet<NodeId>),
+    me: NodeId,
+    hidden: &'a BTreeSet<NodeId>,
     settings: &OverlaySettings,
 ) -> impl Iterator<Item = (&'a Endpoint, &'a PublishedPort)> {
     let mesh = settings.publish == Publish::Mesh;
@@ -68,7 +70,7 @@ pub fn published<'a>(
 /// Where the host's ports lead in the network's namespace, in a settled order.
 fn inner_ports(view: &NetworkView, env: &Env, settings: &OverlaySettings) -> Vec<Redirected> {
     let mut ports: Vec<Redirected> = Vec::new();
-    for (endpoint, port) in published(view, (env.me, &env.hidden), settings) {
+    for (endpoint, port) in published(view, env.me, &env.hidden, settings) {
         ports.extend(first_of_each_family(endpoint).map(|to| Redirected {
             protocol: port.protocol,
             host_port: port.host_port,

@@ -78,7 +78,7 @@ fn our_chain(chain: &Value) -> Option<Hook> {
 }
 
 /// The elements of a set that is exactly as we make it.
-fn elements<'a>(set: &'a Value, (name, kind): (&str, &str)) -> Option<&'a [Value]> {
+fn elements<'a>(set: &'a Value, name: &str, kind: &str) -> Option<&'a [Value]> {
     let known = ["family", "name", "table", "type", "handle", "elem"];
     let plain = set.as_object()?.keys().all(|key| known.contains(&key.as_str()));
     // Newer nft lists a type of raw bits by where they are.
@@ -90,11 +90,14 @@ fn elements<'a>(set: &'a Value, (name, kind): (&str, &str)) -> Option<&'a [Value
 fn vnis(set: &Value) -> Option<BTreeSet<Vni>> {
     let (name, _, kind) = VNIS;
     let vni = |number: &Value| Vni::new(u32::try_from(number.as_u64()?).ok()?).ok();
-    elements(set, (name, kind))?.iter().map(vni).collect()
+    elements(set, name, kind)?.iter().map(vni).collect()
 }
 
 fn our_vteps(set: &Value) -> Option<Vec<IpAddr>> {
-    let elements = FAMILIES.into_iter().find_map(|family| elements(set, vteps(family)))?;
+    let elements = FAMILIES.into_iter().find_map(|family| {
+        let (name, kind) = vteps(family);
+        elements(set, name, kind)
+    })?;
     elements.iter().map(|address| address.as_str()?.parse().ok()).collect()
 }
 
@@ -183,7 +186,7 @@ fn known_condition(part: &Value) -> Option<Match> {
         return Some(Match::Port(protocol(&left["payload"]["protocol"])?, number16(right)?));
     }
     if let Some(set) = right.as_str().and_then(|name| name.strip_prefix('@')) {
-        return in_set((op, left), set);
+        return in_set(op, left, set);
     }
     let net = prefix(right)?;
     if left["payload"]["protocol"] != family(net.addr()) {
@@ -203,7 +206,7 @@ fn vni_bits() -> Value {
 }
 
 /// A condition on an element of a set of ours.
-fn in_set((op, left): (&str, &Value), set: &str) -> Option<Match> {
+fn in_set(op: &str, left: &Value, set: &str) -> Option<Match> {
     if set == VNIS.0 {
         return (op == "!=" && *left == vni_bits()).then_some(Match::OtherVni);
     }

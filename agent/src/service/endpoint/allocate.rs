@@ -66,7 +66,7 @@ impl<K: Kernel> Service<K> {
         let mut caught_up = scope == Scope::Local;
         for attempt in 0..TRIES {
             let host = self.host_ports(network, &spec.ports).await?;
-            let (draft, reserved) = match self.draft(&wish, attempt, (&passed_over, &macs, host.as_ref())) {
+            let (draft, reserved) = match self.draft(&wish, attempt, &passed_over, &macs, host.as_ref()) {
                 Ok(drafted) => drafted,
                 // What others of this host are about to take they may yet leave.
                 Err(refused)
@@ -176,7 +176,9 @@ impl<K: Kernel> Service<K> {
         &self,
         wish: &Wish<'_>,
         attempt: u32,
-        (passed_over, macs, host): (&BTreeSet<IpAddr>, &Macs, Option<&HostPorts>),
+        passed_over: &BTreeSet<IpAddr>,
+        macs: &Macs,
+        host: Option<&HostPorts>,
     ) -> Result<(Draft, Reserved<'_>), Refused> {
         self.world.read(|intent| {
             let mut chosen = self.choosing.lock();
@@ -194,7 +196,7 @@ impl<K: Kernel> Service<K> {
             };
             let mut draft = Draft::new(intent, &choice)?;
             if let Some(host) = host {
-                let mut ports = Ports::new(intent, &chosen, self.world.me, (&draft.network, host));
+                let mut ports = Ports::new(intent, &chosen, self.world.me, &draft.network, host);
                 ports.check_mesh(intent)?;
                 draft.endpoint.ports = ports.choose(&draft.endpoint, &wish.spec.ports)?;
             }

@@ -48,7 +48,7 @@ impl Draft {
         let (member, first) = match (network.scope, view.members().get(&choice.me)) {
             (Scope::Local, _) => (None, view.endpoints().is_empty()),
             (Scope::Global, Some(member)) => (Some(member.clone()), false),
-            (Scope::Global, None) => (Some(own_addresses((network, view), choice, &mut used)?), true),
+            (Scope::Global, None) => (Some(own_addresses(network, view, choice, &mut used)?), true),
         };
         let addresses = endpoint_addresses(network, view, choice, &used)?;
         let id = EndpointId::from_bytes(rand::random());
@@ -140,7 +140,8 @@ impl Draft {
 
 /// The node's own address of each subnet, for the host.
 fn own_addresses(
-    (network, view): (&Network, &NetworkView),
+    network: &Network,
+    view: &NetworkView,
     choice: &Choice<'_>,
     used: &mut BTreeSet<IpAddr>,
 ) -> Result<Member, ServiceError> {

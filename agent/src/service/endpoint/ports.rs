@@ -90,7 +90,8 @@ impl<'a> Ports<'a> {
         intent: &Intent,
         chosen: &Chosen,
         me: NodeId,
-        (network, host): (&'a Network, &'a HostPorts),
+        network: &'a Network,
+        host: &'a HostPorts,
     ) -> Self {
         let vxlan = intent.nodes().get(&me).map(|node| node.vxlan_port);
         let mut ports = Self { me, network, host, vxlan, taken: BTreeMap::new() };

@@ -140,7 +140,7 @@ impl<K: Kernel> Service<K> {
         };
         network.subnets = match config.link {
             Some(link) => self.subnets_of_bridge(&network, link, facts).await?,
-            None => self.own_subnets(config, known, (&network, facts))?,
+            None => self.own_subnets(config, known, &network, facts)?,
         };
         for range in &config.ranges {
             place_range(&mut network.subnets, *range)?;
@@ -176,7 +176,8 @@ impl<K: Kernel> Service<K> {
         &self,
         config: &DefaultBridge,
         known: Option<&Network>,
-        (network, facts): (&Network, &Facts),
+        network: &Network,
+        facts: &Facts,
     ) -> Result<Vec<Subnet>, ServiceError> {
         let known = known.filter(|known| bridge_of(known) == bridge_of(network));
         let mut subnets = Vec::new();

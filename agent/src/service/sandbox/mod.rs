@@ -93,7 +93,7 @@ impl<K: Kernel> Service<K> {
         let (sandbox, owners_turn) = match spec.share.as_str() {
             "" => (self.draft_sandbox(id, name, spec).await?, None),
             text => {
-                let (sandbox, turn) = self.shared_sandbox((id, name), text, spec).await?;
+                let (sandbox, turn) = self.shared_sandbox(id, name, text, spec).await?;
                 (sandbox, Some(turn))
             }
         };
@@ -151,14 +151,15 @@ impl<K: Kernel> Service<K> {
     /// The record of a sandbox that shares another one's namespace. Nobody removes that one until the turn is over.
     async fn shared_sandbox(
         &self,
-        own: (SandboxId, Name),
+        id: SandboxId,
+        name: Name,
         share: &str,
         spec: &SandboxSpec,
     ) -> Result<(Sandbox, Turn), ServiceError> {
-        let name = self.owner(share).await?.name;
-        let turn = self.turns.take(&name).await?;
-        let owner = self.owner(name.as_str()).await?;
-        Ok((self.draft_sharer(own, &owner, spec).await?, turn))
+        let owner = self.owner(share).await?.name;
+        let turn = self.turns.take(&owner).await?;
+        let owner = self.owner(owner.as_str()).await?;
+        Ok((self.draft_sharer(id, name, &owner, spec).await?, turn))
     }
 
     async fn draft_sandbox(

@@ -37,7 +37,8 @@ impl<K: Kernel> Service<K> {
     /// The record of a sandbox that shares `owner`'s namespace.
     pub(in crate::service) async fn draft_sharer(
         &self,
-        (id, name): (SandboxId, Name),
+        id: SandboxId,
+        name: Name,
         owner: &Sandbox,
         spec: &SandboxSpec,
     ) -> Result<Sandbox, ServiceError> {

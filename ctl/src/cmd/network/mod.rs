@@ -115,7 +115,7 @@ impl List {
                     .into(),
             ]
         });
-        shape::list(cx, &self.how, (COLUMNS, "ID"), rows)
+        shape::list(cx, &self.how, COLUMNS, "ID", rows)
     }
 }
 

@@ -101,7 +101,7 @@ impl List {
             ]
         });
         // A sandbox's name is unique on the host, and is what `sandbox create` prints.
-        shape::list(cx, &self.how, (COLUMNS, "Name"), rows)
+        shape::list(cx, &self.how, COLUMNS, "Name", rows)
     }
 }
 

@@ -147,7 +147,7 @@ fn bench() -> Result<bool> {
     }
     if let Some(path) = readme {
         let how = format!("{} rounds, {} attaches of each kind", arguments.rounds, arguments.connects);
-        readme::write(&figures, (&how, &surroundings), &path)?;
+        readme::write(&figures, &how, &surroundings, &path)?;
     }
     Ok(!arguments.check || figures.iter().all(|figure| figure.met() != Some(false)))
 }

@@ -151,10 +151,10 @@ fn restore(lab: &Lab, host: &Host) -> Result<Figure> {
     let to: SocketAddr = at(&host.address_v4(), FIRST + MANY - 1).parse().context("an address")?;
     let mut times = Vec::new();
     for _time in 0..TIMES / 4 {
-        wait_answer(&lab.outside.netns(), Over::Tcp, to, ("web", BACK))?;
+        wait_answer(&lab.outside.netns(), Over::Tcp, to, "web", BACK)?;
         host.exec_ok(&["nft", "flush", "ruleset"])?;
         let start = Instant::now();
-        wait_answer(&lab.outside.netns(), Over::Tcp, to, ("web", BACK))?;
+        wait_answer(&lab.outside.netns(), Over::Tcp, to, "web", BACK)?;
         times.push(milliseconds(start));
     }
     Ok(figure("1,000 ports back after a flush", &times, Bar::AtMost(3000.0)))

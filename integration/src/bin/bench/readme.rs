@@ -31,9 +31,9 @@ impl Surroundings {
 }
 
 /// Write the table into a file, in place of the one that is there.
-pub(crate) fn write(figures: &[Figure], how: (&str, &Surroundings), path: &Path) -> Result<()> {
+pub(crate) fn write(figures: &[Figure], how: &str, around: &Surroundings, path: &Path) -> Result<()> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let text = replace(&text, &table(figures, how))
+    let text = replace(&text, &table(figures, how, around))
         .with_context(|| format!("{} has no lines bench:begin and bench:end", path.display()))?;
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
@@ -44,7 +44,7 @@ fn replace(text: &str, table: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}{table}{END}{after}"))
 }
 
-fn table(figures: &[Figure], (how, around): (&str, &Surroundings)) -> String {
+fn table(figures: &[Figure], how: &str, around: &Surroundings) -> String {
     let mut text = format!(
         "| ovnet, by `make bench` ({how}; {} CPUs, load {} before) | measured | should be |\n|---|---|---|\n",
         around.cpus, around.load
@@ -87,7 +87,7 @@ mod tests {
         ];
         let around = Surroundings { kernel: "6.1".into(), cpus: 2, load: "0.10".into() };
         let text = format!("before\n{BEGIN}| old |\n{END}\nafter\n");
-        let now = replace(&text, &table(&figures, ("2 rounds", &around))).unwrap();
+        let now = replace(&text, &table(&figures, "2 rounds", &around)).unwrap();
         let rows = "| ovnet, by `make bench` (2 rounds; 2 CPUs, load 0.10 before) | measured | should be |\n|---|---|---|\n\
             | a | 6.12 ms (n) | at most 15 ms |\n| b | 0.99 x (n) | at least 0.97 x |\n| c | 0 (n) |  |\n";
         assert_eq!(now, format!("before\n{BEGIN}{rows}{END}\nafter\n"));

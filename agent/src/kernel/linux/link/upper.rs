@@ -80,7 +80,7 @@ pub(in crate::kernel::linux) fn create_upper(
     must_carry(&parent, new, kind)?;
     let target = session.namespace(&new.at.netns)?.descriptor();
     let host = session.namespace(&Netns::Host)?;
-    let outcome = host.rtnl.apply(request((temporary, new), kind, parent.index, target));
+    let outcome = host.rtnl.apply(request(temporary, new, kind, parent.index, target));
     outcome.map_err(|refusal| in_use(host, &parent, kind, refusal))
 }
 
@@ -140,12 +140,7 @@ fn in_use(host: &mut Namespace, parent: &LinkRow, kind: &LinkKind, refusal: Refu
     Refusal::new(refusal.errno, text)
 }
 
-fn request(
-    (temporary, new): (IfName, &NewLink),
-    kind: &LinkKind,
-    parent: u32,
-    target: Option<RawFd>,
-) -> Request {
+fn request(temporary: IfName, new: &NewLink, kind: &LinkKind, parent: u32, target: Option<RawFd>) -> Request {
     let name = temporary.as_str();
     match kind {
         LinkKind::Macvlan(_, mode) => {

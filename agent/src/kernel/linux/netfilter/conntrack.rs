@@ -103,7 +103,7 @@ fn has_any(namespace: &Namespace, netns: &Netns, procfs: &Procfs) -> Result<bool
 
 /// All connections, of all families.
 fn dump(socket: &mut Rtnl, each: &mut dyn FnMut(&[u8])) -> Result<(), Refusal> {
-    socket.ask((GET, NLM_F_DUMP), &[0; HEADER], each)
+    socket.ask(GET, NLM_F_DUMP, &[0; HEADER], each)
 }
 
 fn once(namespace: &Namespace, outdated: &Outdated) -> Result<usize, Refusal> {

@@ -51,7 +51,7 @@ pub(in crate::kernel::linux) fn read(
     }
     let legacy =
         namespace.run(|| LEGACY.map(|(family, file)| (family, fs::read_to_string(file)))).map_err(failed)?;
-    let filters = |names: &str| names.lines().any(|name| name == FORWARD.0);
+    let filters = |names: &str| names.lines().any(|name| name == FORWARD.table);
     let legacy = legacy.into_iter().filter(|(_, names)| names.as_deref().is_ok_and(filters));
     families.extend(legacy.map(|(family, _)| family));
     Ok(families)
@@ -73,7 +73,7 @@ fn chains(namespace: &Namespace) -> Result<Vec<Chain>, Refusal> {
     let mut found = Vec::new();
     // Of all families.
     let about = wire::request(0, &[]);
-    socket.ask((GET_CHAIN, NLM_F_DUMP), &about, &mut |body| found.extend(chain(body)))?;
+    socket.ask(GET_CHAIN, NLM_F_DUMP, &about, &mut |body| found.extend(chain(body)))?;
     Ok(found)
 }
 
@@ -82,7 +82,8 @@ fn chain(body: &[u8]) -> Option<Chain> {
     let name = |kind| attributes.find(kind).and_then(text);
     let (table, chain) = (name(CHAIN_TABLE)?, name(CHAIN_NAME)?);
     let is_ours = family == INET && table == TABLE;
-    let is_of_iptables = [Family::V4, Family::V6].map(number).contains(&family) && (table, chain) == FORWARD;
+    let is_forward = table == FORWARD.table && chain == FORWARD.chain;
+    let is_of_iptables = [Family::V4, Family::V6].map(number).contains(&family) && is_forward;
     let number = |kind| attributes.find(kind).and_then(big_u32);
     let hook = Attributes::nested(attributes.find(CHAIN_HOOK)?).find(HOOK_NUMBER).and_then(big_u32)?;
     let says_something = number(CHAIN_POLICY) == Some(DROP) || number(CHAIN_USE) != Some(0);

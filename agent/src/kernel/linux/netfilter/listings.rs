@@ -89,7 +89,8 @@ impl Listings {
         &self,
         namespace: &Namespace,
         netns: &Netns,
-        (before, table): (&Words, &Table),
+        before: &Words,
+        table: &Table,
     ) {
         match seen(namespace, netns, None) {
             Ok(Seen::Words(now)) if now.fingerprint() == before.fingerprint() => {
@@ -121,7 +122,8 @@ impl Listings {
         &self,
         namespace: &Namespace,
         netns: &Netns,
-        (before, mut table): (Before, Table),
+        before: Before,
+        mut table: Table,
     ) {
         // As it is read: what is empty is not there.
         table.ports.retain(|_, ports| !ports.is_empty());

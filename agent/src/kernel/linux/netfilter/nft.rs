@@ -54,7 +54,7 @@ pub(in crate::kernel::linux) fn read(
     listings.count();
     let table = listed(namespace, netns)?;
     if let (Some(seen), Some(table)) = (&seen, &table) {
-        listings.was_read(namespace, netns, (seen, table));
+        listings.was_read(namespace, netns, seen, table);
     }
     Ok(table)
 }
@@ -82,7 +82,7 @@ pub(in crate::kernel::linux) fn write(
         return Err(refused(&outcome));
     }
     if let Some(table) = table {
-        listings.after(namespace, netns, (before, table.clone()));
+        listings.after(namespace, netns, before, table.clone());
     }
     Ok(())
 }
@@ -101,7 +101,7 @@ pub(in crate::kernel::linux) fn change(
         if none { missing() } else { refusal.into_error("change ports in nftables table", netns.to_string()) }
     })?;
     if let Some(table) = table {
-        listings.after(namespace, netns, (before, table));
+        listings.after(namespace, netns, before, table);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     nft,
-    wire::{self, ATTEMPTS, FORWARD, ForeignChain, ForeignRule, Passes},
+    wire::{self, ATTEMPTS, ChainName, FORWARD, ForeignChain, ForeignRule, Passes},
 };
 use crate::{
     kernel::{KernelError, linux::netns::namespace::Namespace, nft::encode},
@@ -109,7 +109,7 @@ impl<'a> Ours<'a> {
 
 /// The commands that bring the chain to what is wanted; none: it is so already.
 fn commands(family: Family, chain: &ForeignChain, wanted: &BTreeSet<LinkMatch>) -> Result<String, String> {
-    let (table, name) = FORWARD;
+    let ChainName { table, chain: name } = FORWARD;
     let place = match family {
         Family::V4 => format!("ip {table} {name}"),
         Family::V6 => format!("ip6 {table} {name}"),

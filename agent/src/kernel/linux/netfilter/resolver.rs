@@ -10,9 +10,9 @@ use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use nix::errno::Errno;
 
 use super::wire::{
-    self, CHAIN_NAME, CHAIN_TABLE, CMP_DATA, CMP_EQ, CMP_OP, DATA_VALUE, EXPRESSION_DATA, EXPRESSION_NAME,
-    Expression, IMMEDIATE_DATA, META_KEY, NETDEV, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, SUBSYSTEM,
-    TABLE_NAME, request,
+    self, CHAIN_NAME, CHAIN_TABLE, CMP_DATA, CMP_EQ, CMP_OP, ChainName, DATA_VALUE, EXPRESSION_DATA,
+    EXPRESSION_NAME, Expression, IMMEDIATE_DATA, META_KEY, NETDEV, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE,
+    SUBSYSTEM, TABLE_NAME, request,
 };
 use crate::{
     kernel::linux::{
@@ -93,9 +93,10 @@ fn look(namespace: &Namespace) -> Result<Option<u16>, Refusal> {
         return Ok(None);
     }
     let mut rules = Vec::new();
-    let dumped = wire::rules(&mut socket, NETDEV, (TABLE, CHAIN), &mut |attributes| {
-        rules.push(attributes.find(RULE_EXPRESSIONS).unwrap_or_default().to_vec());
-    });
+    let dumped =
+        wire::rules(&mut socket, NETDEV, ChainName { table: TABLE, chain: CHAIN }, &mut |attributes| {
+            rules.push(attributes.find(RULE_EXPRESSIONS).unwrap_or_default().to_vec());
+        });
     match dumped {
         // The chain is gone.
         Err(refusal) if refusal.is_absence() => Ok(Some(0)),

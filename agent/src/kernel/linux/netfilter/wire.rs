@@ -22,8 +22,17 @@ use crate::{
     },
 };
 
-/// Table and chain of iptables for what is routed through.
-pub(in crate::kernel::linux) const FORWARD: (&str, &str) = ("filter", "FORWARD");
+/// Which chain.
+#[derive(Clone, Copy)]
+pub(in crate::kernel::linux) struct ChainName {
+    /// The table that it is in.
+    pub(in crate::kernel::linux) table: &'static str,
+    /// Its name there.
+    pub(in crate::kernel::linux) chain: &'static str,
+}
+
+/// The chain of iptables for what is routed through.
+pub(in crate::kernel::linux) const FORWARD: ChainName = ChainName { table: "filter", chain: "FORWARD" };
 
 /// How often a look starts again when rules come and go meanwhile.
 pub(in crate::kernel::linux) const ATTEMPTS: usize = 5;
@@ -117,7 +126,7 @@ pub(in crate::kernel::linux) fn has_table(
     family: u8,
     name: &str,
 ) -> Result<bool, Refusal> {
-    match socket.ask((GET_TABLE, 0), &request(family, &[(TABLE_NAME, name)]), &mut |_table| {}) {
+    match socket.ask(GET_TABLE, 0, &request(family, &[(TABLE_NAME, name)]), &mut |_table| {}) {
         Err(refusal) if refusal.is_absence() => Ok(false),
         outcome => outcome.map(|()| true),
     }
@@ -127,15 +136,15 @@ pub(in crate::kernel::linux) fn has_table(
 pub(in crate::kernel::linux) fn rules(
     socket: &mut Rtnl,
     family: u8,
-    (table, chain): (&str, &str),
+    of: ChainName,
     each: &mut dyn FnMut(Attributes<'_>),
 ) -> Result<(), Refusal> {
-    let within = request(family, &[(RULE_TABLE, table), (RULE_CHAIN, chain)]);
-    socket.ask((GET_RULE, NLM_F_DUMP), &within, &mut |body| {
+    let within = request(family, &[(RULE_TABLE, of.table), (RULE_CHAIN, of.chain)]);
+    socket.ask(GET_RULE, NLM_F_DUMP, &within, &mut |body| {
         // Older kernels pass over the filter.
         let attributes = Attributes::after(body, HEADER);
         let is = |kind, name| attributes.find(kind).and_then(text) == Some(name);
-        if u8_at(body, 0) == Some(family) && is(RULE_TABLE, table) && is(RULE_CHAIN, chain) {
+        if u8_at(body, 0) == Some(family) && is(RULE_TABLE, of.table) && is(RULE_CHAIN, of.chain) {
             each(attributes);
         }
     })
@@ -165,20 +174,18 @@ pub(in crate::kernel::linux) fn is_missing(refusal: &Refusal) -> bool {
 pub(in crate::kernel::linux) fn chain(
     namespace: &Namespace,
     family: Family,
-    (table, name): (&str, &str),
+    of: ChainName,
 ) -> Result<Option<ForeignChain>, Refusal> {
     let mut socket = namespace.run(Rtnl::open_netfilter)??;
     let mut seen = None;
-    let about = request(number(family), &[(CHAIN_TABLE, table), (CHAIN_NAME, name)]);
-    match socket.ask((GET_CHAIN, 0), &about, &mut |body| seen = Some(drops(body))) {
+    let about = request(number(family), &[(CHAIN_TABLE, of.table), (CHAIN_NAME, of.chain)]);
+    match socket.ask(GET_CHAIN, 0, &about, &mut |body| seen = Some(drops(body))) {
         Err(refusal) if refusal.is_absence() => return Ok(None),
         outcome => outcome?,
     }
     let drops = seen.ok_or_else(|| Refusal::new(Errno::EIO, "the kernel gave no answer"))?;
     let mut rules = Vec::new();
-    self::rules(&mut socket, number(family), (table, name), &mut |attributes| {
-        rules.extend(rule(attributes))
-    })?;
+    self::rules(&mut socket, number(family), of, &mut |attributes| rules.extend(rule(attributes)))?;
     Ok(Some(ForeignChain { drops, rules }))
 }
 
@@ -208,7 +215,7 @@ fn speaks_of_us(message: &[u8]) -> bool {
         // The first attribute is the table's name, whatever of it has changed.
         return name(TABLE_NAME) == TABLE;
     }
-    let (table, chain) = FORWARD;
+    let ChainName { table, chain } = FORWARD;
     let within = match kind & 0xff {
         0..=2 => chain,
         3..=5 => name(CHAIN_NAME),

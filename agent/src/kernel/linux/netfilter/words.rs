@@ -78,7 +78,7 @@ impl Words {
 /// The number that each change of a rule in the socket's namespace raises by one.
 pub(in crate::kernel::linux) fn generation(socket: &mut Rtnl) -> Result<u32, Refusal> {
     let mut generation = None;
-    socket.ask((GET_GENERATION, 0), &request(ANY, &[]), &mut |body| {
+    socket.ask(GET_GENERATION, 0, &request(ANY, &[]), &mut |body| {
         generation = Attributes::after(body, HEADER).find(GENERATION).and_then(big_u32);
     })?;
     generation.ok_or_else(|| Refusal::new(Errno::EIO, "the kernel told no generation of its rules"))
@@ -106,7 +106,7 @@ pub(in crate::kernel::linux) fn of_ours(socket: &mut Rtnl) -> Result<Option<Word
 
 fn ours(socket: &mut Rtnl) -> Result<Words, Refusal> {
     let mut words = Words::default();
-    socket.ask((GET_TABLE, 0), &request(INET, &[(TABLE_NAME, TABLE)]), &mut |body| {
+    socket.ask(GET_TABLE, 0, &request(INET, &[(TABLE_NAME, TABLE)]), &mut |body| {
         words.table = said(body);
     })?;
     words.chains = dump(socket, GET_CHAIN, CHAIN_TABLE)?;
@@ -122,7 +122,7 @@ fn ours(socket: &mut Rtnl) -> Result<Words, Refusal> {
 /// All of our table's. `table`: the attribute with its table's name.
 fn dump(socket: &mut Rtnl, get: u16, table: u16) -> Result<Vec<Vec<u8>>, Refusal> {
     let mut seen = Vec::new();
-    socket.ask((get, NLM_F_DUMP), &request(INET, &[(table, TABLE)]), &mut |body| {
+    socket.ask(get, NLM_F_DUMP, &request(INET, &[(table, TABLE)]), &mut |body| {
         // Not every kernel takes a filter.
         let name = Attributes::after(body, HEADER).find(table).and_then(text);
         if u8_at(body, 0) == Some(INET) && name == Some(TABLE) {
@@ -135,7 +135,7 @@ fn dump(socket: &mut Rtnl, get: u16, table: u16) -> Result<Vec<Vec<u8>>, Refusal
 fn elements(socket: &mut Rtnl, set: &str) -> Result<Vec<Vec<u8>>, Refusal> {
     let mut elements = Vec::new();
     let within = request(INET, &[(ELEMENTS_TABLE, TABLE), (ELEMENTS_SET, set)]);
-    socket.ask((GET_ELEMENTS, NLM_F_DUMP), &within, &mut |body| {
+    socket.ask(GET_ELEMENTS, NLM_F_DUMP, &within, &mut |body| {
         let list = Attributes::after(body, HEADER).find(ELEMENTS).unwrap_or_default();
         elements.extend(Attributes::nested(list).into_iter().map(|(_, element)| element.to_vec()));
     })?;

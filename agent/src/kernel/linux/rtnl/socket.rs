@@ -138,12 +138,13 @@ impl Rtnl {
     /// As complete as [`Self::dump`].
     pub(in crate::kernel::linux) fn ask(
         &mut self,
-        (kind, flags): (u16, u16),
+        kind: u16,
+        flags: u16,
         body: &[u8],
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<(), Refusal> {
         let mut bytes = Vec::with_capacity(HEADER + body.len());
-        self.put(&mut bytes, (kind, flags), body)?;
+        self.put(&mut bytes, kind, flags, body)?;
         self.send(&bytes)?;
         self.objects(self.sequence, each)
     }
@@ -151,7 +152,7 @@ impl Rtnl {
     /// Have one thing done by a message of this type, of any family of netlink, and wait until it is.
     pub(in crate::kernel::linux) fn command(&mut self, kind: u16, body: &[u8]) -> Result<(), Refusal> {
         let mut bytes = Vec::with_capacity(HEADER + body.len());
-        self.put(&mut bytes, (kind, NLM_F_ACK), body)?;
+        self.put(&mut bytes, kind, NLM_F_ACK, body)?;
         self.send(&bytes)?;
         self.receive(self.sequence, &mut |answer| match answer.kind {
             NLMSG_ERROR => refused(answer).map_or(Ok(true), Err),
@@ -170,13 +171,13 @@ impl Rtnl {
         let [high, low] = (subsystem).to_be_bytes();
         let bound = [0, 0, high, low];
         let mut bytes = Vec::new();
-        self.put(&mut bytes, (BATCH_BEGIN, 0), &bound)?;
+        self.put(&mut bytes, BATCH_BEGIN, 0, &bound)?;
         for (at, (kind, flags, body)) in messages.iter().enumerate() {
             let ack = if at + 1 == messages.len() { NLM_F_ACK } else { 0 };
-            self.put(&mut bytes, (*kind, flags | ack), body)?;
+            self.put(&mut bytes, *kind, flags | ack, body)?;
         }
         let last = self.sequence;
-        self.put(&mut bytes, (BATCH_END, 0), &bound)?;
+        self.put(&mut bytes, BATCH_END, 0, &bound)?;
         self.send(&bytes)?;
         // Refusals come first: of a message, or, with the first message's number, of the whole.
         loop {
@@ -192,7 +193,7 @@ impl Rtnl {
     }
 
     /// Add a message of this type and flags, with the next number.
-    fn put(&mut self, bytes: &mut Vec<u8>, (kind, flags): (u16, u16), body: &[u8]) -> Result<(), Refusal> {
+    fn put(&mut self, bytes: &mut Vec<u8>, kind: u16, flags: u16, body: &[u8]) -> Result<(), Refusal> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.message_type = kind;

@@ -51,7 +51,7 @@ impl<K: Kernel> Service<K> {
             for (dir, foreign) in dirs {
                 let Some(dir) = dir else { continue };
                 for (file, text) in texts.files() {
-                    write_one(&sandbox.name, &dir, (file, text), foreign);
+                    write_one(&sandbox.name, &dir, file, text, foreign);
                 }
             }
         };
@@ -156,8 +156,8 @@ impl Stale {
     }
 }
 
-fn write_one(sandbox: &Name, dir: &Path, (file, text): (&str, &str), foreign: bool) {
-    match replace(dir, (file, text), foreign) {
+fn write_one(sandbox: &Name, dir: &Path, file: &str, text: &str, foreign: bool) {
+    match replace(dir, file, text, foreign) {
         Ok(true) => {}
         Ok(false) => {
             tracing::debug!(%sandbox, path = %dir.join(file).display(), "a file of others stays");
@@ -169,7 +169,7 @@ fn write_one(sandbox: &Name, dir: &Path, (file, text): (&str, &str), foreign: bo
 }
 
 /// Write a file, in place where it is there already. False: it is there, and not ours to change.
-fn replace(dir: &Path, (file, text): (&str, &str), foreign: bool) -> io::Result<bool> {
+fn replace(dir: &Path, file: &str, text: &str, foreign: bool) -> io::Result<bool> {
     fs::create_dir_all(dir)?;
     let path = dir.join(file);
     match opening::read(&path) {
@@ -235,20 +235,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("web");
         let ours = |text: &str| format!("{MARK} test\n{text}");
-        assert!(replace(&dir, ("hosts", &ours("a")), true).unwrap());
+        assert!(replace(&dir, "hosts", &ours("a"), true).unwrap());
         let inode = || std::fs::metadata(dir.join("hosts")).unwrap().ino();
         let before = inode();
-        assert!(replace(&dir, ("hosts", &ours("b")), true).unwrap());
+        assert!(replace(&dir, "hosts", &ours("b"), true).unwrap());
         assert_eq!((inode(), std::fs::read_to_string(dir.join("hosts")).unwrap()), (before, ours("b")));
         std::fs::write(dir.join("resolv.conf"), "nameserver 192.0.2.1\n").unwrap();
-        assert!(!replace(&dir, ("resolv.conf", &ours("c")), true).unwrap());
+        assert!(!replace(&dir, "resolv.conf", &ours("c"), true).unwrap());
         let fifo = dir.join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(!replace(&dir, ("fifo", &ours("c")), true).unwrap(), "nor is it waited for");
+        assert!(!replace(&dir, "fifo", &ours("c"), true).unwrap(), "nor is it waited for");
         std::fs::remove_file(fifo).unwrap();
-        assert!(replace(&dir, ("hostname", "web\n"), true).unwrap());
+        assert!(replace(&dir, "hostname", "web\n", true).unwrap());
         std::fs::write(dir.join("hosts"), "").unwrap();
-        assert!(replace(&dir, ("hosts", &ours("d")), true).unwrap(), "what a loss of power left empty");
+        assert!(replace(&dir, "hosts", &ours("d"), true).unwrap(), "what a loss of power left empty");
         std::fs::write(dir.join("hosts"), "").unwrap();
         remove_ours(&dir, b"web\n").unwrap();
         let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|it| it.unwrap().file_name()).collect();

@@ -55,16 +55,16 @@ pub(super) fn add(set: &[u8], elements: &[Vec<u8>], table: &mut Table) -> Option
         let value = type_of(map.family);
         let key = [value, TYPE_PROTOCOL, TYPE_PORT];
         let key = joined(if map.addressed { &key } else { &key[1..] });
-        is_made(set, (MAP, key, Some(joined(&[value, TYPE_PORT]))))?;
+        is_made(set, MAP, key, Some(joined(&[value, TYPE_PORT])))?;
         let ports = elements.iter().map(|element| port(element, map)).collect::<Option<BTreeMap<_, _>>>()?;
         table.ports.extend((!ports.is_empty()).then_some((map, ports)));
     } else if name == VNIS.0 {
-        is_made(set, (0, TYPE_INTEGER, None))?;
+        is_made(set, 0, TYPE_INTEGER, None)?;
         set.find(KEY_LENGTH).and_then(big_u32).filter(|length| *length == VNI)?;
         table.vnis = elements.iter().map(|element| vni(element)).collect::<Option<BTreeSet<_>>>()?;
     } else {
         let family = FAMILIES.into_iter().find(|family| vteps(*family).0 == name)?;
-        is_made(set, (0, type_of(family), None))?;
+        is_made(set, 0, type_of(family), None)?;
         let addresses = elements.iter().map(|element| address(key(element)?));
         table.vteps.extend(addresses.collect::<Option<BTreeSet<_>>>()?);
     }
@@ -83,7 +83,7 @@ fn joined(types: &[u32]) -> u32 {
 }
 
 /// Whether a set has these flags, this type of keys, and this one of values, and nothing else that could be chosen.
-fn is_made(set: Attributes<'_>, (flags, key, data): (u32, u32, Option<u32>)) -> Option<()> {
+fn is_made(set: Attributes<'_>, flags: u32, key: u32, data: Option<u32>) -> Option<()> {
     let number = |kind| set.find(kind).and_then(big_u32);
     let sized = Attributes::nested(set.find(DESCRIPTION).unwrap_or_default()).find(SIZE).is_some();
     let plain = !sized && tells_types(set.find(USERDATA).unwrap_or_default());
