@@ -86,7 +86,7 @@ impl Failure {
     }
 }
 
-/// The error with its causes.
+/// The error with its causes. The agent has such a function in its `model`: the two share generated messages only.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -18,17 +18,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, HostConf, IsDown, Settings, Shared, copy, outside::needs_resolver, server::Resolver};
+use super::{
+    Ask, DnsError, HostConf, IsDown, Settings, Shared, copy, outside::needs_resolver, server::Resolver,
+};
 use crate::{
     dns::upstream::Forwarder,
     intent::{Changed, Source, Touched},
     kernel::{self, processes},
-    model::{Name, Sandbox, SandboxId},
+    model::{Name, Sandbox, SandboxId, chain},
     plan::state::Netns,
-    reconcile::{
-        ReconcileError,
-        world::{Revisions, World},
-    },
+    reconcile::world::{Revisions, World},
 };
 
 /// Time between two looks: a process that has ended must not keep its namespace for three seconds.
@@ -165,11 +164,11 @@ impl Listeners {
         }
     }
 
-    async fn ensure(&mut self, name: &Name) -> Result<Option<(SandboxId, u16)>, ReconcileError> {
+    async fn ensure(&mut self, name: &Name) -> Result<Option<(SandboxId, u16)>, DnsError> {
         let Some(wanted) = self.wanted(Some(name)).pop() else { return Ok(None) };
         let id = wanted.sandbox.id;
         self.closed.remove(&id);
-        let inode = inode_of(&wanted).ok_or_else(|| format!("sandbox {name} is gone"))?;
+        let inode = inode_of(&wanted).ok_or_else(|| DnsError::Gone(name.clone()))?;
         self.keep(&wanted, inode).await?;
         Ok(self.open.get(&id).map(|open| (id, open.port)))
     }
@@ -235,7 +234,7 @@ impl Listeners {
                 }
                 // The same again each second would only be noise.
                 Err(error) if self.failed.insert(id) => {
-                    tracing::warn!(sandbox = %wanted.sandbox.name, %error, "no resolver yet: it is tried again");
+                    tracing::warn!(sandbox = %wanted.sandbox.name, error = chain(&error), "no resolver yet: it is tried again");
                 }
                 Err(_known) => {}
             }
@@ -243,7 +242,7 @@ impl Listeners {
     }
 
     /// See to it that the resolver of a sandbox answers in the namespace with this inode.
-    async fn keep(&mut self, wanted: &Wanted, inode: u64) -> Result<(), ReconcileError> {
+    async fn keep(&mut self, wanted: &Wanted, inode: u64) -> Result<(), DnsError> {
         let id = wanted.sandbox.id;
         if self.open.get(&id).is_some_and(|open| open.inode == inode && !open.task.is_finished()) {
             return Ok(());
@@ -252,14 +251,14 @@ impl Listeners {
         let (dir, netns) = (self.settings.netns_dir.clone(), wanted.netns.clone());
         let port = port_of(id);
         let sockets = move || kernel::resolver_sockets(&dir, &netns, port);
-        let opened = tokio::task::spawn_blocking(sockets).await.map_err(|error| error.to_string())?;
+        let opened = tokio::task::spawn_blocking(sockets).await?;
         let (udp, tcp) = opened?;
         if inode_of(wanted) != Some(inode) {
-            return Err("its namespace was just replaced".into());
+            return Err(DnsError::Replaced);
         }
-        let udp = UdpSocket::from_std(udp).map_err(|error| error.to_string())?;
-        let tcp = TcpListener::from_std(tcp).map_err(|error| error.to_string())?;
-        let port = udp.local_addr().map_err(|error| error.to_string())?.port();
+        let udp = UdpSocket::from_std(udp)?;
+        let tcp = TcpListener::from_std(tcp)?;
+        let port = udp.local_addr()?.port();
         let name = (wanted.sandbox.name.clone(), id);
         let resolver = Arc::new(Resolver::new(Arc::clone(&self.shared), name, wanted.netns.clone()));
         let stop = CancellationToken::new();

@@ -6,6 +6,7 @@
 
 mod cache;
 mod copy;
+mod error;
 mod exchange;
 mod listeners;
 mod message;
@@ -24,6 +25,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use error::DnsError;
 pub use listeners::Listeners;
 pub use outside::direct_servers;
 pub use resolv::{HostConf, RESOLVER, ResolvConf, Server};
@@ -31,7 +33,7 @@ pub use resolv::{HostConf, RESOLVER, ResolvConf, Server};
 use crate::{
     intent::Intent,
     model::{DnsChoice, Name, NodeId, SandboxId},
-    reconcile::{ReconcileError, world::World},
+    reconcile::world::World,
 };
 
 /// Verbs that wait to be heard.
@@ -74,7 +76,7 @@ impl Shared {
 #[derive(Debug)]
 enum Ask {
     /// See to this sandbox now. The port, if it needs a resolver.
-    Ensure(Name, oneshot::Sender<Result<Option<(SandboxId, u16)>, ReconcileError>>),
+    Ensure(Name, oneshot::Sender<Result<Option<(SandboxId, u16)>, DnsError>>),
     /// Close its sockets, and keep them closed: its namespace is about to go.
     Close(SandboxId, oneshot::Sender<()>),
 }
@@ -109,13 +111,13 @@ impl Dns {
     ///
     /// # Errors
     /// Its sockets cannot be had, with the reason.
-    pub async fn ensure(&self, sandbox: &Name) -> Result<(), ReconcileError> {
+    pub async fn ensure(&self, sandbox: &Name) -> Result<(), DnsError> {
         let (Some(ask), Some(world)) = (&self.ask, &self.world) else { return Ok(()) };
         let (reply, replied) = oneshot::channel();
         if ask.send(Ask::Ensure(sandbox.clone(), reply)).await.is_err() {
-            return Err("the agent is stopping".into());
+            return Err(DnsError::Stopping);
         }
-        if let Some((id, port)) = replied.await.map_err(|_gone| "the agent is stopping")?? {
+        if let Some((id, port)) = replied.await.map_err(|_gone| DnsError::Stopping)?? {
             world.resolver_programmed(id, Some(port)).await;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    Env,
+    DriverError, Env,
     interface::{LocalEndpoint, default_of, default_route, hears_nobody, interface, port, put},
 };
 use crate::{
@@ -54,21 +54,15 @@ pub(super) fn shared(
     env: &Env,
     network: &Network,
     settings: &BridgeSettings,
-) -> Result<BridgeShared, String> {
+) -> Result<BridgeShared, DriverError> {
     let name = bridge_name(network, settings);
     let there = env.links.get(name).filter(|link| link.owner != Some(Unit::Network(network.id)));
     if let Some(link) = there {
         if !link.is_bridge {
-            return Err(format!(
-                "{name}, the bridge of network {}, is a link that is no bridge",
-                network.name
-            ));
+            return Err(DriverError::NoBridge { link: name, network: network.name.clone() });
         }
         if settings.name.is_none() {
-            return Err(format!(
-                "there is a bridge {name} already that is not network {}'s: remove it, or choose it by its name",
-                network.name
-            ));
+            return Err(DriverError::ForeignBridge { link: name, network: network.name.clone() });
         }
     }
     Ok(BridgeShared {

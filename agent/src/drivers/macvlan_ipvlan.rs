@@ -2,7 +2,7 @@
 //! is ours to make.
 
 use super::{
-    Env,
+    DriverError, Env,
     interface::{LocalEndpoint, default_of, default_route, interface, put},
 };
 use crate::{
@@ -34,7 +34,7 @@ pub struct ParentShared {
 ///
 /// # Errors
 /// The parent is gone, and not ours to make.
-pub(super) fn shared(env: &Env, network: &Network, parent: &Parent) -> Result<ParentShared, String> {
+pub(super) fn shared(env: &Env, network: &Network, parent: &Parent) -> Result<ParentShared, DriverError> {
     let there = env.links.get(parent.link);
     let foreign = there.filter(|link| link.owner != Some(Unit::Network(network.id)));
     // What is missing, or ours, is made on the link below it, which must be there.
@@ -43,7 +43,7 @@ pub(super) fn shared(env: &Env, network: &Network, parent: &Parent) -> Result<Pa
         (None, Some((below, _))) => (below, true),
     };
     let Some(below) = env.links.get(below) else {
-        return Err(format!("the parent {below} of network {} is gone: there is no such link", network.name));
+        return Err(DriverError::NoParent { link: below, network: network.name.clone() });
     };
     Ok(ParentShared {
         network: network.clone(),

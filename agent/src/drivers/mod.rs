@@ -6,6 +6,7 @@
 
 mod bridge;
 mod env;
+mod error;
 mod interface;
 mod links;
 mod macvlan_ipvlan;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 pub use self::{
     bridge::{BridgeShared, DEFAULT_GATEWAYS, bridge, bridge_name, bridge_port_of, own_mac},
     env::Env,
+    error::DriverError,
     interface::LocalEndpoint,
     links::{HostLink, HostLinks},
     macvlan_ipvlan::{ParentShared, parent},
@@ -158,7 +160,7 @@ pub fn is_here(view: &NetworkView, me: NodeId) -> bool {
 ///
 /// # Errors
 /// What it is built upon is not there, or not what it should be.
-pub fn shared(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<Shared>, String> {
+pub fn shared(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<Shared>, DriverError> {
     let Some(view) = intent.network(id).filter(|view| is_here(view, env.me)) else { return Ok(None) };
     let Some(network) = view.network() else { return Ok(None) };
     Ok(match &network.settings {

@@ -213,7 +213,7 @@ pub(super) fn host_look(wanted: &State) -> Look {
 
 /// Do work that takes a while on a thread of its own.
 async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ReconcileError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string().into())
+    Ok(tokio::task::spawn_blocking(work).await?)
 }
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {

@@ -1,76 +1,81 @@
-//! Why something is not in sync: one line for people, and a kind for programs.
+//! Why something is not in sync.
+
+use std::sync::Arc;
+
+use tokio::task::JoinError;
 
 use crate::{
+    drivers::DriverError,
     kernel::KernelError,
-    model::chain,
+    model::Leg,
     store::{CommitError, StoreError},
 };
 
-/// Why a unit cannot be looked at, or why a step of it failed: the reason with its causes, in one line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a unit cannot be looked at, or why a step of it failed. It is kept with the unit's outcome.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The kernel lacks a driver or a feature: nobody can do it on this host.
-    #[error("{0}")]
-    Missing(String),
-    /// The kernel refused, or could not be asked.
-    #[error("{0}")]
-    Kernel(String),
+    /// The kernel lacks something, refused, or could not be asked.
+    #[error(transparent)]
+    Kernel(Arc<KernelError>),
     /// A store is away, or refused.
-    #[error("{0}")]
-    Store(String),
-    /// Something else on this host is not as it has to be.
-    #[error("{0}")]
-    State(String),
+    #[error(transparent)]
+    Store(Arc<CommitError>),
+    /// What a network is built upon is not as it has to be.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// No leg is left for another overlay.
+    #[error("this host has {} networks already", Leg::COUNT)]
+    NoLeg,
+    /// The host's links were not the same at the end of a look.
+    #[error("links of the host change while they are looked at")]
+    LinksChange,
+    /// A record that the host's rules depend on cannot be read.
+    #[error(
+        "the host's rules stay as they are, since a record that they depend on cannot be read (see ovctl node ls): \
+         restore or delete it"
+    )]
+    HostInDoubt,
+    /// The thread that a look was on ended early.
+    #[error(transparent)]
+    Ended(Arc<JoinError>),
 }
 
 impl From<KernelError> for ReconcileError {
     fn from(error: KernelError) -> Self {
-        let text = chain(&error);
-        match error {
-            KernelError::Missing { .. } => Self::Missing(text),
-            KernelError::Os { .. } | KernelError::Privilege { .. } | KernelError::Program { .. } => {
-                Self::Kernel(text)
-            }
-        }
+        Self::Kernel(error.into())
     }
 }
 
 impl From<StoreError> for ReconcileError {
     fn from(error: StoreError) -> Self {
-        Self::Store(chain(&error))
+        CommitError::from(error).into()
     }
 }
 
 impl From<CommitError> for ReconcileError {
     fn from(error: CommitError) -> Self {
-        Self::Store(chain(&error))
+        Self::Store(error.into())
     }
 }
 
-impl From<String> for ReconcileError {
-    fn from(text: String) -> Self {
-        Self::State(text)
-    }
-}
-
-impl From<&str> for ReconcileError {
-    fn from(text: &str) -> Self {
-        Self::State(text.to_owned())
+impl From<JoinError> for ReconcileError {
+    fn from(error: JoinError) -> Self {
+        Self::Ended(error.into())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::chain;
 
     #[test]
-    fn what_the_kernel_lacks_is_told_from_what_it_refuses() {
+    fn what_the_kernel_lacks_or_refuses_is_told_with_its_cause() {
         let lacking = KernelError::Missing { feature: "vxlan devices", option: "CONFIG_VXLAN" };
-        let text = "the kernel has no vxlan devices: it needs CONFIG_VXLAN".to_owned();
-        assert_eq!(ReconcileError::from(lacking), ReconcileError::Missing(text));
+        let text = "the kernel has no vxlan devices: it needs CONFIG_VXLAN";
+        assert_eq!(chain(&ReconcileError::from(lacking)), text);
         let source = std::io::Error::other("File exists");
         let refused = KernelError::Os { operation: "add vxlan", target: "v0".into(), source };
-        let text = "add vxlan v0: File exists".to_owned();
-        assert_eq!(ReconcileError::from(refused), ReconcileError::Kernel(text));
+        assert_eq!(chain(&ReconcileError::from(refused)), "add vxlan v0: File exists");
     }
 }

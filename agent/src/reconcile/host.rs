@@ -66,9 +66,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let ops = plan(Unit::Host, &wanted, &seen);
         let has_table = seen.netns.get(&Netns::Host).is_some_and(|state| state.table.is_some());
         if has_table && !ops.is_empty() && self.world.host_in_doubt() {
-            return Err("the host's rules stay as they are, since a record that they depend on cannot be read (see ovctl node \
-                        ls): restore or delete it"
-                .into());
+            return Err(ReconcileError::HostInDoubt);
         }
         Ok(Plan { ops, originals, done: Done::Host(input) })
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Peers, ReconcileError, Reconciler, dirty::Depth};
 use crate::{
     kernel::{Kernel, KernelError},
-    model::{Name, Sandbox},
+    model::{Name, Sandbox, chain},
     plan::{
         op::Op,
         ownership::{Mark, Unit},
@@ -133,7 +133,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
         match self.search().await {
             Ok(()) => self.searched = true,
-            Err(error) => tracing::warn!(%error, "cannot look into the sandboxes for what was left there"),
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "cannot look into the sandboxes for what was left there"
+            ),
         }
     }
 

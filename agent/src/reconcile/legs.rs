@@ -22,8 +22,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             return Ok(());
         }
         let taken: BTreeSet<Leg> = self.legs.values().copied().collect();
-        let leg =
-            Leg::lowest_free(|leg| taken.contains(&leg)).ok_or("this host has 8192 networks already")?;
+        let leg = Leg::lowest_free(|leg| taken.contains(&leg)).ok_or(ReconcileError::NoLeg)?;
         let commit = Commit::new().put(Key::Leg(id), leg.index().to_string());
         self.local.commit(commit).await?;
         self.legs.insert(id, leg);

@@ -59,7 +59,7 @@ use crate::{
     drivers::{HostLinks, USUAL_MTU},
     host::HostInput,
     kernel::{Kernel, Seen},
-    model::{Leg, Name, NetworkId, NodeId, SandboxId},
+    model::{Leg, Name, NetworkId, NodeId, SandboxId, chain},
     plan::{
         Features,
         op::Op,
@@ -311,7 +311,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                 }
             }
             Some((op, error)) => {
-                let (again, is_news) = self.retries.failed(unit, Instant::now(), &error.to_string());
+                let error = chain(error);
+                let (again, is_news) = self.retries.failed(unit, Instant::now(), &error);
                 let step = op.as_ref().map(ToString::to_string).unwrap_or_default();
                 let failed = outcome.failures.len();
                 if is_news {

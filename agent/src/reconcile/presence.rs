@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{Peers, ReconcileError, Reconciler, dirty::Depth};
 use crate::{
     kernel::Kernel,
-    model::{IfName, Name},
+    model::{IfName, Name, chain},
     plan::{ownership::Unit, state::Netns},
 };
 
@@ -16,7 +16,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let (named, there) = match self.what_is_there().await {
             Ok(seen) => seen,
             // The next full look finds the same, or says why it cannot.
-            Err(error) => return tracing::debug!(%error, "cannot presence"),
+            Err(error) => return tracing::debug!(error = chain(&error), "cannot look for what was made"),
         };
         let mut missing: BTreeSet<Unit> = BTreeSet::new();
         for (id, programmed) in &self.programmed {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 use super::{Differences, Peers, Reconciler, dirty::Depth, world::Outcome};
-use crate::{drivers::is_here, kernel::Kernel, plan::ownership::Unit};
+use crate::{drivers::is_here, kernel::Kernel, model::chain, plan::ownership::Unit};
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Mark every unit that the stores, the kernel or the past know of.
@@ -25,7 +25,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Learn anew what the host has, and name every unit that the stores, the kernel or the past know of.
     async fn everything(&mut self) -> BTreeSet<Unit> {
         if let Err(error) = self.refresh_host().await {
-            tracing::warn!(%error, "cannot look at the host");
+            tracing::warn!(error = chain(&error), "cannot look at the host");
         }
         self.let_others_first().await;
         let mut units: BTreeSet<Unit> = [Unit::Host].into();
@@ -34,7 +34,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         units.extend(self.programmed.keys().chain(self.legs.keys()).map(|id| Unit::Network(*id)));
         match self.marked_units().await {
             Ok(marked) => units.extend(marked),
-            Err(error) => tracing::warn!(%error, "cannot list what is in the kernel"),
+            Err(error) => tracing::warn!(error = chain(&error), "cannot list what is in the kernel"),
         }
         self.world.read(|intent| {
             let here = intent.networks().filter(|(_, view)| is_here(view, self.world.me));

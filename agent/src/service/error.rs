@@ -1,6 +1,7 @@
 //! Why a verb was refused: whole sentences for people, and a kind for programs.
 
 use crate::{
+    dns::DnsError,
     intent::LookupError,
     kernel::KernelError,
     model::{Invalid, chain},
@@ -70,13 +71,58 @@ pub enum ErrorKind {
 }
 
 impl ServiceError {
-    /// What the loop failed at, in these words: what the kernel lacks is told from what it refuses.
+    /// What the loop failed at, in these words: of the same kind as if the verb itself had met it.
     pub(super) fn failed(error: &ReconcileError, text: String) -> Self {
         match error {
-            ReconcileError::Missing(_) => Self::Missing(text),
-            ReconcileError::Kernel(_) | ReconcileError::Store(_) | ReconcileError::State(_) => {
+            ReconcileError::Kernel(error) => Self::of_kernel(error, text),
+            ReconcileError::Store(error) => Self::of_commit(error, text),
+            ReconcileError::Driver(_)
+            | ReconcileError::NoLeg
+            | ReconcileError::LinksChange
+            | ReconcileError::HostInDoubt
+            | ReconcileError::Ended(_) => Self::Kernel(text),
+        }
+    }
+
+    /// Why names do not resolve in a sandbox, in these words.
+    pub(super) fn unresolved(error: &DnsError, text: String) -> Self {
+        match error {
+            DnsError::Kernel(error) => Self::of_kernel(error, text),
+            DnsError::Sockets(_)
+            | DnsError::Gone(_)
+            | DnsError::Replaced
+            | DnsError::Stopping
+            | DnsError::Ended(_) => Self::Kernel(text),
+        }
+    }
+
+    fn of_kernel(error: &KernelError, text: String) -> Self {
+        match error {
+            KernelError::Missing { .. } => Self::Missing(text),
+            KernelError::Os { .. } | KernelError::Privilege { .. } | KernelError::Program { .. } => {
                 Self::Kernel(text)
             }
+        }
+    }
+
+    fn of_store(error: &StoreError, text: String) -> Self {
+        match error {
+            StoreError::Away { .. } | StoreError::Unknown { .. } => Self::StoreAway(text),
+            StoreError::Auth { .. }
+            | StoreError::LeaseGone { .. }
+            | StoreError::Compacted { .. }
+            | StoreError::TooLarge { .. }
+            | StoreError::Refused { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Config { .. }
+            | StoreError::TlsFile { .. } => Self::Internal(text),
+        }
+    }
+
+    fn of_commit(error: &CommitError, text: String) -> Self {
+        match error {
+            CommitError::Refused(_) => Self::Busy(text),
+            CommitError::Store(error) => Self::of_store(error, text),
         }
     }
 
@@ -101,38 +147,79 @@ impl ServiceError {
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
-        let text = chain(&error);
-        match error {
-            StoreError::Away { .. } | StoreError::Unknown { .. } => Self::StoreAway(text),
-            StoreError::Auth { .. }
-            | StoreError::LeaseGone { .. }
-            | StoreError::Compacted { .. }
-            | StoreError::TooLarge { .. }
-            | StoreError::Refused { .. }
-            | StoreError::Corrupt { .. }
-            | StoreError::Config { .. }
-            | StoreError::TlsFile { .. } => Self::Internal(text),
-        }
+        Self::of_store(&error, chain(&error))
     }
 }
 
 impl From<CommitError> for ServiceError {
     fn from(error: CommitError) -> Self {
-        match error {
-            CommitError::Refused(_) => Self::Busy(error.to_string()),
-            CommitError::Store(error) => error.into(),
-        }
+        Self::of_commit(&error, chain(&error))
     }
 }
 
 impl From<KernelError> for ServiceError {
     fn from(error: KernelError) -> Self {
-        let text = chain(&error);
-        match error {
-            KernelError::Missing { .. } => Self::Missing(text),
-            KernelError::Os { .. } | KernelError::Privilege { .. } | KernelError::Program { .. } => {
-                Self::Kernel(text)
-            }
+        Self::of_kernel(&error, chain(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, time::Duration};
+
+    use super::*;
+    use crate::{drivers::DriverError, model::IfName, store::Refusal};
+
+    const LACKS: KernelError = KernelError::Missing { feature: "vxlan devices", option: "CONFIG_VXLAN" };
+
+    fn refused() -> KernelError {
+        KernelError::Os {
+            operation: "add link",
+            target: "v0".into(),
+            source: io::ErrorKind::AlreadyExists.into(),
+        }
+    }
+
+    fn away() -> StoreError {
+        let source = io::Error::from(io::ErrorKind::ConnectionRefused).into();
+        let endpoints = "192.0.2.9:2379".into();
+        StoreError::Away { operation: "write", endpoints, waited: Duration::ZERO, source }
+    }
+
+    fn corrupt() -> StoreError {
+        StoreError::Corrupt { operation: "read", endpoints: "x".into(), what: "no header".into() }
+    }
+
+    #[test]
+    fn what_the_loop_meets_is_of_the_kind_that_it_is_for_a_verb() {
+        let conflict = || CommitError::Refused(Vec::<Refusal>::new());
+        let gone = DriverError::NoParent { link: IfName::literal("eth9"), network: "lan".parse().unwrap() };
+        for (loops, verbs, kind) in [
+            (ReconcileError::from(LACKS), ServiceError::from(LACKS), ErrorKind::Missing),
+            (refused().into(), refused().into(), ErrorKind::State),
+            (away().into(), away().into(), ErrorKind::Away),
+            (corrupt().into(), corrupt().into(), ErrorKind::Internal),
+            (conflict().into(), conflict().into(), ErrorKind::Busy),
+            (gone.clone().into(), ServiceError::Kernel(gone.to_string()), ErrorKind::State),
+        ] {
+            let text = chain(&loops);
+            assert_eq!(text, verbs.to_string(), "the causes are told, too");
+            let loops = ServiceError::failed(&loops, text);
+            assert_eq!((loops.kind(), verbs.kind()), (kind, kind), "{loops:?} {verbs:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_resolver_lacks_is_told_from_what_it_is_refused() {
+        for (error, kind) in [
+            (DnsError::from(LACKS), ErrorKind::Missing),
+            (refused().into(), ErrorKind::State),
+            (io::Error::from(io::ErrorKind::AddrInUse).into(), ErrorKind::State),
+            (DnsError::Gone("box".parse().unwrap()), ErrorKind::State),
+            (DnsError::Replaced, ErrorKind::State),
+            (DnsError::Stopping, ErrorKind::State),
+        ] {
+            assert_eq!(ServiceError::unresolved(&error, chain(&error)).kind(), kind, "{error:?}");
         }
     }
 }

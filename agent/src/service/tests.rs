@@ -2,6 +2,7 @@
 
 mod admission;
 mod bridge;
+mod kinds;
 mod local;
 mod ports;
 mod share;
@@ -52,6 +53,8 @@ struct Ground {
     kernel: Arc<MemoryKernel>,
     local: Embedded,
     global: Store,
+    /// What the reconcile loop has for the local store, if it is another.
+    of_loop: Option<Store>,
     dir: Arc<tempfile::TempDir>,
 }
 
@@ -91,7 +94,7 @@ impl Ground {
                 state.netns.get_mut(&Netns::Host).unwrap().links.insert(name.parse().unwrap(), link);
             }
         });
-        Self { kernel, local, global, dir: Arc::new(tempfile::tempdir().unwrap()) }
+        Self { kernel, local, global, of_loop: None, dir: Arc::new(tempfile::tempdir().unwrap()) }
     }
 
     /// Start an agent.
@@ -131,8 +134,8 @@ impl Ground {
             ip_forward: true,
         };
         let kernel = Arc::clone(&self.kernel);
-        let reconciler =
-            Reconciler::new(Arc::clone(&kernel), Nobody, Arc::clone(&world), local.clone(), settings);
+        let of_loop = self.of_loop.clone().unwrap_or_else(|| local.clone());
+        let reconciler = Reconciler::new(Arc::clone(&kernel), Nobody, Arc::clone(&world), of_loop, settings);
         // Nobody changes this kernel behind our back.
         let (_tell, seen) = mpsc::channel(1);
         tasks.spawn(reconciler.run(asked, seen, stop.clone()));

@@ -101,7 +101,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let links = seen.netns.get(&Netns::Host).map(HostLinks::of).unwrap_or_default();
         let unit = Unit::Network(id);
         if built_upon.iter().any(|name| links.foreign(*name, unit) != self.links.foreign(*name, unit)) {
-            return Err(Stop::ByLinks("links of the host change while they are looked at".into()));
+            return Err(Stop::ByLinks(ReconcileError::LinksChange));
         }
         let mut ops = plan(unit, &wanted, &seen);
         if in_doubt {

@@ -11,15 +11,12 @@ use super::{
 };
 use crate::{
     kernel::Kernel,
-    model::{Endpoint, IfName, InHost, Name, NodeId, Sandbox, Scope},
+    model::{Endpoint, IfName, InHost, Name, NodeId, Sandbox, Scope, chain},
     plan::{
         ownership::Unit,
         state::{Look, LookAt, Netns},
     },
-    reconcile::{
-        ReconcileError,
-        world::{Outcome, Revisions},
-    },
+    reconcile::world::{Outcome, Revisions},
 };
 
 impl<K: Kernel> Service<K> {
@@ -119,21 +116,19 @@ impl<K: Kernel> Service<K> {
     /// Wait until names resolve in a sandbox, if there is one and they are to.
     async fn await_resolver(&self, sandbox: Option<&Name>) -> Result<(), ServiceError> {
         let Some(sandbox) = sandbox else { return Ok(()) };
-        let reason = match tokio::time::timeout(LOCAL_DEADLINE, self.dns.ensure(sandbox)).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
+        let told = |reason: &str| format!("sandbox {sandbox} cannot resolve names: {reason}");
+        match tokio::time::timeout(LOCAL_DEADLINE, self.dns.ensure(sandbox)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(ServiceError::unresolved(&error, told(&chain(&error)))),
             Err(_elapsed) => {
                 let id = self.world.read(|intent| intent.sandboxes().get(sandbox).map(|known| known.id));
                 let outcome = id.and_then(|id| self.world.outcome(Unit::Sandbox(id))).unwrap_or_default();
-                let failure = outcome.failures.into_iter().next();
-                failure.map_or_else(
-                    || ReconcileError::from("its rules were not made in time"),
-                    |(_, error)| error,
-                )
+                Err(match outcome.failures.first() {
+                    Some((_, error)) => ServiceError::failed(error, told(&chain(error))),
+                    None => ServiceError::Kernel(told("its rules were not made in time")),
+                })
             }
-        };
-        let text = format!("sandbox {sandbox} cannot resolve names: {reason}");
-        Err(ServiceError::failed(&reason, text))
+        }
     }
 
     /// What came of the host's own part, which networks with a link in the host need: settings and rules.
@@ -217,10 +212,10 @@ fn refuse_failures(outcome: &Outcome) -> Result<(), ServiceError> {
     match outcome.failures.first() {
         None => Ok(()),
         Some((Some(step), error)) => {
-            Err(ServiceError::failed(error, format!("this host cannot {step}: {error}")))
+            Err(ServiceError::failed(error, format!("this host cannot {step}: {}", chain(error))))
         }
         Some((None, error)) => {
-            let text = format!("this host's kernel cannot be looked at: {error}");
+            let text = format!("this host cannot be looked at: {}", chain(error));
             Err(ServiceError::failed(error, text))
         }
     }

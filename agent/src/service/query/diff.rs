@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::super::{Service, ServiceError};
 use crate::{
     kernel::Kernel,
-    model::{Name, NetworkId, SandboxId},
+    model::{Name, NetworkId, SandboxId, chain},
     plan::{netns_of, op::Op, ownership::Unit},
     reconcile,
 };
@@ -80,7 +80,7 @@ impl<K: Kernel> Service<K> {
             match steps {
                 Ok(steps) => differences.push(Difference { unit, steps }),
                 Err(error) => {
-                    let text = format!("{unit} cannot be looked at: {error}");
+                    let text = format!("{unit} cannot be looked at: {}", chain(&error));
                     return Err(ServiceError::failed(&error, text));
                 }
             }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     convert::Record,
     kernel::{Kernel, processes},
-    model::{DnsChoice, Endpoint, ExtraHost, Invalid, Name, Sandbox, SandboxId, Scope},
+    model::{DnsChoice, Endpoint, ExtraHost, Invalid, Name, Sandbox, SandboxId, Scope, chain},
     plan::{
         ownership::Unit,
         state::{Look, LookAt, Netns},
@@ -268,7 +268,7 @@ impl<K: Kernel> Service<K> {
             .map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
         if let Some((step, error)) = outcome.failures.first() {
             let step = step.as_ref().map_or_else(|| "look at it".into(), ToString::to_string);
-            let text = format!("cannot make sandbox {}: {step}: {error}", sandbox.name);
+            let text = format!("cannot make sandbox {}: {step}: {}", sandbox.name, chain(error));
             return Err(ServiceError::failed(error, text));
         }
         if sandbox.shares.is_none() {
