@@ -22,6 +22,8 @@ pub(super) fn of(error: &ServiceError) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{intent::LookupError, model::Invalid};
 
@@ -47,6 +49,51 @@ mod tests {
             let status = of(&error);
             assert_eq!(status.code(), code, "{error:?}");
             assert_eq!(status.message(), error.to_string(), "{error:?}");
+            assert!(CODES.iter().any(|(known, _)| *known == code), "{code:?}");
         }
+    }
+
+    /// Every code that a call can end with, as api.proto spells it: those of refusals, then those of `events` and `closing`.
+    const CODES: [(Code, &str); 11] = [
+        (Code::InvalidArgument, "INVALID_ARGUMENT"),
+        (Code::NotFound, "NOT_FOUND"),
+        (Code::AlreadyExists, "ALREADY_EXISTS"),
+        (Code::FailedPrecondition, "FAILED_PRECONDITION"),
+        (Code::ResourceExhausted, "RESOURCE_EXHAUSTED"),
+        (Code::Aborted, "ABORTED"),
+        (Code::Unavailable, "UNAVAILABLE"),
+        (Code::Unimplemented, "UNIMPLEMENTED"),
+        (Code::Internal, "INTERNAL"),
+        (Code::DataLoss, "DATA_LOSS"),
+        (Code::Cancelled, "CANCELLED"),
+    ];
+
+    /// The words of a comment that are written as codes are.
+    fn codes(comment: &str) -> impl Iterator<Item = &str> {
+        let words = comment.split(|letter: char| letter != '_' && !letter.is_ascii_uppercase());
+        words.filter(|word| word.len() > 4)
+    }
+
+    #[test]
+    fn each_call_lists_its_statuses_and_each_status_is_explained() {
+        let text = include_str!("../../../proto/ov/v1/api.proto");
+        let (head, service) = text.split_once("service Agent {").unwrap();
+        let service = service.split_once("\n}").unwrap().0;
+        let explained: Vec<&str> = head.lines().filter_map(|line| codes(line).next()).collect();
+        let (mut listed, mut own) = (BTreeSet::new(), Vec::new());
+        for line in service.lines().map(str::trim) {
+            if let Some(comment) = line.strip_prefix("//") {
+                own.extend(codes(comment));
+            } else if let Some(call) = line.strip_prefix("rpc ") {
+                assert_eq!(own.is_empty(), call.starts_with("Version("), "{call}");
+                listed.extend(own.drain(..));
+            }
+        }
+        for (code, name) in CODES {
+            assert!(explained.contains(&name), "{code:?} is not explained");
+            // Every call ends so, and none lists it.
+            assert_eq!(listed.remove(name), code != Code::Cancelled, "{code:?}");
+        }
+        assert!(listed.is_empty(), "no call ends with these: {listed:?}");
     }
 }
