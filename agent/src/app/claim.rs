@@ -4,7 +4,7 @@
 //! another host finds it there and takes no part: it does not register, hears nothing of the store, and refuses every verb
 //! but `version`, until that lease has run out.
 
-use std::{collections::BTreeMap, fmt, fs, net::IpAddr, os::unix::fs::MetadataExt, path::Path};
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::Path};
 
 use anyhow::{Context, Result};
 use tokio::sync::watch;
@@ -12,13 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     convert::Record,
+    kernel::Machine,
     model::{Name, Node, NodeId},
     service::{Condition, Conditions},
     store::{Key, Store, Tenure},
 };
-
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-const NETNS: &str = "/proc/self/ns/net";
 
 /// A host as long as it runs. None of it is in a file that could be copied: each boot of each machine has an identifier of
 /// its own, and the network namespace tells apart hosts that share a kernel.
@@ -32,10 +30,11 @@ pub(super) struct Host {
 
 impl Host {
     /// This one.
-    pub(super) fn new(vtep: Option<IpAddr>) -> Result<Self> {
-        let boot = fs::read_to_string(BOOT_ID).with_context(|| format!("cannot read {BOOT_ID}"))?;
-        let netns = fs::metadata(NETNS).with_context(|| format!("cannot look at {NETNS}"))?.ino();
-        Ok(Self { boot: boot.trim().to_owned(), netns, vtep })
+    pub(super) fn new(machine: &dyn Machine, vtep: Option<IpAddr>) -> Result<Self> {
+        let boot = machine.boot_id()?;
+        let path = machine.own_netns();
+        let netns = machine.inode_at(&path).with_context(|| format!("cannot look at {}", path.display()))?;
+        Ok(Self { boot, netns, vtep })
     }
 
     /// What `alive/<id>` has.
@@ -126,6 +125,7 @@ pub(super) async fn undisputed(tenure: &mut watch::Receiver<Tenure>, stop: &Canc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::LinuxKernel;
 
     fn host(boot: &str, netns: u64, vtep: &str) -> Host {
         Host { boot: boot.into(), netns, vtep: vtep.parse().ok() }
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn this_host_reads_back_as_itself() {
-        let here = Host::new("10.0.0.1".parse().ok()).unwrap();
+        let here = Host::new(&LinuxKernel::new("/nowhere"), "10.0.0.1".parse().ok()).unwrap();
         assert_eq!(Host::parse(here.to_string().as_bytes()), Some(here.clone()));
         assert!(here.boot.len() == 36 && here.netns > 0, "{here}");
     }

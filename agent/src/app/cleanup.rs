@@ -203,7 +203,7 @@ async fn incumbent(config: &Config, store: &Store, id: NodeId) -> Result<Option<
     let kernel = LinuxKernel::new(&config.netns_dir);
     let facts = kernel.facts().await.context("cannot look at this host's links")?;
     let vtep = identity::advertised(config.advertise, &facts).ok();
-    let host = Host::new(vtep)?;
+    let host = Host::new(&kernel, vtep)?;
     if entry.lease == 0 || host.is_ours(&entry.value) {
         return Ok(None);
     }

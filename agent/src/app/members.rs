@@ -15,7 +15,7 @@ use crate::{
     config::HostPort,
     gossip::{self, Gossip, GossipConfig, Nodes},
     intent::Touched,
-    kernel::port,
+    kernel::Machine,
     model::{Node, NodeId, Protocol},
     reconcile::world::{Revisions, World},
     service,
@@ -26,11 +26,11 @@ use crate::{
 const TENURE: Duration = Duration::from_secs(2);
 
 /// The socket that gossip goes through.
-pub(super) async fn bind(vtep: IpAddr, udp: u16) -> Result<UdpSocket> {
+pub(super) async fn bind(vtep: IpAddr, udp: u16, machine: &dyn Machine) -> Result<UdpSocket> {
     match UdpSocket::bind((vtep, udp)).await {
         Ok(socket) => Ok(socket),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("cannot gossip: {}", port::in_use(Protocol::Udp, udp, "--gossip-port"))
+            bail!("cannot gossip: {}", machine.in_use(Protocol::Udp, udp, "--gossip-port"))
         }
         Err(error) => Err(error).with_context(|| format!("cannot gossip on {vtep} UDP port {udp}")),
     }

@@ -25,7 +25,7 @@ use crate::{
     config::{Config, StoreConfig},
     dns::{self, Dns, HostConf},
     gossip::Gossip,
-    kernel::{self, Kernel, LinuxKernel, Seen},
+    kernel::{self, Kernel, LinuxKernel, Machine, Seen},
     model::{Node, chain},
     reconcile::{self, Evidence, Reconciler, Settings, world::World},
     service::{self, Conditions, Service},
@@ -54,7 +54,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
     // Before anything is made: what of ours is here already.
     let mut evidence =
         Evidence::gather(&*kernel).await.context("cannot look for what is in this host's kernel")?;
-    let stores = stores::open(&config, vtep, &evidence).await?;
+    let stores = stores::open(&config, vtep, &evidence, &*kernel).await?;
     evidence.held = stores.local.get(&Key::Identity(Identity::Held)).await?.1.is_some();
     let places = Places {
         state_dir: config.state_dir.as_path().into(),
@@ -78,14 +78,14 @@ pub(super) async fn run(config: Config) -> Result<()> {
         created: service::now(),
     };
     note_netns_dir(&config)?;
-    let socket = members::bind(vtep, config.gossip_port).await?;
+    let socket = members::bind(vtep, config.gossip_port, &*kernel).await?;
     let api = server::listen(&config.run_dir, config.api_group.as_deref()).await?;
     let files = config.run_dir.join("sandboxes");
     std::fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
     let mut tasks = Tasks::new();
     let (held, tenure) = watch::channel(Tenure::default());
     let gossip = members::start(&mut tasks, socket, &node, tenure.clone());
-    let claim = claim_on(&node, &config)?;
+    let claim = claim_on(&*kernel, &node, &config)?;
     let world = Arc::new(World::new(node.id));
     if let Some(cluster) = cluster {
         world.set_cluster(cluster);
@@ -121,8 +121,8 @@ struct Parts {
 }
 
 /// This node's claim on its id.
-fn claim_on(node: &Node, config: &Config) -> Result<Claim> {
-    let host = Host::new(Some(node.vtep))?;
+fn claim_on(machine: &dyn Machine, node: &Node, config: &Config) -> Result<Claim> {
+    let host = Host::new(machine, Some(node.vtep))?;
     let value = host.to_string().into();
     // A store of this host's own has nobody else's words under this node's id.
     let alone = !matches!(config.store, StoreConfig::Etcd(_));
@@ -156,7 +156,7 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
     );
 
     let host_conf = Arc::new(HostConf::new(Path::new(RESOLV_CONF)));
-    let resolvers = start_resolvers(tasks, world, (&dead, &host_conf), &config);
+    let resolvers = start_resolvers(tasks, world, (&dead, &host_conf), &kernel, &config);
 
     let (ask, asked) = mpsc::channel(QUEUE);
     let peers = GossipPeers { gossip: gossip.clone(), dead };
@@ -187,17 +187,19 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
         default_bridge: Some(bridge::default_bridge(&config.bridge)),
     };
     let both = (stores.global.clone(), stores.local.clone());
-    let service = Service::new(Arc::clone(world), both, (kernel, gossip), ask, settings);
+    let edges = (Arc::clone(&kernel), gossip);
+    let service = Service::new(Arc::clone(world), both, edges, ask, settings);
     let service = Arc::new(service.resolving(resolvers, host_conf).telling(notices).following(status));
     tasks.run("sandbox files", keep_files(Arc::clone(&service), tasks.stop.clone()));
     tasks.run("network bridge", bridge::prepare_bridge(Arc::clone(&service), tasks.stop.clone()));
     let janitor = Arc::clone(&service);
     let stop = tasks.stop.clone();
     tasks.run("janitor", async move { janitor.tidy_sandboxes(stop).await });
-    serve_api(tasks, Api::new(service, about(&config, &node)), api);
+    serve_api(tasks, Api::new(service, about(&config, &node, &*kernel)), api);
     if let Some(listener) = stores.listener {
         let (embedded, stop) = (stores.embedded.clone(), tasks.stop.clone());
-        tasks.run_fallible("store server", stores::serve(embedded, listener, Arc::clone(world), stop));
+        let served = stores::serve(embedded, listener, Arc::clone(world), kernel, stop);
+        tasks.run_fallible("store server", served);
     }
     tasks.run("leases", stores.embedded.tend(tasks.stop.clone()));
 }
@@ -207,6 +209,7 @@ fn start_resolvers(
     tasks: &mut Tasks,
     world: &Arc<World>,
     (dead, host_conf): (&Dead, &Arc<HostConf>),
+    kernel: &Arc<LinuxKernel>,
     config: &Config,
 ) -> Dns {
     let dead = dead.clone();
@@ -215,8 +218,13 @@ fn start_resolvers(
         copy: config.state_dir.join(NAMES_FILE),
         defaults: config.dns.clone(),
     };
-    let is_down = Box::new(move |node| dead.contains(node));
-    let (dns, listeners) = Dns::new(Arc::clone(world), is_down, Arc::clone(host_conf), settings);
+    let (dns, listeners) = Dns::new(dns::Parts {
+        world: Arc::clone(world),
+        is_down: Box::new(move |node| dead.contains(node)),
+        host: Arc::clone(host_conf),
+        machine: Arc::<LinuxKernel>::clone(kernel),
+        settings,
+    });
     tasks.run_until(When::Last, "resolvers", |stop| async {
         listeners.run(stop).await;
         Ok(())
@@ -236,12 +244,11 @@ async fn keep_files(service: Arc<Service<LinuxKernel>>, stop: CancellationToken)
     service.keep_files(stop).await;
 }
 
-fn about(config: &Config, node: &Node) -> About {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+fn about(config: &Config, node: &Node, machine: &dyn Machine) -> About {
     About {
         node_name: node.name.to_string(),
         store: config.store.to_string(),
-        kernel: kernel.trim().to_owned(),
+        kernel: machine.release(),
         state_dir: config.state_dir.clone(),
         run_dir: config.run_dir.clone(),
         netns_dir: config.netns_dir.clone(),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::ids;
 use crate::{
     config::{Config, StoreConfig},
-    kernel::port,
+    kernel::Machine,
     model::Protocol,
     reconcile::{
         Evidence,
@@ -44,7 +44,12 @@ const PORT_AGAIN: Duration = Duration::from_secs(5);
 
 /// Open both. A cluster's store that is away is no error: it is waited for. Ours is served at this node's VTEP address. A file that is gone or empty where there was one
 /// is a loss, and no beginning: the store that is opened in its place says so, until a person accepts it.
-pub(super) async fn open(config: &Config, vtep: IpAddr, evidence: &Evidence) -> Result<Stores> {
+pub(super) async fn open(
+    config: &Config,
+    vtep: IpAddr,
+    evidence: &Evidence,
+    machine: &dyn Machine,
+) -> Result<Stores> {
     let path = config.state_dir.join(STORE_FILE);
     if let Some(why) = lost(&config.state_dir, evidence) {
         tracing::error!("{why}");
@@ -62,7 +67,7 @@ pub(super) async fn open(config: &Config, vtep: IpAddr, evidence: &Evidence) -> 
         StoreConfig::Local => (local.clone(), None),
         StoreConfig::Serve { port } => {
             let at = SocketAddr::new(vtep, *port);
-            (local.clone(), Some((listen(at).await?, at)))
+            (local.clone(), Some((listen(at, machine).await?, at)))
         }
         StoreConfig::Etcd(_) => (etcd(config)?, None),
     };
@@ -105,6 +110,7 @@ pub(super) async fn serve(
     embedded: Embedded,
     (mut listener, at): (TcpListener, SocketAddr),
     world: Arc<World>,
+    machine: Arc<dyn Machine>,
     stop: CancellationToken,
 ) -> Result<()> {
     let believed = world.reached(Revisions::default());
@@ -117,7 +123,7 @@ pub(super) async fn serve(
             () = believed => {}
         }
         listener = loop {
-            match listen(at).await {
+            match listen(at, &*machine).await {
                 Ok(listener) => break listener,
                 Err(error) => tracing::error!("{error:#}"),
             }
@@ -164,10 +170,13 @@ pub(super) fn guarded_ports(config: &Config) -> BTreeSet<u16> {
 }
 
 /// At one address only: what else the host is reached by, its bridges for sandboxes included, is no way to the store.
-async fn listen(at: SocketAddr) -> Result<TcpListener> {
+async fn listen(at: SocketAddr, machine: &dyn Machine) -> Result<TcpListener> {
     match TcpListener::bind(at).await {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("cannot serve the store: {}", port::in_use(Protocol::Tcp, at.port(), "--store serve:PORT"))
+            bail!(
+                "cannot serve the store: {}",
+                machine.in_use(Protocol::Tcp, at.port(), "--store serve:PORT")
+            )
         }
         bound => bound.with_context(|| format!("cannot serve the store at {at} (TCP)")),
     }

@@ -18,13 +18,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Ask, DnsError, HostConf, IsDown, Settings, Shared, copy, outside::needs_resolver, server::Resolver,
-};
+use super::{Ask, DnsError, Parts, Settings, Shared, copy, outside::needs_resolver, server::Resolver};
 use crate::{
     dns::upstream::Forwarder,
     intent::{Changed, Source, Touched},
-    kernel::{self, processes},
+    kernel::{self, Machine},
     model::{Name, Sandbox, SandboxId, chain},
     plan::state::Netns,
     reconcile::world::{Revisions, World},
@@ -82,12 +80,8 @@ struct Wanted {
 }
 
 impl Listeners {
-    pub(super) fn new(
-        world: Arc<World>,
-        (is_down, host): (IsDown, Arc<HostConf>),
-        settings: Settings,
-        asked: mpsc::Receiver<Ask>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, asked: mpsc::Receiver<Ask>) -> Self {
+        let Parts { world, is_down, host, machine, settings } = parts;
         let forwarder = Forwarder::new(&settings.netns_dir);
         let shared = Shared {
             world,
@@ -95,6 +89,7 @@ impl Listeners {
             host,
             defaults: settings.defaults.clone(),
             forwarder,
+            machine,
             before: RwLock::new(copy::read(&settings.copy)),
         };
         Self {
@@ -168,7 +163,8 @@ impl Listeners {
         let Some(wanted) = self.wanted(Some(name)).pop() else { return Ok(None) };
         let id = wanted.sandbox.id;
         self.closed.remove(&id);
-        let inode = inode_of(&wanted).ok_or_else(|| DnsError::Gone(name.clone()))?;
+        let inode =
+            inode_of(&*self.shared.machine, &wanted).ok_or_else(|| DnsError::Gone(name.clone()))?;
         self.keep(&wanted, inode).await?;
         Ok(self.open.get(&id).map(|open| (id, open.port)))
     }
@@ -214,8 +210,8 @@ impl Listeners {
         self.closed.retain(|_, since| now.saturating_duration_since(*since) < CLOSED);
         let wanted = self.all_wanted();
         // A file of nsfs for each, and of /proc for some; with very many of them that takes a while.
-        let of = Arc::clone(&wanted);
-        let look = move || of.iter().map(inode_of).collect::<Vec<_>>();
+        let (of, machine) = (Arc::clone(&wanted), Arc::clone(&self.shared.machine));
+        let look = move || of.iter().map(|it| inode_of(&*machine, it)).collect::<Vec<_>>();
         let Ok(inodes) = tokio::task::spawn_blocking(look).await else { return };
         let seen = || inodes.iter().copied().zip(wanted.iter());
         let stays: BTreeSet<SandboxId> =
@@ -253,7 +249,7 @@ impl Listeners {
         let sockets = move || kernel::resolver_sockets(&dir, &netns, port);
         let opened = tokio::task::spawn_blocking(sockets).await?;
         let (udp, tcp) = opened?;
-        if inode_of(wanted) != Some(inode) {
+        if inode_of(&*self.shared.machine, wanted) != Some(inode) {
             return Err(DnsError::Replaced);
         }
         let udp = UdpSocket::from_std(udp)?;
@@ -305,13 +301,13 @@ fn port_of(id: SandboxId) -> u16 {
 }
 
 /// The inode of a sandbox's namespace; none: it is not there, or its process is not, or it is another one.
-fn inode_of(wanted: &Wanted) -> Option<u64> {
+fn inode_of(machine: &dyn Machine, wanted: &Wanted) -> Option<u64> {
     let sandbox = &wanted.sandbox;
     if let Some((pid, start)) = sandbox.process
-        && processes::is_gone(pid, start).unwrap_or(true)
+        && machine.is_gone(pid, start).unwrap_or(true)
     {
         return None;
     }
-    let inode = kernel::inode_at(&wanted.path)?;
+    let inode = machine.inode_at(&wanted.path)?;
     (!sandbox.adopted || inode == sandbox.netns_inode).then_some(inode)
 }

@@ -32,6 +32,7 @@ pub use resolv::{HostConf, RESOLVER, ResolvConf, Server};
 
 use crate::{
     intent::Intent,
+    kernel::Machine,
     model::{DnsChoice, Name, NodeId, SandboxId},
     reconcile::world::World,
 };
@@ -53,6 +54,20 @@ pub struct Settings {
     pub defaults: DnsChoice,
 }
 
+/// What the resolvers are over.
+pub struct Parts {
+    /// What the tasks share.
+    pub world: Arc<World>,
+    /// Which nodes are dead.
+    pub is_down: IsDown,
+    /// The host's own resolv.conf.
+    pub host: Arc<HostConf>,
+    /// Whose processes and namespaces the sandboxes have.
+    pub machine: Arc<dyn Machine>,
+    /// What they are told.
+    pub settings: Settings,
+}
+
 /// What all resolvers share.
 struct Shared {
     world: Arc<World>,
@@ -60,6 +75,7 @@ struct Shared {
     host: Arc<HostConf>,
     defaults: DnsChoice,
     forwarder: upstream::Forwarder,
+    machine: Arc<dyn Machine>,
     /// What the cluster's store said before this start, until it has been read.
     before: RwLock<Option<Intent>>,
 }
@@ -90,15 +106,10 @@ pub struct Dns {
 
 impl Dns {
     /// The verbs' side, and the task for [`Listeners::run`].
-    pub fn new(
-        world: Arc<World>,
-        is_down: IsDown,
-        host: Arc<HostConf>,
-        settings: Settings,
-    ) -> (Self, Listeners) {
+    pub fn new(parts: Parts) -> (Self, Listeners) {
         let (ask, asked) = mpsc::channel(QUEUE);
-        let listeners = Listeners::new(Arc::clone(&world), (is_down, host), settings, asked);
-        (Self { ask: Some(ask), world: Some(world) }, listeners)
+        let world = Arc::clone(&parts.world);
+        (Self { ask: Some(ask), world: Some(world) }, Listeners::new(parts, asked))
     }
 
     /// No resolvers, for tests of what is above them.

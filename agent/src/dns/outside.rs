@@ -82,12 +82,15 @@ pub(super) fn servers(
     sandbox: &DnsChoice,
     defaults: &DnsChoice,
     host: &ResolvConf,
+    link_index: &dyn Fn(&str) -> Option<u32>,
 ) -> Vec<(SocketAddr, From)> {
     let not_us = |address: &&IpAddr| **address != IpAddr::V4(RESOLVER);
     let (chosen, own) = match (sandbox.servers.is_empty(), defaults.servers.is_empty()) {
         (false, _) => (&sandbox.servers, true),
         (true, false) => (&defaults.servers, false),
-        (true, true) => return host.targets().into_iter().map(|target| (target, From::Host)).collect(),
+        (true, true) => {
+            return host.targets(link_index).into_iter().map(|target| (target, From::Host)).collect();
+        }
     };
     let from = |address: &IpAddr| if address.is_loopback() && !own { From::Host } else { From::Sandbox };
     let chosen = chosen.iter().filter(not_us);

@@ -80,13 +80,13 @@ impl ResolvConf {
         text
     }
 
-    /// Where the servers are asked from this host. A file that names none means this host itself.
-    pub(super) fn targets(&self) -> Vec<SocketAddr> {
+    /// Where the servers are asked from this host, whose links have these indexes. A file that names none means this host itself.
+    pub(super) fn targets(&self, link_index: &dyn Fn(&str) -> Option<u32>) -> Vec<SocketAddr> {
         if self.servers.is_empty() {
             return vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT)];
         }
         let ours = |server: &&Server| server.address != IpAddr::V4(RESOLVER);
-        self.servers.iter().filter(ours).filter_map(Server::target).take(MOST).collect()
+        self.servers.iter().filter(ours).filter_map(|server| server.target(link_index)).take(MOST).collect()
     }
 }
 
@@ -108,15 +108,10 @@ impl Server {
         !self.address.is_loopback() && !self.address.is_unspecified() && !on_link
     }
 
-    fn target(&self) -> Option<SocketAddr> {
+    fn target(&self, link_index: &dyn Fn(&str) -> Option<u32>) -> Option<SocketAddr> {
         let Some(link) = &self.link else { return Some(SocketAddr::new(self.address, PORT)) };
         let IpAddr::V6(v6) = self.address else { return None };
-        let index = if link.contains('/') {
-            return None;
-        } else {
-            fs::read_to_string(format!("/sys/class/net/{link}/ifindex")).ok()?
-        };
-        Some(SocketAddrV6::new(v6, PORT, 0, index.trim().parse().ok()?).into())
+        Some(SocketAddrV6::new(v6, PORT, 0, link_index(link)?).into())
     }
 }
 
@@ -210,9 +205,9 @@ mod tests {
 
     #[test]
     fn a_host_without_servers_asks_itself_and_never_us() {
-        assert_eq!(ResolvConf::default().targets(), ["127.0.0.1:53".parse().unwrap()]);
+        assert_eq!(ResolvConf::default().targets(&|_| None), ["127.0.0.1:53".parse().unwrap()]);
         let conf = ResolvConf::parse("nameserver 127.0.0.11\nnameserver ::1\n");
-        assert_eq!(conf.targets(), ["[::1]:53".parse().unwrap()]);
+        assert_eq!(conf.targets(&|_| None), ["[::1]:53".parse().unwrap()]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -223,7 +223,8 @@ impl Resolver {
                 From::Host => Route::Host,
                 From::Sandbox => Route::Inside(self.netns.clone()),
             };
-            let servers = servers(&record.dns, &self.shared.defaults, &host.0);
+            let link_index = |name: &str| self.shared.machine.link_index(name);
+            let servers = servers(&record.dns, &self.shared.defaults, &host.0, &link_index);
             let servers = servers.into_iter().map(|(server, from)| (server, route(from))).collect();
             Ok(Upstreams { scope, servers, unsure })
         });

@@ -5,15 +5,18 @@
 
 pub mod contract;
 mod linux;
+mod machine;
 mod memory;
 mod nft;
 pub(crate) mod opening;
-pub(crate) mod port;
-pub(crate) mod processes;
+mod port;
+mod processes;
 mod step;
 
-pub use linux::{LinuxKernel, Seen, inode_at, resolver_sockets, tcp_in, udp_in, watch};
+pub use linux::{LinuxKernel, Seen, resolver_sockets, tcp_in, udp_in, watch};
+pub use machine::Machine;
 pub use memory::MemoryKernel;
+pub use port::{Holder, Listeners};
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -17,24 +17,24 @@ const UNSEEN: &str = "a process or device that cannot be seen from here";
 
 /// The sockets in the network namespace of ours that wait for clients, as they were at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Listeners(BTreeMap<(Protocol, u16), Vec<Socket>>);
+pub struct Listeners(BTreeMap<(Protocol, u16), Vec<Socket>>);
 
 /// The sockets that have a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Holder(BTreeSet<String>);
+pub struct Holder(BTreeSet<String>);
 
 /// All that waits for clients by these protocols. It takes the kernel milliseconds, and longer with very many connections:
 /// for threads that may block.
 ///
 /// # Errors
 /// The kernel's tables cannot be read.
-pub(crate) fn listeners(protocols: &BTreeSet<Protocol>) -> io::Result<Listeners> {
+pub(super) fn listeners(protocols: &BTreeSet<Protocol>) -> io::Result<Listeners> {
     Listeners::read(protocols, table::open)
 }
 
 impl Listeners {
     /// From the tables that `open` opens by their names.
-    pub(crate) fn read<R: BufRead>(
+    pub(super) fn read<R: BufRead>(
         protocols: &BTreeSet<Protocol>,
         mut open: impl FnMut(&str) -> io::Result<R>,
     ) -> io::Result<Self> {
@@ -47,8 +47,18 @@ impl Listeners {
         Ok(Self(all))
     }
 
+    /// Of sockets that wait for clients: protocol, address, port, inode.
+    pub(super) fn of(sockets: impl IntoIterator<Item = (Protocol, IpAddr, u16, String)>) -> Self {
+        let mut all: BTreeMap<_, Vec<Socket>> = BTreeMap::new();
+        for (protocol, address, port, inode) in sockets {
+            let socket = Socket { addresses: vec![address], port, waits: true, inode };
+            all.entry((protocol, port)).or_default().push(socket);
+        }
+        Self(all)
+    }
+
     /// Who waits for clients at this port and address (none: every address, of both families), or at all addresses.
-    pub(crate) fn at(&self, protocol: Protocol, address: Option<IpAddr>, port: u16) -> Option<Holder> {
+    pub fn at(&self, protocol: Protocol, address: Option<IpAddr>, port: u16) -> Option<Holder> {
         let sockets = self.0.get(&(protocol, port))?.iter();
         Holder::of(sockets.filter(|socket| socket.is_at(address)))
     }
@@ -60,8 +70,13 @@ impl Holder {
         (!inodes.is_empty()).then_some(Self(inodes))
     }
 
+    /// The inodes of the sockets.
+    pub(super) fn inodes(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// "dnsmasq (pid 77)". It looks at the files of all processes: for threads that may block.
-    pub(crate) fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.process().unwrap_or_else(|| UNSEEN.to_owned())
     }
 
@@ -82,7 +97,7 @@ impl Holder {
 
 /// "dnsmasq (pid 77)" for the process with a socket on this port in the network namespace of ours, one that waits for clients
 /// rather than another. None: no process that can be seen.
-pub(crate) fn holder(protocol: Protocol, port: u16) -> Option<String> {
+pub(super) fn holder(protocol: Protocol, port: u16) -> Option<String> {
     let sockets = table::sockets(protocol, &mut table::open, |socket| socket.port == port).ok()?;
     let process = |waits: bool| {
         Holder::of(sockets.iter().filter(|socket| socket.waits == waits)).and_then(|it| it.process())
@@ -91,12 +106,7 @@ pub(crate) fn holder(protocol: Protocol, port: u16) -> Option<String> {
 }
 
 /// The sentence for a port that is in use: who has it, and the flag that chooses another.
-pub(crate) fn in_use(protocol: Protocol, port: u16, flag: &str) -> String {
-    held_by(holder(protocol, port).as_deref(), protocol, port, flag)
-}
-
-/// [`in_use`], by this holder.
-pub(crate) fn held_by(holder: Option<&str>, protocol: Protocol, port: u16, flag: &str) -> String {
+pub(super) fn held_by(holder: Option<&str>, protocol: Protocol, port: u16, flag: &str) -> String {
     let holder = holder.unwrap_or(UNSEEN);
     format!(
         "{} port {port} is in use by {holder}: stop it, or choose another port with {flag}",
@@ -122,7 +132,7 @@ mod tests {
     fn the_holder_of_a_port_is_named() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        let text = in_use(Protocol::Udp, port, "--gossip-port");
+        let text = held_by(holder(Protocol::Udp, port).as_deref(), Protocol::Udp, port, "--gossip-port");
         assert!(text.starts_with(&format!("UDP port {port} is in use by ")), "{text}");
         assert!(text.contains(&us()), "{text}");
         drop(socket);

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 ///
 /// # Errors
 /// It cannot be told.
-pub(crate) fn start_time(pid: u32) -> io::Result<Option<u64>> {
+pub(super) fn start_time(pid: u32) -> io::Result<Option<u64>> {
     let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => stat,
         // It may also go between the opening and the reading.
@@ -32,16 +32,8 @@ pub(crate) fn start_time(pid: u32) -> io::Result<Option<u64>> {
     fields.nth(18).and_then(|ticks| ticks.parse().ok()).map(Some).ok_or_else(odd)
 }
 
-/// Whether the process with this pid and start time is no more; another one with its pid does not count.
-///
-/// # Errors
-/// It cannot be told.
-pub(crate) fn is_gone(pid: u32, start: u64) -> io::Result<bool> {
-    Ok(start_time(pid)? != Some(start))
-}
-
 /// Pids of the processes in the namespace at `path`, ours left out.
-pub(crate) fn in_netns(path: &Path) -> Vec<u32> {
+pub(super) fn in_netns(path: &Path) -> Vec<u32> {
     let Ok(inode) = fs::metadata(path).map(|meta| meta.ino()) else { return Vec::new() };
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());

@@ -35,7 +35,7 @@ use crate::{
     gossip::Gossip,
     intent::{Intent, NetworkView, Source},
     ipam::Pool,
-    kernel::{Kernel, port},
+    kernel::{Kernel, Machine},
     model::{DnsChoice, NetworkId, Scope, Timestamp},
     reconcile::{
         self,
@@ -82,13 +82,12 @@ pub struct Service<K> {
     global: Store,
     local: Store,
     kernel: Arc<K>,
+    machine: Arc<dyn Machine>,
     gossip: Gossip,
     loop_requests: mpsc::Sender<reconcile::Request>,
     settings: Settings,
     /// The sandboxes that are being made.
     making: sandbox::Making,
-    /// What waits for clients on this host; it blocks.
-    read_listeners: endpoint::ReadListeners,
     /// What attaches under way on this host have chosen, so that they do not choose the same.
     choosing: endpoint::Choosing,
     /// The resolvers of sandboxes.
@@ -104,7 +103,7 @@ pub struct Service<K> {
     store_status: watch::Receiver<StoreStatus>,
 }
 
-impl<K: Kernel> Service<K> {
+impl<K: Kernel + Machine> Service<K> {
     /// The verbs over these parts.
     pub fn new(
         world: Arc<World>,
@@ -118,12 +117,12 @@ impl<K: Kernel> Service<K> {
             world,
             global,
             local,
+            machine: Arc::<K>::clone(&kernel),
             kernel,
             gossip,
             loop_requests,
             settings,
             making: sandbox::Making::default(),
-            read_listeners: Arc::new(port::listeners),
             choosing: endpoint::Choosing::default(),
             dns: Dns::none(),
             host_conf: Arc::new(HostConf::new(Path::new("/etc/resolv.conf"))),
@@ -133,7 +132,9 @@ impl<K: Kernel> Service<K> {
             store_status: watch::Sender::new(StoreStatus::Starting).subscribe(),
         }
     }
+}
 
+impl<K: Kernel> Service<K> {
     /// With what the follower of the cluster's store says of it.
     #[must_use]
     pub fn following(self, store_status: watch::Receiver<StoreStatus>) -> Self {

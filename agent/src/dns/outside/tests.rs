@@ -96,12 +96,12 @@ fn chosen_servers_are_asked_from_the_sandbox_and_the_hosts_from_the_host() {
         ..DnsChoice::default()
     };
     let none = DnsChoice::default();
-    assert_eq!(servers(&none, &none, &host), [(at("127.0.0.53:53"), From::Host)]);
+    assert_eq!(servers(&none, &none, &host, &|_| None), [(at("127.0.0.53:53"), From::Host)]);
     let told = [(at("192.0.2.1:53"), From::Sandbox), (at("127.0.0.1:53"), From::Host)];
-    assert_eq!(servers(&none, &defaults, &host), told);
+    assert_eq!(servers(&none, &defaults, &host, &|_| None), told);
     let own = sandbox("a", &["127.0.0.11", "127.0.0.1", "2001:db8::1"]).dns;
     let own_told = [(at("127.0.0.1:53"), From::Sandbox), (at("[2001:db8::1]:53"), From::Sandbox)];
-    assert_eq!(servers(&own, &defaults, &host), own_told, "and never ourselves");
+    assert_eq!(servers(&own, &defaults, &host, &|_| None), own_told, "and never ourselves");
 }
 
 #[test]

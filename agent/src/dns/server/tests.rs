@@ -21,6 +21,7 @@ use crate::{
         zone::tests::{bridge, endpoint},
     },
     intent::{Fact, Source},
+    kernel::MemoryKernel,
     model::{DnsChoice, testing::ME},
     reconcile::world::World,
 };
@@ -58,6 +59,7 @@ async fn run(servers: &[&str]) -> Running {
         host: Arc::new(HostConf::new(Path::new("/nowhere"))),
         defaults: DnsChoice::default(),
         forwarder: Forwarder::new(Path::new("/nowhere")),
+        machine: Arc::new(MemoryKernel::default()),
         before: std::sync::RwLock::default(),
     };
     let netns = Netns::Path("/nowhere".into());

@@ -11,6 +11,7 @@ mod failure;
 mod host;
 mod link;
 mod look;
+mod machine;
 mod netfilter;
 mod netns;
 mod refusal;
@@ -48,10 +49,7 @@ use crate::{
 
 pub use self::{
     host::watch::{Seen, watch},
-    netns::{
-        namespace::inode_at,
-        sockets::{resolver_sockets, tcp_in, udp_in},
-    },
+    netns::sockets::{resolver_sockets, tcp_in, udp_in},
 };
 
 /// The kernel that this process runs on; [`crate::plan::state::Netns::Host`] is the network namespace of the process.

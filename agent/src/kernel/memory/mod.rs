@@ -4,6 +4,7 @@
 //! [`MemoryKernel::lack_when`] and [`MemoryKernel::fail_looks`].
 
 mod lives;
+mod machine;
 mod refuse;
 mod upper;
 mod world;
@@ -18,7 +19,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use self::world::World;
+use self::{machine::Things, world::World};
 use super::{
     ApplyError, Facts, Kernel, KernelError,
     step::{self, Broken},
@@ -52,6 +53,7 @@ pub struct MemoryKernel {
 #[derive(Default)]
 struct Inner {
     world: World,
+    things: Things,
     facts: Facts,
     path_mtus: BTreeMap<IpAddr, u32>,
     connections: BTreeMap<Netns, Vec<Connection>>,
@@ -306,7 +308,7 @@ impl Kernel for MemoryKernel {
     }
 
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {
-        Ok(self.lock().world.inode(&named(&Netns::Path(path))))
+        Ok(self.lock().inode_at(&path))
     }
 }
 

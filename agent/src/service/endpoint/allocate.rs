@@ -76,7 +76,9 @@ impl<K: Kernel> Service<K> {
                     continue;
                 }
                 // A change that another node has made a moment ago may not be known here yet.
-                Err(refused) if caught_up || refused.is_invalid() => return Err(refused.into_error().await),
+                Err(refused) if caught_up || refused.is_invalid() => {
+                    return Err(refused.into_error(&self.machine).await);
+                }
                 Err(_stale) => {
                     caught_up = true;
                     self.catch_up().await;
@@ -145,8 +147,8 @@ impl<K: Kernel> Service<K> {
         if protocols.is_empty() {
             return Ok(None);
         }
-        let read = Arc::clone(&self.read_listeners);
-        let read = tokio::task::spawn_blocking(move || read(&protocols)).await;
+        let machine = Arc::clone(&self.machine);
+        let read = tokio::task::spawn_blocking(move || machine.listeners(&protocols)).await;
         let listeners = read.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
             ServiceError::Kernel(format!("it cannot be told which ports of this host are in use: {error}"))
         })?;

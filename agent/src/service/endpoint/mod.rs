@@ -15,6 +15,5 @@ mod rollback;
 mod spec;
 
 pub use ports::PortSpec;
-pub(super) use ports::ReadListeners;
 pub(super) use reservations::Choosing;
 pub use spec::{AttachSpec, Attached};

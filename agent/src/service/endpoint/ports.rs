@@ -8,7 +8,6 @@ mod runs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     net::IpAddr,
     ops::RangeInclusive,
     sync::Arc,
@@ -22,7 +21,7 @@ use self::{
 use super::{super::ServiceError, reservations::Chosen};
 use crate::{
     intent::{Intent, NetworkView},
-    kernel::port::Listeners,
+    kernel::Listeners,
     model::{Endpoint, InHost, Invalid, Network, NetworkId, NodeId, Protocol, PublishedPort},
 };
 
@@ -38,10 +37,6 @@ pub struct PortSpec {
     /// The endpoint's port.
     pub port: u16,
 }
-
-/// How it is found out what waits for clients by some protocols.
-pub(in crate::service) type ReadListeners =
-    Arc<dyn Fn(&BTreeSet<Protocol>) -> io::Result<Listeners> + Send + Sync>;
 
 /// What of the host the choice depends on.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use super::super::{Service, ServiceError};
 use crate::{
-    kernel::{Kernel, processes},
+    kernel::Kernel,
     model::{Endpoint, Name, Network, Sandbox},
 };
 
@@ -104,7 +104,7 @@ impl<K: Kernel> Service<K> {
     /// It cannot be told.
     pub async fn is_present(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
         if let Some((pid, start)) = sandbox.process
-            && processes::is_gone(pid, start).map_err(|error| {
+            && self.machine.is_gone(pid, start).map_err(|error| {
                 ServiceError::Internal(format!(
                     "cannot tell whether process {pid} of sandbox {} is still there: {error}",
                     sandbox.name

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use super::super::{Service, ServiceError};
 use crate::{
     convert::Record,
     intent::{Intent, Source},
-    kernel::{Kernel, processes},
+    kernel::{Kernel, Machine},
     model::{Endpoint, EndpointId, NodeId, Sandbox, SandboxId},
     reconcile::{is_most, world::Revisions},
     store::Key,
@@ -88,7 +89,7 @@ impl<K: Kernel> Service<K> {
             let all = intent.sandboxes().values();
             all.filter(|it| it.process.is_some() || it.unfinished || it.left).cloned().collect()
         });
-        let lost = without_process(suspects.clone()).await;
+        let lost = self.without_process(suspects.clone()).await;
         let mut orphans = Vec::new();
         for sandbox in suspects {
             // One that was removed may have stayed for others that are gone by now without having said so. What cannot be
@@ -108,9 +109,18 @@ impl<K: Kernel> Service<K> {
         lost.contains(&sandbox.id) || sandbox.unfinished && !self.making.has(sandbox.id)
     }
 
+    /// Those of these sandboxes that have lost their process; a file of /proc for each.
+    async fn without_process(&self, sandboxes: Vec<Sandbox>) -> BTreeSet<SandboxId> {
+        let machine = Arc::clone(&self.machine);
+        let is_lost = move |sandbox: &&Sandbox| has_lost_its_process(&*machine, sandbox);
+        let lost = move || sandboxes.iter().filter(is_lost).map(|it| it.id).collect();
+        // It fails only when the runtime is going down.
+        tokio::task::spawn_blocking(lost).await.unwrap_or_default()
+    }
+
     async fn remove_orphan(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         let _turn = self.turns.take(&sandbox.name).await?;
-        let lost = without_process(vec![sandbox.clone()]).await;
+        let lost = self.without_process(vec![sandbox.clone()]).await;
         // Another one may have its name by now.
         let same = |known: &Sandbox| known.id == sandbox.id && (known.left || self.is_orphan(known, &lost));
         if !self.world.read(|intent| intent.sandboxes().get(&sandbox.name).is_some_and(same)) {
@@ -191,16 +201,9 @@ pub(in crate::service) fn strays(intent: &Intent, me: NodeId) -> Vec<Endpoint> {
     mine.filter(has_lost).cloned().collect()
 }
 
-/// Those of these sandboxes that have lost their process; a file of /proc for each.
-async fn without_process(sandboxes: Vec<Sandbox>) -> BTreeSet<SandboxId> {
-    let lost = move || sandboxes.iter().filter(|it| has_lost_its_process(it)).map(|it| it.id).collect();
-    // It fails only when the runtime is going down.
-    tokio::task::spawn_blocking(lost).await.unwrap_or_default()
-}
-
 /// Whether a sandbox was adopted from a process that is no more. What cannot be told is no reason to remove anything.
-fn has_lost_its_process(sandbox: &Sandbox) -> bool {
-    sandbox.process.is_some_and(|(pid, start)| processes::is_gone(pid, start).unwrap_or(false))
+fn has_lost_its_process(machine: &dyn Machine, sandbox: &Sandbox) -> bool {
+    sandbox.process.is_some_and(|(pid, start)| machine.is_gone(pid, start).unwrap_or(false))
 }
 
 impl Failed {
@@ -229,12 +232,12 @@ impl Failed {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
     use super::*;
     use crate::{
         intent::{Fact, Source},
+        kernel::MemoryKernel,
         model::{Name, Timestamp, testing},
+        plan::state::Netns,
     };
 
     fn adopted(process: Option<(u32, u64)>) -> Sandbox {
@@ -258,23 +261,21 @@ mod tests {
 
     #[test]
     fn a_sandbox_is_an_orphan_once_its_process_has_gone() {
-        // A process of our own that waits for its input to end.
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let start = processes::start_time(child.id()).unwrap().unwrap();
-        let sandbox = adopted(Some((child.id(), start)));
-        assert!(!has_lost_its_process(&sandbox), "it lives");
+        let machine = MemoryKernel::default();
+        let start = machine.start_process(77, Netns::Path("/proc/77/ns/net".into()));
+        let sandbox = adopted(Some((77, start)));
+        assert!(!has_lost_its_process(&machine, &sandbox), "it lives");
         assert!(
-            has_lost_its_process(&adopted(Some((child.id(), start + 1)))),
+            has_lost_its_process(&machine, &adopted(Some((77, start + 1)))),
             "the pid belongs to another one by now"
         );
-        drop(child.stdin.take());
-        child.wait().unwrap();
-        assert!(has_lost_its_process(&sandbox), "it has gone");
+        machine.end_process(77);
+        assert!(has_lost_its_process(&machine, &sandbox), "it has gone");
     }
 
     #[test]
     fn a_sandbox_adopted_by_path_is_never_an_orphan() {
-        assert!(!has_lost_its_process(&adopted(None)));
+        assert!(!has_lost_its_process(&MemoryKernel::default(), &adopted(None)));
     }
 
     #[test]

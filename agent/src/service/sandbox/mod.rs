@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     convert::Record,
-    kernel::{Kernel, processes},
+    kernel::Kernel,
     model::{DnsChoice, Endpoint, ExtraHost, Invalid, Name, Sandbox, SandboxId, Scope, chain},
     plan::{
         ownership::Unit,
@@ -226,17 +226,19 @@ impl<K: Kernel> Service<K> {
         let (path, process, input) = match adopt {
             Adopt::Pid(pid) => {
                 let wrong = |reason: &str| Invalid::new("pid", pid.to_string(), reason);
-                let start = processes::start_time(*pid)
+                let start = self
+                    .machine
+                    .start_time(*pid)
                     .map_err(|error| wrong(&format!("its start time cannot be read: {error}")))?
                     .ok_or_else(|| wrong("there is no such process"))?;
-                (PathBuf::from(format!("/proc/{pid}/ns/net")), Some((*pid, start)), pid.to_string())
+                (self.machine.netns_of(*pid), Some((*pid, start)), pid.to_string())
             }
             Adopt::Path(path) => (path.clone(), None, path.display().to_string()),
         };
         let what = if process.is_some() { "pid" } else { "network namespace" };
         let inode = self.kernel.netns_inode(path.clone()).await?;
         let inode = inode.ok_or_else(|| Invalid::new(what, &input, "there is no network namespace there"))?;
-        if self.kernel.netns_inode("/proc/self/ns/net".into()).await? == Some(inode) {
+        if self.kernel.netns_inode(self.machine.own_netns()).await? == Some(inode) {
             let reason = "that is the host's own network namespace: start the process in one of its own (unshare --net)";
             return Err(Invalid::new(what, input, reason).into());
         }

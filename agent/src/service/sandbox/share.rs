@@ -1,12 +1,14 @@
 //! Sandboxes that share the namespace of another one (`container:NAME`): what they may have, and how long the other one
 //! stays.
 
+use std::sync::Arc;
+
 use super::{
     super::{Service, ServiceError, now},
     SandboxSpec,
 };
 use crate::{
-    kernel::{Kernel, processes},
+    kernel::Kernel,
     model::{DnsChoice, Invalid, Name, Sandbox, SandboxId},
     store::{Commit, Key},
 };
@@ -132,8 +134,8 @@ impl<K: Kernel> Service<K> {
         if !ends {
             return Ok(());
         }
-        let netns = sandbox.netns.clone();
-        let running = tokio::task::spawn_blocking(move || processes::in_netns(&netns)).await;
+        let (machine, netns) = (Arc::clone(&self.machine), sandbox.netns.clone());
+        let running = tokio::task::spawn_blocking(move || machine.in_netns(&netns)).await;
         let running =
             running.map_err(|error| ServiceError::Internal(format!("the agent is stopping: {error}")))?;
         let Some(first) = running.first() else { return Ok(()) };

@@ -1,15 +1,10 @@
 //! Published ports: chosen, refused with who has them, and chosen by many at once.
 
-use std::{
-    collections::BTreeSet,
-    net::TcpListener,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
     convert::Record,
-    kernel::port,
     model::{Member, Protocol, PublishedPort, testing},
 };
 
@@ -71,16 +66,16 @@ async fn a_port_is_one_endpoints_and_a_range_gives_the_next() {
 #[tokio::test]
 async fn a_process_of_the_host_is_named_and_passed_over() {
     let host = lan(&["a"]).await;
-    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
-    let taken = listener.local_addr().unwrap().port();
+    let taken = 7900;
+    host.kernel.listen(Protocol::Tcp, "0.0.0.0".parse().unwrap(), taken, "dnsmasq (pid 77)");
     let error = refusal(host.connect(("a", "lan"), ports(vec![from(taken, taken, 80)])).await);
-    assert!(error.contains(&format!("port {taken}/tcp of this host is taken by ovagent")), "{error}");
-    assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
+    assert!(error.contains(&format!("port {taken}/tcp of this host is taken by dnsmasq")), "{error}");
+    assert!(error.contains("(pid 77)"), "{error}");
     let a = host.connect(("a", "lan"), ports(vec![from(taken, u16::MAX, 80)])).await.unwrap();
     assert!(a.ports[0].host_port > taken);
     // One that waits at another address stands in nobody's way, and only one that waits does.
-    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = elsewhere.local_addr().unwrap().port();
+    let port = 7910;
+    host.kernel.listen(Protocol::Tcp, "127.0.0.1".parse().unwrap(), port, "nginx (pid 78)");
     host.empty("b").await;
     let b = host.connect(("b", "lan"), ports(vec![at("192.0.2.1", from(port, port, 80))])).await.unwrap();
     assert_eq!(b.ports[0].host_port, port);
@@ -89,29 +84,22 @@ async fn a_process_of_the_host_is_named_and_passed_over() {
 
 #[tokio::test]
 async fn however_many_ports_are_asked_for_the_hosts_listeners_are_read_once() {
-    let mut host = lan(&["a", "b"]).await;
-    let read = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&read);
-    Arc::get_mut(&mut host.service).unwrap().read_listeners = Arc::new(move |protocols| {
-        count.fetch_add(1, Ordering::Relaxed);
-        port::listeners(protocols)
-    });
+    let host = lan(&["a", "b"]).await;
     let specs: Vec<PortSpec> = (1..=1000).map(any).collect();
     let a = host.connect(("a", "lan"), ports(specs)).await.unwrap();
-    assert_eq!(read.load(Ordering::Relaxed), 1);
+    assert_eq!(host.kernel.listeners_read(), 1);
     let chosen: BTreeSet<u16> = a.ports.iter().map(|port| port.host_port).collect();
     assert_eq!(chosen.len(), 1000);
     assert!(chosen.iter().all(|port| (32_768..=60_999).contains(port)));
     host.connect(("b", "lan"), |_| ()).await.unwrap();
-    assert_eq!(read.load(Ordering::Relaxed), 1, "without a port there is nothing to look for");
+    assert_eq!(host.kernel.listeners_read(), 1, "without a port there is nothing to look for");
     host.end().await;
 }
 
 #[tokio::test]
 async fn listeners_that_cannot_be_read_are_not_taken_for_none() {
-    let mut host = lan(&["a"]).await;
-    Arc::get_mut(&mut host.service).unwrap().read_listeners =
-        Arc::new(|_| Err(std::io::Error::other("injected")));
+    let host = lan(&["a"]).await;
+    host.kernel.fail_listeners();
     let error = refusal(host.connect(("a", "lan"), ports(vec![any(80)])).await);
     assert_eq!(error, "it cannot be told which ports of this host are in use: injected");
     host.connect(("a", "lan"), |_| ()).await.unwrap();

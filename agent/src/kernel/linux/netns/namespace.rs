@@ -68,7 +68,7 @@ pub(in crate::kernel::linux) fn open_file(path: &Path) -> Result<Option<File>, R
 
 /// The inode, on nsfs, of the namespace at this path. None: there is none, or it cannot be seen; a plain file, which is there for a
 /// moment before a namespace is mounted on it, is none either.
-pub fn inode_at(path: &Path) -> Option<u64> {
+pub(in crate::kernel::linux) fn inode_at(path: &Path) -> Option<u64> {
     inode(path).ok()?
 }
 

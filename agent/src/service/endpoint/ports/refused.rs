@@ -4,7 +4,7 @@
 use std::{ops::RangeInclusive, sync::Arc};
 
 use crate::{
-    kernel::port,
+    kernel::{self, Machine},
     model::{Invalid, Name, PublishedPort},
     service::ServiceError,
 };
@@ -15,7 +15,7 @@ pub(super) enum Holder {
     /// Called so.
     Known(Arc<str>),
     /// Whoever has these sockets.
-    Sockets(port::Holder),
+    Sockets(kernel::Holder),
 }
 
 /// What cannot be had.
@@ -67,11 +67,12 @@ impl Refused {
     }
 
     /// In words, with the name of whoever has the port.
-    pub(in crate::service) async fn into_error(self) -> ServiceError {
+    pub(in crate::service) async fn into_error(self, machine: &Arc<dyn Machine>) -> ServiceError {
         match self {
             Self::Otherwise(error) => error,
             Self::Port(taken) => {
-                let told = tokio::task::spawn_blocking(move || taken.tell()).await;
+                let machine = Arc::clone(machine);
+                let told = tokio::task::spawn_blocking(move || taken.tell(&*machine)).await;
                 told.unwrap_or_else(|error| ServiceError::Internal(format!("the agent is stopping: {error}")))
             }
         }
@@ -79,10 +80,10 @@ impl Refused {
 }
 
 impl Taken {
-    fn tell(&self) -> ServiceError {
+    fn tell(&self, machine: &dyn Machine) -> ServiceError {
         let holder = match &self.by {
             Holder::Known(name) => name.to_string(),
-            Holder::Sockets(sockets) => sockets.name(),
+            Holder::Sockets(sockets) => machine.name(sockets),
         };
         let PublishedPort { protocol, host, host_port, .. } = self.port;
         let address = host.map(|host| format!(" of {host}")).unwrap_or_default();
