@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +14,7 @@ use super::tunnel::{self, Tunnels, Way};
 use crate::{
     gossip::Gossip,
     intent::Intent,
-    kernel::LinuxKernel,
+    kernel::{LinuxKernel, Sockets},
     model::{Node, NodeId, chain},
     reconcile::world::{Revisions, World},
     service::{Condition, Conditions},
@@ -36,7 +35,6 @@ pub(super) struct Watch {
     /// This node, as it registers.
     pub(super) node: Node,
     pub(super) kernel: Arc<LinuxKernel>,
-    pub(super) netns_dir: PathBuf,
     pub(super) lease_ttl: Duration,
 }
 
@@ -52,6 +50,7 @@ impl Watch {
             () = stop.cancelled() => return,
             () = self.world.reached(Revisions::default()) => {}
         }
+        let sockets: Arc<dyn Sockets> = Arc::<LinuxKernel>::clone(&self.kernel);
         let mut tunnels = Tunnels::default();
         let mut unheard = BTreeMap::new();
         loop {
@@ -68,7 +67,7 @@ impl Watch {
             // A round that is cut short has told nothing.
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tunnels.round(&ways, &self.netns_dir, EVERY) => {}
+                () = tunnels.round(&ways, &sockets, EVERY) => {}
             }
             self.silent(&tunnels, &ways);
             tokio::select! {

@@ -145,7 +145,6 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
         notices: notices.clone(),
         node: node.clone(),
         kernel: Arc::clone(&kernel),
-        netns_dir: config.netns_dir.clone(),
         lease_ttl: config.lease_ttl,
     };
     tasks.run("health", health.run(tasks.stop.clone()));
@@ -223,6 +222,7 @@ fn start_resolvers(
         is_down: Box::new(move |node| dead.contains(node)),
         host: Arc::clone(host_conf),
         machine: Arc::<LinuxKernel>::clone(kernel),
+        sockets: Arc::<LinuxKernel>::clone(kernel),
         settings,
     });
     tasks.run_until(When::Last, "resolvers", |stop| async {

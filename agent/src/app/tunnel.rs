@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     io::ErrorKind,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use tokio::{net::UdpSocket, time::Instant};
 
 use crate::{
     intent::Intent,
-    kernel,
+    kernel::Sockets,
     model::{Name, NodeId},
     plan::{netns_of, state::Netns},
 };
@@ -91,7 +91,12 @@ pub(super) fn ways(intent: &Intent, me: NodeId) -> BTreeMap<NodeId, Way> {
 
 impl Tunnels {
     /// Try the ways whose turn it is.
-    pub(super) async fn round(&mut self, ways: &BTreeMap<NodeId, Way>, netns_dir: &Path, pause: Duration) {
+    pub(super) async fn round(
+        &mut self,
+        ways: &BTreeMap<NodeId, Way>,
+        sockets: &Arc<dyn Sockets>,
+        pause: Duration,
+    ) {
         let now = Instant::now();
         self.0.retain(|node, _| ways.contains_key(node));
         for node in ways.keys() {
@@ -106,8 +111,8 @@ impl Tunnels {
         due.sort_unstable();
         due.truncate(AT_ONCE);
         let tries = due.into_iter().filter_map(|(_, node)| {
-            let (way, dir) = (ways.get(&node)?.clone(), netns_dir.to_owned());
-            Some(async move { (node, try_way(way, dir).await) })
+            let (way, sockets) = (ways.get(&node)?.clone(), Arc::clone(sockets));
+            Some(async move { (node, try_way(way, sockets).await) })
         });
         let answers: Vec<_> = futures_util::stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
         for (node, answer) in answers {
@@ -133,9 +138,9 @@ impl Known {
     }
 }
 
-async fn try_way(way: Way, netns_dir: PathBuf) -> Answer {
+async fn try_way(way: Way, sockets: Arc<dyn Sockets>) -> Answer {
     let (netns, from) = (way.netns, way.from);
-    let opened = tokio::task::spawn_blocking(move || kernel::udp_in(&netns_dir, &netns, from)).await;
+    let opened = tokio::task::spawn_blocking(move || sockets.udp_in(&netns, from)).await;
     let Ok(Ok(socket)) = opened else { return Answer::Untried };
     let Ok(socket) = UdpSocket::from_std(socket) else { return Answer::Untried };
     if socket.connect(SocketAddr::new(way.to, PORT)).await.is_err() {

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use tokio::{
 
 use super::wire::{Heard, Told, hear};
 use crate::{
-    kernel::{self, KernelError},
+    kernel::{KernelError, Sockets},
     plan::state::Netns,
 };
 
@@ -59,7 +59,7 @@ impl From<io::Error> for Failure {
 
 /// What one question to one server needs.
 pub(super) struct Inquiry<'a> {
-    pub(super) netns_dir: &'a Path,
+    pub(super) sockets: &'a Arc<dyn Sockets>,
     /// Who may connect from a namespace now.
     pub(super) connecting: &'a Semaphore,
     pub(super) server: SocketAddr,
@@ -139,8 +139,8 @@ impl Inquiry<'_> {
         match &self.route {
             Route::Host => UdpSocket::bind((local, 0)).await,
             Route::Inside(netns) => {
-                let (dir, netns) = (self.netns_dir.to_owned(), netns.clone());
-                let opened = tokio::task::spawn_blocking(move || kernel::udp_in(&dir, &netns, local));
+                let (sockets, netns) = (Arc::clone(self.sockets), netns.clone());
+                let opened = tokio::task::spawn_blocking(move || sockets.udp_in(&netns, local));
                 UdpSocket::from_std(opened.await?.map_err(told)?)
             }
         }
@@ -155,8 +155,8 @@ impl Inquiry<'_> {
             },
             Route::Inside(netns) => {
                 let _turn = self.connecting.acquire().await.map_err(io::Error::other)?;
-                let (dir, netns) = (self.netns_dir.to_owned(), netns.clone());
-                let made = move || kernel::tcp_in(&dir, &netns, server, CONNECT);
+                let (sockets, netns) = (Arc::clone(self.sockets), netns.clone());
+                let made = move || sockets.tcp_in(&netns, server, CONNECT);
                 TcpStream::from_std(tokio::task::spawn_blocking(made).await?.map_err(told)?)
             }
         }

@@ -22,7 +22,7 @@ use super::{Ask, DnsError, Parts, Settings, Shared, copy, outside::needs_resolve
 use crate::{
     dns::upstream::Forwarder,
     intent::{Changed, Source, Touched},
-    kernel::{self, Machine},
+    kernel::{Machine, Sockets},
     model::{Name, Sandbox, SandboxId, chain},
     plan::state::Netns,
     reconcile::world::{Revisions, World},
@@ -45,6 +45,7 @@ const PORTS: std::ops::RangeInclusive<u16> = 49_152..=60_999;
 /// The task that keeps the sockets.
 pub struct Listeners {
     shared: Arc<Shared>,
+    sockets: Arc<dyn Sockets>,
     settings: Settings,
     asked: mpsc::Receiver<Ask>,
     open: BTreeMap<SandboxId, Open>,
@@ -81,8 +82,8 @@ struct Wanted {
 
 impl Listeners {
     pub(super) fn new(parts: Parts, asked: mpsc::Receiver<Ask>) -> Self {
-        let Parts { world, is_down, host, machine, settings } = parts;
-        let forwarder = Forwarder::new(&settings.netns_dir);
+        let Parts { world, is_down, host, machine, sockets, settings } = parts;
+        let forwarder = Forwarder::new(Arc::clone(&sockets));
         let shared = Shared {
             world,
             is_down,
@@ -94,6 +95,7 @@ impl Listeners {
         };
         Self {
             shared: Arc::new(shared),
+            sockets,
             settings,
             asked,
             open: BTreeMap::new(),
@@ -244,10 +246,10 @@ impl Listeners {
             return Ok(());
         }
         self.close(id).await;
-        let (dir, netns) = (self.settings.netns_dir.clone(), wanted.netns.clone());
+        let (sockets, netns) = (Arc::clone(&self.sockets), wanted.netns.clone());
         let port = port_of(id);
-        let sockets = move || kernel::resolver_sockets(&dir, &netns, port);
-        let opened = tokio::task::spawn_blocking(sockets).await?;
+        let open = move || sockets.resolver_in(&netns, port);
+        let opened = tokio::task::spawn_blocking(open).await?;
         let (udp, tcp) = opened?;
         if inode_of(&*self.shared.machine, wanted) != Some(inode) {
             return Err(DnsError::Replaced);

@@ -32,7 +32,7 @@ pub use resolv::{HostConf, RESOLVER, ResolvConf, Server};
 
 use crate::{
     intent::Intent,
-    kernel::Machine,
+    kernel::{Machine, Sockets},
     model::{DnsChoice, Name, NodeId, SandboxId},
     reconcile::world::World,
 };
@@ -64,6 +64,8 @@ pub struct Parts {
     pub host: Arc<HostConf>,
     /// Whose processes and namespaces the sandboxes have.
     pub machine: Arc<dyn Machine>,
+    /// Where their sockets are opened.
+    pub sockets: Arc<dyn Sockets>,
     /// What they are told.
     pub settings: Settings,
 }

@@ -5,8 +5,7 @@
 
 use std::{
     net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -23,6 +22,7 @@ use super::{
     message::{HEADER, Request, Transport},
     wire::Told,
 };
+use crate::kernel::Sockets;
 
 /// How long all of them have: less than the five seconds after which the C library asks again.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -49,16 +49,16 @@ pub(super) struct Upstreams {
 /// What asks others, and remembers.
 #[derive(Debug)]
 pub(super) struct Forwarder {
-    netns_dir: PathBuf,
+    sockets: Arc<dyn Sockets>,
     cache: Mutex<Cache>,
     under_way: Semaphore,
     connecting: Semaphore,
 }
 
 impl Forwarder {
-    pub(super) fn new(netns_dir: &Path) -> Self {
+    pub(super) fn new(sockets: Arc<dyn Sockets>) -> Self {
         Self {
-            netns_dir: netns_dir.to_owned(),
+            sockets,
             cache: Mutex::default(),
             under_way: Semaphore::new(MOST),
             connecting: Semaphore::new(MOST_CONNECTING),
@@ -109,13 +109,8 @@ impl Forwarder {
         let ask = |(server, route): &(SocketAddr, Route)| {
             let (server, route) = (*server, route.clone());
             async move {
-                let inquiry = Inquiry {
-                    netns_dir: &self.netns_dir,
-                    connecting: &self.connecting,
-                    server,
-                    route,
-                    deadline,
-                };
+                let inquiry =
+                    Inquiry { sockets: &self.sockets, connecting: &self.connecting, server, route, deadline };
                 (server, inquiry.ask(message).await)
             }
         };

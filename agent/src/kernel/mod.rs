@@ -11,12 +11,14 @@ mod nft;
 pub(crate) mod opening;
 mod port;
 mod processes;
+mod sockets;
 mod step;
 
-pub use linux::{LinuxKernel, Seen, resolver_sockets, tcp_in, udp_in, watch};
+pub use linux::{LinuxKernel, Seen, watch};
 pub use machine::Machine;
 pub use memory::MemoryKernel;
 pub use port::{Holder, Listeners};
+pub use sockets::Sockets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

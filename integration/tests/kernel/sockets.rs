@@ -3,12 +3,11 @@
 use std::{
     io::{ErrorKind, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
-    path::Path,
     time::{Duration, Instant},
 };
 
 use ovagent::{
-    kernel::{KernelError, LinuxKernel, resolver_sockets, tcp_in, udp_in},
+    kernel::{KernelError, LinuxKernel, Sockets},
     plan::{
         op::{NetnsOp, Op},
         state::Netns,
@@ -23,39 +22,38 @@ pub(super) async fn resolver() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     let netns = named("ovk-dns");
     apply(&kernel, vec![Op::Netns(netns.clone(), NetnsOp::Add(mark("netns")))]).await?;
-    let outcome = exchange(&netns);
+    let outcome = exchange(&kernel, &netns);
     apply(&kernel, vec![Op::Netns(netns, NetnsOp::Remove)]).await?;
     outcome
 }
 
-fn exchange(netns: &Netns) -> Outcome {
+fn exchange(kernel: &LinuxKernel, netns: &Netns) -> Outcome {
     let failed = |error: std::io::Error| error.to_string();
     let refused = |error: KernelError| error.to_string();
-    let dir = Path::new(NETNS_DIR);
-    let (udp, tcp) = resolver_sockets(dir, netns, 50_053).map_err(refused)?;
+    let (udp, tcp) = kernel.resolver_in(netns, 50_053).map_err(refused)?;
     let at = udp.local_addr().map_err(failed)?;
     told(tcp.local_addr().map_err(failed)? == at && at.port() != 0, || format!("{udp:?} {tcp:?}"))?;
     told(at.ip() == Ipv4Addr::new(127, 0, 0, 11), || at.to_string())?;
     let empty = udp.recv_from(&mut [0]).map_err(|error| error.kind());
     told(empty == Err(ErrorKind::WouldBlock), || format!("it blocks: {empty:?}"))?;
 
-    let client = udp_in(dir, netns, Ipv4Addr::UNSPECIFIED.into()).map_err(refused)?;
+    let client = kernel.udp_in(netns, Ipv4Addr::UNSPECIFIED.into()).map_err(refused)?;
     client.send_to(b"who", at).map_err(failed)?;
     let mut inbox = [0; 16];
     let (length, from) = received(&udp, &mut inbox)?;
     told(&inbox[..length] == b"who", || format!("{inbox:?} from {from}"))?;
     udp.send_to(b"me", from).map_err(failed)?;
     told(received(&client, &mut inbox)? == (2, at), || "the answer is from somewhere else".into())?;
-    let six = udp_in(dir, netns, Ipv6Addr::UNSPECIFIED.into()).map_err(refused)?;
+    let six = kernel.udp_in(netns, Ipv6Addr::UNSPECIFIED.into()).map_err(refused)?;
     told(six.local_addr().is_ok_and(|local| local.is_ipv6()), || format!("{six:?}"))?;
 
-    let mut stream = tcp_in(dir, netns, at, WAIT).map_err(refused)?;
+    let mut stream = kernel.tcp_in(netns, at, WAIT).map_err(refused)?;
     stream.write_all(b"who").map_err(failed)?;
     tcp.accept().map_err(failed)?;
     // From outside there is nobody at that address and port.
-    let outside = tcp_in(dir, &Netns::Host, at, WAIT);
+    let outside = kernel.tcp_in(&Netns::Host, at, WAIT);
     told(kind(&outside) == Some(ErrorKind::ConnectionRefused), || format!("{outside:?}"))?;
-    let other = resolver_sockets(dir, netns, 50_053).map_err(refused)?;
+    let other = kernel.resolver_in(netns, 50_053).map_err(refused)?;
     told(other.0.local_addr().is_ok_and(|other| other != at), || "two sockets on one port".into())
 }
 
@@ -73,13 +71,13 @@ fn kind<T>(outcome: &Result<T, KernelError>) -> Option<ErrorKind> {
 
 /// A namespace whose `lo` is down, one that is not there, and servers that do not answer.
 pub(super) async fn bad_places() -> Outcome {
-    let dir = Path::new(NETNS_DIR);
+    let kernel = LinuxKernel::new(NETNS_DIR);
     sh("ip netns add ovk-down; ip -n ovk-down link add ok-mute type bridge; ip -n ovk-down link set ok-mute up
         ip -n ovk-down addr add 192.0.2.1/24 dev ok-mute")?;
-    let down = resolver_sockets(dir, &named("ovk-down"), 50_053).map(drop);
+    let down = kernel.resolver_in(&named("ovk-down"), 50_053).map(drop);
     let mute: SocketAddr = "192.0.2.2:53".parse().expect("an address");
     let start = Instant::now();
-    let late = tcp_in(dir, &named("ovk-down"), mute, Duration::from_millis(200));
+    let late = kernel.tcp_in(&named("ovk-down"), mute, Duration::from_millis(200));
     let waited = start.elapsed();
     sh("ip netns del ovk-down")?;
     down.map_err(|error| format!("lo is down: {error}"))?;
@@ -89,13 +87,13 @@ pub(super) async fn bad_places() -> Outcome {
     let gone = named("ovk-gone");
     let any: IpAddr = Ipv4Addr::UNSPECIFIED.into();
     let refusals = [
-        kind(&resolver_sockets(dir, &gone, 50_053)),
-        kind(&udp_in(dir, &gone, any)),
-        kind(&tcp_in(dir, &gone, mute, WAIT)),
+        kind(&kernel.resolver_in(&gone, 50_053)),
+        kind(&kernel.udp_in(&gone, any)),
+        kind(&kernel.tcp_in(&gone, mute, WAIT)),
     ];
     told(refusals == [Some(ErrorKind::NotFound); 3], || format!("{refusals:?}"))?;
     // An address of somebody else is none to bind to, and the thread that was there is back.
-    let foreign = udp_in(dir, &Netns::Host, "192.0.2.77".parse().expect("an address"));
+    let foreign = kernel.udp_in(&Netns::Host, "192.0.2.77".parse().expect("an address"));
     told(kind(&foreign) == Some(ErrorKind::AddrNotAvailable), || format!("{foreign:?}"))?;
     TcpListener::bind("127.0.0.1:0").map(drop).map_err(|error| error.to_string())
 }

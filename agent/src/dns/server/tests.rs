@@ -58,7 +58,7 @@ async fn run(servers: &[&str]) -> Running {
         is_down: Box::new(|_| false),
         host: Arc::new(HostConf::new(Path::new("/nowhere"))),
         defaults: DnsChoice::default(),
-        forwarder: Forwarder::new(Path::new("/nowhere")),
+        forwarder: Forwarder::new(Arc::new(MemoryKernel::default())),
         machine: Arc::new(MemoryKernel::default()),
         before: std::sync::RwLock::default(),
     };

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::kernel::MemoryKernel;
 
 fn request(name: &str) -> Request {
     let mut message = Message::new(7, MessageType::Query, OpCode::Query);
@@ -92,7 +93,7 @@ async fn ask(forwarder: &Forwarder, name: &str, from: &Upstreams) -> (Message, O
 }
 
 fn forwarder() -> Forwarder {
-    Forwarder::new(Path::new("/nowhere"))
+    Forwarder::new(Arc::new(MemoryKernel::default()))
 }
 
 #[tokio::test]

@@ -47,10 +47,7 @@ use crate::{
     },
 };
 
-pub use self::{
-    host::watch::{Seen, watch},
-    netns::sockets::{resolver_sockets, tcp_in, udp_in},
-};
+pub use self::host::watch::{Seen, watch};
 
 /// The kernel that this process runs on; [`crate::plan::state::Netns::Host`] is the network namespace of the process.
 #[derive(Clone, Debug)]

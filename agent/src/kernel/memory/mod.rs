@@ -6,6 +6,7 @@
 mod lives;
 mod machine;
 mod refuse;
+mod sockets;
 mod upper;
 mod world;
 

@@ -19,7 +19,10 @@ use nix::{
 
 use super::namespace;
 use crate::{
-    kernel::{KernelError, linux::refusal::Refusal},
+    kernel::{
+        KernelError, Sockets,
+        linux::{LinuxKernel, refusal::Refusal},
+    },
     plan::state::Netns,
 };
 
@@ -30,72 +33,51 @@ const ATTEMPTS: usize = 64;
 /// Clients that may wait for their connection to be taken.
 const BACKLOG: i32 = 128;
 
-/// The two sockets of a sandbox's resolver: bound to 127.0.0.11 in this namespace, both on the same port, non-blocking: on
-/// `wanted` if that is free, else on another one. They can be had before the namespace's `lo` is up.
-///
-/// # Errors
-/// There is no such namespace; no port is free for both.
-pub fn resolver_sockets(
-    netns_dir: &Path,
-    netns: &Netns,
-    wanted: u16,
-) -> Result<(UdpSocket, TcpListener), KernelError> {
-    inside(netns_dir, netns, "open the resolver's sockets in", || {
-        let mut refused = Refusal::from(Errno::EADDRINUSE);
-        for attempt in 0..ATTEMPTS {
-            let udp = match bound(SockType::Datagram, if attempt == 0 { wanted } else { 0 }) {
-                Err(refusal) if attempt == 0 && refusal.errno == Errno::EADDRINUSE => continue,
-                udp => UdpSocket::from(udp?),
-            };
-            let port = udp.local_addr()?.port();
-            match bound(SockType::Stream, port) {
-                Ok(tcp) => {
-                    listen(&tcp, Backlog::new(BACKLOG)?)?;
-                    return Ok((udp, TcpListener::from(tcp)));
+impl Sockets for LinuxKernel {
+    fn resolver_in(&self, netns: &Netns, wanted: u16) -> Result<(UdpSocket, TcpListener), KernelError> {
+        inside(&self.netns_dir, netns, "open the resolver's sockets in", || {
+            let mut refused = Refusal::from(Errno::EADDRINUSE);
+            for attempt in 0..ATTEMPTS {
+                let udp = match bound(SockType::Datagram, if attempt == 0 { wanted } else { 0 }) {
+                    Err(refusal) if attempt == 0 && refusal.errno == Errno::EADDRINUSE => continue,
+                    udp => UdpSocket::from(udp?),
+                };
+                let port = udp.local_addr()?.port();
+                match bound(SockType::Stream, port) {
+                    Ok(tcp) => {
+                        listen(&tcp, Backlog::new(BACKLOG)?)?;
+                        return Ok((udp, TcpListener::from(tcp)));
+                    }
+                    Err(refusal) if refusal.errno == Errno::EADDRINUSE => refused = refusal,
+                    Err(refusal) => return Err(refusal),
                 }
-                Err(refusal) if refusal.errno == Errno::EADDRINUSE => refused = refusal,
-                Err(refusal) => return Err(refusal),
             }
-        }
-        Err(Refusal { text: Some("no port is free for both UDP and TCP".into()), ..refused })
-    })
-}
+            Err(Refusal { text: Some("no port is free for both UDP and TCP".into()), ..refused })
+        })
+    }
 
-/// A UDP socket in this namespace, bound to the address `local`, which may be the unspecified one (0.0.0.0 or ::), and a free
-/// port, non-blocking.
-///
-/// # Errors
-/// There is no such namespace; the address cannot be bound to.
-pub fn udp_in(netns_dir: &Path, netns: &Netns, local: IpAddr) -> Result<UdpSocket, KernelError> {
-    inside(netns_dir, netns, "open a UDP socket in", || {
-        let socket = UdpSocket::bind((local, 0))?;
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    })
-}
+    fn udp_in(&self, netns: &Netns, local: IpAddr) -> Result<UdpSocket, KernelError> {
+        inside(&self.netns_dir, netns, "open a UDP socket in", || {
+            let socket = UdpSocket::bind((local, 0))?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        })
+    }
 
-/// A connection from this namespace, non-blocking once it is made. Blocks the caller for `timeout` (not zero) at most.
-///
-/// # Errors
-/// There is no such namespace; the other side refuses, is not reached, or does not answer in time.
-pub fn tcp_in(
-    netns_dir: &Path,
-    netns: &Netns,
-    remote: SocketAddr,
-    timeout: Duration,
-) -> Result<TcpStream, KernelError> {
-    let outcome = inside(netns_dir, netns, "connect by TCP from", || {
-        // What the connection meets is told as it is, its kind included (timed out, refused …).
-        Ok(TcpStream::connect_timeout(&remote, timeout).and_then(|stream| {
-            stream.set_nonblocking(true)?;
-            Ok(stream)
-        }))
-    })?;
-    outcome.map_err(|source| KernelError::Os {
-        operation: "connect by TCP to",
-        target: format!("{remote} from {netns}"),
-        source,
-    })
+    fn tcp_in(&self, netns: &Netns, remote: SocketAddr, timeout: Duration) -> Result<TcpStream, KernelError> {
+        let outcome = inside(&self.netns_dir, netns, "connect by TCP from", || {
+            // What the connection meets is told as it is, its kind included (timed out, refused …).
+            Ok(TcpStream::connect_timeout(&remote, timeout).and_then(|stream| {
+                stream.set_nonblocking(true)?;
+                Ok(stream)
+            }))
+        })?;
+        outcome.map_err(|source| KernelError::Os {
+            operation: "connect by TCP to",
+            target: format!("{remote} from {netns}"),
+            source,
+        })
+    }
 }
 
 fn inside<T: Send>(
