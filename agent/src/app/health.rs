@@ -14,7 +14,7 @@ use super::tunnel::{self, Tunnels, Way};
 use crate::{
     gossip::Gossip,
     intent::Intent,
-    kernel::{LinuxKernel, Sockets},
+    kernel::{Kernel, Sockets},
     model::{Node, NodeId, chain},
     reconcile::world::{Revisions, World},
     service::{Condition, Conditions},
@@ -28,17 +28,17 @@ const SETTLE: Duration = Duration::from_secs(5);
 const NAMED: usize = 8;
 
 /// What the watch goes by.
-pub(super) struct Watch {
+pub(super) struct Watch<K> {
     pub(super) world: Arc<World>,
     pub(super) gossip: Gossip,
     pub(super) notices: Conditions,
     /// This node, as it registers.
     pub(super) node: Node,
-    pub(super) kernel: Arc<LinuxKernel>,
+    pub(super) kernel: Arc<K>,
     pub(super) lease_ttl: Duration,
 }
 
-impl Watch {
+impl<K: Kernel + Sockets> Watch<K> {
     /// Look around again and again, until stopped.
     pub(super) async fn run(self, stop: CancellationToken) {
         // What is tried leaves nothing, whenever it is cut short.
@@ -50,7 +50,7 @@ impl Watch {
             () = stop.cancelled() => return,
             () = self.world.reached(Revisions::default()) => {}
         }
-        let sockets: Arc<dyn Sockets> = Arc::<LinuxKernel>::clone(&self.kernel);
+        let sockets: Arc<dyn Sockets> = Arc::<K>::clone(&self.kernel);
         let mut tunnels = Tunnels::default();
         let mut unheard = BTreeMap::new();
         loop {

@@ -25,7 +25,7 @@ use crate::{
     config::{Config, StoreConfig},
     dns::{self, Dns, HostConf},
     gossip::Gossip,
-    kernel::{self, Kernel, LinuxKernel, Machine, Seen},
+    kernel::{Kernel, LinuxKernel, Machine, Seen},
     model::{Node, chain},
     reconcile::{self, Evidence, Reconciler, Settings, world::World},
     service::{self, Conditions, Service},
@@ -172,7 +172,7 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
     let (tracked, stop) = (Arc::clone(&kernel), tasks.stop.clone());
     tasks.run("connections", reconcile::forget(tracked, Arc::clone(world), stop));
     let (hint, hints) = mpsc::channel(QUEUE);
-    tasks.run("kernel watch", watch_kernel(config.netns_dir.clone(), hint, tasks.stop.clone()));
+    tasks.run("kernel watch", watch_kernel(Arc::clone(&kernel), hint, tasks.stop.clone()));
     tasks.run("reconcile loop", reconciler.run(asked, hints, tasks.stop.clone()));
 
     let settings = service::Settings {
@@ -295,9 +295,9 @@ fn serve_api(tasks: &mut Tasks, api: Api<LinuxKernel>, listener: UnixListener) {
 }
 
 /// Pass on what the kernel says of links and namespaces, again after a failure: the full looks go on without it.
-async fn watch_kernel(netns_dir: std::path::PathBuf, hints: mpsc::Sender<Seen>, stop: CancellationToken) {
+async fn watch_kernel(kernel: Arc<impl Kernel>, hints: mpsc::Sender<Seen>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        if let Err(error) = kernel::watch(netns_dir.clone(), hints.clone(), stop.clone()).await {
+        if let Err(error) = kernel.watch(hints.clone(), stop.clone()).await {
             tracing::warn!(error = chain(&error), "cannot watch the host's links");
         }
         tokio::select! {

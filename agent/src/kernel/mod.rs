@@ -14,7 +14,7 @@ mod processes;
 mod sockets;
 mod step;
 
-pub use linux::{LinuxKernel, Seen, watch};
+pub use linux::LinuxKernel;
 pub use machine::Machine;
 pub use memory::MemoryKernel;
 pub use port::{Holder, Listeners};
@@ -28,6 +28,8 @@ use std::{
 };
 
 use ipnet::IpNet;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     model::{IfName, Name, chain},
@@ -105,11 +107,40 @@ pub trait Kernel: Send + Sync + 'static {
     /// They cannot be read.
     fn link_names(&self) -> impl Future<Output = Result<BTreeSet<IfName>, KernelError>> + Send;
 
+    /// What overlay networks and firewalls are made of and this kernel has not, each as [`KernelError::Missing`].
+    ///
+    /// # Errors
+    /// It cannot be tried.
+    fn lacking(&self) -> impl Future<Output = Result<Vec<KernelError>, KernelError>> + Send;
+
+    /// Send hints of what changed until `stop`. What a full queue has no place for is kept, each kind once.
+    ///
+    /// # Errors
+    /// It cannot be watched (any more): the caller starts again and looks at everything.
+    fn watch(
+        &self,
+        hints: mpsc::Sender<Seen>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = Result<(), KernelError>> + Send;
+
     /// Identity of the namespace at `path`: its inode on nsfs. None: there is no namespace (any more).
     ///
     /// # Errors
     /// It cannot be told (no permission).
     fn netns_inode(&self, path: PathBuf) -> impl Future<Output = Result<Option<u64>, KernelError>> + Send;
+}
+
+/// Where something changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Links of the host.
+    HostLinks,
+    /// Named namespaces.
+    NamedNetns,
+    /// In the host, our nftables table or an iptables FORWARD chain.
+    Ruleset,
+    /// Notifications were lost: look at everything.
+    Lost,
 }
 
 /// The host's own links and routes, those of ours included.

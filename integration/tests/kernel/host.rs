@@ -9,7 +9,7 @@ use std::{
 };
 
 use ovagent::{
-    kernel::{Kernel, KernelError, LinuxKernel, Seen, watch},
+    kernel::{Kernel, KernelError, LinuxKernel, Seen},
     plan::{
         op::{LinkOp, LinkRow, NetnsOp, Op, RowOp, SettingOp},
         ruleset::Table,
@@ -147,7 +147,7 @@ pub(super) async fn hints() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     let (send, mut hints) = mpsc::channel(16);
     let stop = CancellationToken::new();
-    let watching = tokio::spawn(watch(NETNS_DIR.into(), send, stop.clone()));
+    let watching = tokio::spawn(watch(send, stop.clone()));
     let wait = std::time::Duration::from_secs(20);
     let mut seen = Vec::new();
     // The watch may start after the first change: changes go on until one is seen.
@@ -171,11 +171,15 @@ pub(super) async fn hints() -> Outcome {
     watching.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
+async fn watch(hints: mpsc::Sender<Seen>, stop: CancellationToken) -> Result<(), KernelError> {
+    LinuxKernel::new(NETNS_DIR).watch(hints, stop).await
+}
+
 /// What happens to our table and to FORWARD chains is hinted at; what others do elsewhere is not.
 pub(super) async fn rule_hints() -> Outcome {
     let (send, mut hints) = mpsc::channel(16);
     let stop = CancellationToken::new();
-    let watching = tokio::spawn(watch(NETNS_DIR.into(), send, stop.clone()));
+    let watching = tokio::spawn(watch(send, stop.clone()));
     let outcome = hinted(&mut hints).await;
     sh("nft flush ruleset")?;
     stop.cancel();

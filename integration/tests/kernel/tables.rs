@@ -7,7 +7,7 @@ use std::{
 };
 
 use ovagent::{
-    kernel::{ApplyError, Facts, Kernel, KernelError, LinuxKernel},
+    kernel::{ApplyError, Facts, Kernel, KernelError, LinuxKernel, Seen},
     model::{IfName, Name},
     plan::{
         Outdated,
@@ -17,6 +17,9 @@ use ovagent::{
         state::{Look, LookAt, Netns, State},
     },
 };
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::objects::{NETNS_DIR, Outcome, apply, mark, named, sh, told};
 
@@ -55,6 +58,12 @@ impl Kernel for Forgetful {
     }
     async fn forget(&self, netns: Netns, outdated: Outdated) -> Result<usize, KernelError> {
         LinuxKernel::new(NETNS_DIR).forget(netns, outdated).await
+    }
+    async fn lacking(&self) -> Result<Vec<KernelError>, KernelError> {
+        LinuxKernel::new(NETNS_DIR).lacking().await
+    }
+    async fn watch(&self, hints: mpsc::Sender<Seen>, stop: CancellationToken) -> Result<(), KernelError> {
+        LinuxKernel::new(NETNS_DIR).watch(hints, stop).await
     }
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {
         LinuxKernel::new(NETNS_DIR).netns_inode(path).await

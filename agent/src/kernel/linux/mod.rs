@@ -25,8 +25,11 @@ use std::{
     path::PathBuf,
 };
 
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
 use self::{
-    host::{facts, probe},
+    host::{facts, probe, watch},
     netfilter::{conntrack, listings::Listings},
     netns::{
         mounts::Mounts,
@@ -36,7 +39,7 @@ use self::{
     },
     refusal::Refusal,
 };
-use super::{ApplyError, Facts, Kernel, KernelError};
+use super::{ApplyError, Facts, Kernel, KernelError, Seen};
 use crate::{
     model::{IfName, Name},
     plan::{
@@ -46,8 +49,6 @@ use crate::{
         state::{Look, Netns, State},
     },
 };
-
-pub use self::host::watch::{Seen, watch};
 
 /// The kernel that this process runs on; [`crate::plan::state::Netns::Host`] is the network namespace of the process.
 #[derive(Clone, Debug)]
@@ -92,15 +93,6 @@ impl LinuxKernel {
     /// How often nft has read a table of ours so far: what the kernel says of a table as it said it before is not read again.
     pub fn tables_read(&self) -> u64 {
         self.listings.reads()
-    }
-
-    /// What overlay networks and firewalls are made of and this kernel has not, each as [`KernelError::Missing`].
-    ///
-    /// # Errors
-    /// No namespace can be made to try it in.
-    pub async fn lacking(&self) -> Result<Vec<KernelError>, KernelError> {
-        let failed = |refusal: Refusal| refusal.into_error("look for the drivers of", "this kernel");
-        blocking("look at", move || probe::lacking().map_err(failed)).await
     }
 
     /// Leave the netns directory as it was before the first namespace was made, if none is in it any more.
@@ -194,6 +186,15 @@ impl Kernel for LinuxKernel {
     async fn link_names(&self) -> Result<BTreeSet<IfName>, KernelError> {
         let failed = |refusal: Refusal| refusal.into_error("list links of", "the host");
         blocking("look at", move || facts::link_names().map_err(failed)).await
+    }
+
+    async fn lacking(&self) -> Result<Vec<KernelError>, KernelError> {
+        let failed = |refusal: Refusal| refusal.into_error("look for the drivers of", "this kernel");
+        blocking("look at", move || probe::lacking().map_err(failed)).await
+    }
+
+    async fn watch(&self, hints: mpsc::Sender<Seen>, stop: CancellationToken) -> Result<(), KernelError> {
+        watch::watch(self.netns_dir.clone(), hints, stop).await
     }
 
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {

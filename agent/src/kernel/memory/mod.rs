@@ -18,11 +18,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use self::{machine::Things, world::World};
 use super::{
-    ApplyError, Facts, Kernel, KernelError,
+    ApplyError, Facts, Kernel, KernelError, Seen,
     step::{self, Broken},
 };
 use crate::{
@@ -306,6 +307,16 @@ impl Kernel for MemoryKernel {
             .into_iter()
             .flat_map(|host| host.links.keys().copied())
             .collect())
+    }
+
+    async fn lacking(&self) -> Result<Vec<KernelError>, KernelError> {
+        Ok(Vec::new())
+    }
+
+    /// Nobody gives hints of what is in memory.
+    async fn watch(&self, _hints: mpsc::Sender<Seen>, stop: CancellationToken) -> Result<(), KernelError> {
+        stop.cancelled().await;
+        Ok(())
     }
 
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {

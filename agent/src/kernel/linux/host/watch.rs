@@ -18,7 +18,7 @@ use tokio::{net::UnixDatagram, sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::kernel::{
-    KernelError,
+    KernelError, Seen,
     linux::{netfilter::wire, refusal::Refusal},
 };
 
@@ -34,24 +34,11 @@ const LINKS: u32 = 1 << (libc::RTNLGRP_LINK - 1);
 /// NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h), in the same form.
 const RULES: u32 = 1 << (7 - 1);
 
-/// Where something changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// Links of the host.
-    HostLinks,
-    /// Named namespaces.
-    NamedNetns,
-    /// In the host, our nftables table or an iptables FORWARD chain.
-    Ruleset,
-    /// Notifications were lost: look at everything.
-    Lost,
-}
-
-/// Send hints until `stop`. What a full queue has no place for is kept, each kind once.
+/// Send hints until `stop`.
 ///
 /// # Errors
-/// No socket, or its end: the caller starts again and looks at everything.
-pub async fn watch(
+/// No socket, or its end.
+pub(in crate::kernel::linux) async fn watch(
     netns_dir: PathBuf,
     hints: mpsc::Sender<Seen>,
     stop: CancellationToken,
