@@ -13,6 +13,8 @@ use std::{
 
 #[path = "rooms/circles.rs"]
 mod circles;
+#[path = "rooms/machine.rs"]
+mod machine;
 #[path = "rooms/source.rs"]
 mod source;
 #[path = "rooms/words.rs"]
@@ -94,8 +96,8 @@ const WALLED: &[(&str, &[&str])] = &[
     ("prost", &["convert", "store", "api"]),
     // The embedded store serves gRPC by itself, and `app` runs the API's server.
     ("tonic", &["store", "api", "app"]),
-    // app: the lock on the state directory, the host's name, the API's group; service: an error number of /proc.
-    ("nix", &["kernel", "service", "app"]),
+    // app: the lock on the state directory, the host's name, the API's group, its own mounts.
+    ("nix", &["kernel", "app"]),
     ("toml", &["config"]),
     ("clap", &["config"]),
     ("sd_notify", &["app"]),
@@ -109,6 +111,44 @@ const WALLED: &[(&str, &[&str])] = &[
 
 /// The rooms that may ask which driver a network has. All others ask its profile.
 const DRIVERS: &[&str] = &["model", "convert", "drivers", "host"];
+
+/// The files outside of `kernel` that read something of the machine by themselves, each with what, and why.
+const READERS: &[(&str, &str, &str)] = &[
+    ("app/cleanup.rs", "\"/proc/self/ns/mnt\"", "names of namespaces are given in its own mount namespace"),
+    ("app/fence.rs", "\"/proc/sys/net\"", "the mounts of this process"),
+    ("app/fence.rs", "\"/proc/thread-self/mountinfo\"", "the mounts of this process"),
+    ("app/fence.rs", "nix::sched::CloneFlags", "a mount namespace of its own for this process"),
+    ("app/fence.rs", "nix::sched::unshare", "a mount namespace of its own for this process"),
+    ("app/identity.rs", "std::net::UdpSocket::bind", "the address of the default route"),
+    ("app/lock.rs", "std::process::id", "who holds the lock on the state directory"),
+    ("app/mod.rs", "\"/proc/self/status\"", "the privileges of this process"),
+    ("app/mod.rs", "\"cannot read /proc/self/status: is /proc mounted?\"", "the same"),
+];
+
+#[test]
+fn what_is_of_the_machine_is_read_in_the_kernels_room_only() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut known: BTreeSet<(&str, &str)> = READERS.iter().map(|(file, what, _)| (*file, *what)).collect();
+    let mut wrong = Vec::new();
+    // `config` has the names of files in its help only.
+    for source in sources().iter().filter(|source| !["kernel", "config"].contains(&source.room.as_str())) {
+        let path = source.path.to_str().expect("names of files are UTF-8");
+        let text = fs::read_to_string(root.join(path)).expect("a source file can be read");
+        for (line, what) in machine::reads(source, &text) {
+            let allowed = READERS.iter().find(|(file, read, _)| (*file, *read) == (path, what.as_str()));
+            match allowed {
+                Some((file, read, _)) => drop(known.remove(&(*file, *read))),
+                None => wrong.push(format!("agent/src/{path}:{line}: {what}")),
+            }
+        }
+        let names_linux = |path: &[String]| path.starts_with(&["kernel".into(), "LinuxKernel".into()]);
+        if source.room != "app" && source.routes.iter().any(|route| names_linux(&route.to)) {
+            wrong.push(format!("agent/src/{path}: names LinuxKernel, which app alone chooses"));
+        }
+    }
+    assert!(wrong.is_empty(), "read past the traits of the kernel's room:\n{}", wrong.join("\n"));
+    assert!(known.is_empty(), "not read any more, to be taken off the list: {known:?}");
+}
 
 #[test]
 fn which_driver_it_is_is_asked_only_where_drivers_are_at_home() {

@@ -4,6 +4,7 @@ mod admission;
 mod bridge;
 mod kinds;
 mod local;
+mod machine;
 mod ports;
 mod share;
 

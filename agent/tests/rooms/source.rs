@@ -38,6 +38,8 @@ pub(crate) struct Source {
     pub(crate) routes: Vec<Route>,
     /// Paths in it, by line.
     pub(crate) mentions: Vec<(usize, Mention)>,
+    /// Whole paths in it to other crates, by line.
+    pub(crate) foreign: Vec<(usize, Vec<String>)>,
     /// Kinds of drivers that it names, as `Driver::Bridge`, by line.
     pub(crate) kinds: Vec<(usize, String)>,
     /// Modules that it declares for tests alone, as paths below `src` without an ending.
@@ -61,10 +63,11 @@ impl Source {
         let test_modules = tests.iter().map(|name| module.join(name)).collect();
         let mentions = mentions(&tokens, module.iter().count());
         let kinds = kinds(&tokens);
+        let foreign = foreign(&tokens);
         let module: Vec<String> =
             module.iter().map(|name| name.to_str().map(str::to_owned)).collect::<Option<_>>()?;
         let routes = routes(&tokens, &module);
-        Some(Self { path: path.to_owned(), room, module, routes, mentions, kinds, test_modules })
+        Some(Self { path: path.to_owned(), room, module, routes, mentions, foreign, kinds, test_modules })
     }
 }
 
@@ -287,6 +290,23 @@ fn routes(tokens: &[Token], module: &[String]) -> Vec<Route> {
     found
 }
 
+/// The whole paths to other crates among the tokens.
+fn foreign(tokens: &[Token]) -> Vec<(usize, Vec<String>)> {
+    let word = |index: usize| tokens.get(index).map_or("", |(_, token)| token.as_str());
+    let mut found = Vec::new();
+    for (at, (line, token)) in tokens.iter().enumerate() {
+        let follows = at > 0 && ["::", "."].contains(&word(at - 1));
+        let names = token.starts_with(|first: char| first.is_lowercase());
+        if follows || word(at + 1) != "::" || !names || ["crate", "self", "super"].contains(&token.as_str()) {
+            continue;
+        }
+        let mut end = at + 2;
+        let all = branches(tokens, &mut end, std::slice::from_ref(token));
+        found.extend(all.into_iter().map(|(path, _)| (*line, path)));
+    }
+    found
+}
+
 /// Every path of the tree that begins at `at`, after `base`, with the name that it is imported by; `at` is then after the tree.
 fn branches(tokens: &[Token], at: &mut usize, base: &[String]) -> Vec<(Vec<String>, String)> {
     let word = |index: usize| tokens.get(index).map_or("", |(_, token)| token.as_str());
@@ -306,7 +326,8 @@ fn branches(tokens: &[Token], at: &mut usize, base: &[String]) -> Vec<(Vec<Strin
             *at += 1;
             return all;
         }
-        if token != "self" && token.starts_with(|first: char| first.is_alphabetic() || first == '_') {
+        let is_name = token == "*" || token.starts_with(|first: char| first.is_alphabetic() || first == '_');
+        if token != "self" && is_name {
             path.push(token);
         }
         if word(*at) != "::" {
