@@ -121,6 +121,7 @@ const READERS: &[(&str, &str, &str)] = &[
     ("app/fence.rs", "nix::sched::unshare", "a mount namespace of its own for this process"),
     ("app/identity.rs", "std::net::UdpSocket::bind", "the address of the default route"),
     ("app/lock.rs", "std::process::id", "who holds the lock on the state directory"),
+    ("app/start.rs", "\"/etc/resolv.conf\"", "what the resolvers of this host are over"),
     ("app/mod.rs", "\"/proc/self/status\"", "the privileges of this process"),
     ("app/mod.rs", "\"cannot read /proc/self/status: is /proc mounted?\"", "the same"),
 ];

@@ -185,10 +185,18 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
         host_gateways: config.host_gateways.clone(),
         default_bridge: Some(bridge::default_bridge(&config.bridge)),
     };
-    let both = (stores.global.clone(), stores.local.clone());
-    let edges = (Arc::clone(&kernel), gossip);
-    let service = Service::new(Arc::clone(world), both, edges, ask, settings);
-    let service = Arc::new(service.resolving(resolvers, host_conf).telling(notices).following(status));
+    let service = Arc::new(Service::new(service::Parts {
+        world: Arc::clone(world),
+        stores: service::Stores { global: stores.global.clone(), local: stores.local.clone() },
+        kernel: Arc::clone(&kernel),
+        gossip,
+        requests: ask,
+        dns: resolvers,
+        host_conf,
+        conditions: notices,
+        store_status: status,
+        settings,
+    }));
     tasks.run("sandbox files", keep_files(Arc::clone(&service), tasks.stop.clone()));
     tasks.run("network bridge", bridge::prepare_bridge(Arc::clone(&service), tasks.stop.clone()));
     let janitor = Arc::clone(&service);

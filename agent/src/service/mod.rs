@@ -11,12 +11,7 @@ mod node;
 mod query;
 mod sandbox;
 
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 
@@ -76,6 +71,39 @@ pub struct Settings {
     pub default_bridge: Option<DefaultBridge>,
 }
 
+/// The stores of a host, which may be the same.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// The cluster's.
+    pub global: Store,
+    /// The host's own.
+    pub local: Store,
+}
+
+/// What the verbs are over.
+pub struct Parts<K> {
+    /// What the tasks share.
+    pub world: Arc<World>,
+    /// What the verbs write to.
+    pub stores: Stores,
+    /// The host's kernel.
+    pub kernel: Arc<K>,
+    /// This node among the others.
+    pub gossip: Gossip,
+    /// Questions to the reconcile loop.
+    pub requests: mpsc::Sender<reconcile::Request>,
+    /// The resolvers of sandboxes.
+    pub dns: Dns,
+    /// The host's own resolv.conf.
+    pub host_conf: Arc<HostConf>,
+    /// What its watchers say is wrong around this host.
+    pub conditions: Conditions,
+    /// What the follower of the cluster's store says of it.
+    pub store_status: watch::Receiver<StoreStatus>,
+    /// What the verbs are told.
+    pub settings: Settings,
+}
+
 /// The verbs' state.
 pub struct Service<K> {
     world: Arc<World>,
@@ -105,54 +133,31 @@ pub struct Service<K> {
 
 impl<K: Kernel + Machine> Service<K> {
     /// The verbs over these parts.
-    pub fn new(
-        world: Arc<World>,
-        (global, local): (Store, Store),
-        (kernel, gossip): (Arc<K>, Gossip),
-        loop_requests: mpsc::Sender<reconcile::Request>,
-        settings: Settings,
-    ) -> Self {
-        let prepared = watch::Sender::new(settings.default_bridge.is_none());
+    pub fn new(parts: Parts<K>) -> Self {
+        let Parts { world, stores, kernel, gossip, requests, dns, host_conf, .. } = parts;
+        let prepared = watch::Sender::new(parts.settings.default_bridge.is_none());
         Self {
             world,
-            global,
-            local,
+            global: stores.global,
+            local: stores.local,
             machine: Arc::<K>::clone(&kernel),
             kernel,
             gossip,
-            loop_requests,
-            settings,
+            loop_requests: requests,
+            settings: parts.settings,
             making: sandbox::Making::default(),
             choosing: endpoint::Choosing::default(),
-            dns: Dns::none(),
-            host_conf: Arc::new(HostConf::new(Path::new("/etc/resolv.conf"))),
+            dns,
+            host_conf,
             prepared,
             turns: locks::Turns::default(),
-            notices: Conditions::default(),
-            store_status: watch::Sender::new(StoreStatus::Starting).subscribe(),
+            notices: parts.conditions,
+            store_status: parts.store_status,
         }
     }
 }
 
 impl<K: Kernel> Service<K> {
-    /// With what the follower of the cluster's store says of it.
-    #[must_use]
-    pub fn following(self, store_status: watch::Receiver<StoreStatus>) -> Self {
-        Self { store_status, ..self }
-    }
-
-    /// With what its watchers say of the surroundings.
-    #[must_use]
-    pub fn telling(self, notices: Conditions) -> Self {
-        Self { notices, ..self }
-    }
-
-    /// With resolvers in the sandboxes.
-    #[must_use]
-    pub fn resolving(self, dns: Dns, host_conf: Arc<HostConf>) -> Self {
-        Self { dns, host_conf, ..self }
-    }
-
     /// Wait a moment for the stores to be read after a start, then refuse politely: nothing can be said of what is not
     /// known, and nothing done in the name of another host.
     ///

@@ -153,8 +153,18 @@ impl Ground {
             host_gateways: Vec::new(),
             default_bridge,
         };
-        let parts = (Arc::clone(&kernel), gossip);
-        let service = Service::new(world, (self.global.clone(), local), parts, ask, settings);
+        let service = Service::new(Parts {
+            world,
+            stores: Stores { global: self.global.clone(), local },
+            kernel: Arc::clone(&kernel),
+            gossip,
+            requests: ask,
+            dns: Dns::none(),
+            host_conf: Arc::new(HostConf::new(&dir.path().join("resolv.conf"))),
+            conditions: Conditions::default(),
+            store_status: watch::Sender::new(StoreStatus::Starting).subscribe(),
+            settings,
+        });
         Host { service: Arc::new(service), kernel, stop, tasks, ground: self }
     }
 }

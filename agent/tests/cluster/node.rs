@@ -9,6 +9,7 @@ use std::{
 
 use ovagent::{
     convert::Record,
+    dns::{Dns, HostConf},
     gossip::{self, Gossip, GossipConfig},
     intent::Source,
     ipam,
@@ -161,9 +162,18 @@ impl Node {
             host_gateways: Vec::new(),
             default_bridge: None,
         };
-        let both = (global.clone(), local);
-        let edges = (Arc::clone(&host.kernel), gossip.clone());
-        let service = Arc::new(Service::new(Arc::clone(&world), both, edges, ask.clone(), settings));
+        let service = Arc::new(Service::new(service::Parts {
+            world: Arc::clone(&world),
+            stores: service::Stores { global: global.clone(), local },
+            kernel: Arc::clone(&host.kernel),
+            gossip: gossip.clone(),
+            requests: ask.clone(),
+            dns: Dns::none(),
+            host_conf: Arc::new(HostConf::new(&host.run_dir.path().join("resolv.conf"))),
+            conditions: service::Conditions::default(),
+            store_status: status.clone(),
+            settings,
+        }));
         Self { host, world, service, gossip, address, status, ask, tasks }
     }
 

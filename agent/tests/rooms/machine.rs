@@ -14,7 +14,7 @@ const PATHS: &[&[&str]] = &[
 ];
 
 /// Parts of a literal that names a file of the machine.
-const FILES: &[&str] = &["/proc", "/sys/"];
+const FILES: &[&str] = &["/proc", "/sys/", "/etc/"];
 
 /// What a file of these sources reads of the machine, with its lines.
 pub(crate) fn reads(source: &Source, text: &str) -> Vec<(usize, String)> {
