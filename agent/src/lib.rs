@@ -4,6 +4,7 @@ pub mod api;
 pub mod app;
 pub mod config;
 pub mod convert;
+pub mod core;
 pub mod dns;
 pub mod drivers;
 pub mod gossip;

@@ -55,6 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "dns",
         ],
     ),
+    ("core", &["model", "store", "gossip", "intent", "kernel", "reconcile", "dns", "service"]),
     (
         // A front: what it needs to read requests and write answers, and `kernel` for the trait that the service is over.
         "api",
@@ -75,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "reconcile",
             "dns",
             "service",
+            "core",
             "api",
         ],
     ),
@@ -105,8 +107,8 @@ const WALLED: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["config", "telemetry"]),
     ("tracing_journald", &["telemetry"]),
     // Not in the pure rooms: model, plan, convert, ipam, intent, drivers, host, config.
-    ("tokio", &["store", "gossip", "kernel", "reconcile", "dns", "service", "api", "app"]),
-    ("tokio_util", &["store", "gossip", "kernel", "reconcile", "dns", "service", "api", "app"]),
+    ("tokio", &["store", "gossip", "kernel", "reconcile", "dns", "service", "core", "api", "app"]),
+    ("tokio_util", &["store", "gossip", "kernel", "reconcile", "dns", "service", "core", "api", "app"]),
 ];
 
 /// The rooms that may ask which driver a network has. All others ask its profile.

@@ -113,15 +113,6 @@ async fn words(id: NodeId, global: &Store, state_dir: &Path, value: &[u8]) -> St
     )
 }
 
-/// Wait until it is known that nobody else has this node's id; false: stopped.
-pub(super) async fn undisputed(tenure: &mut watch::Receiver<Tenure>, stop: &CancellationToken) -> bool {
-    tokio::select! {
-        () = stop.cancelled() => false,
-        // An error says that the holder has ended, which only a stop makes it do.
-        free = tenure.wait_for(|now| matches!(now, Tenure::Free | Tenure::Held)) => free.is_ok(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

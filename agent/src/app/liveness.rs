@@ -14,11 +14,7 @@ use futures_util::StreamExt;
 use tokio::{net::UdpSocket, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    gossip::Gossip,
-    model::{NetworkId, NodeId},
-    reconcile::{Peers, world::World},
-};
+use crate::{gossip::Gossip, model::NodeId, reconcile::world::World};
 
 /// After the start gossip may simply not have met the others yet.
 const SETTLE: Duration = Duration::from_secs(20);
@@ -40,26 +36,6 @@ impl Dead {
     /// Whether a node is dead.
     pub(super) fn contains(&self, node: NodeId) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
-    }
-}
-
-/// What the reconcile loop knows of the others.
-pub(super) struct GossipPeers {
-    pub(super) gossip: Gossip,
-    pub(super) dead: Dead,
-}
-
-impl Peers for GossipPeers {
-    fn is_down(&self, node: NodeId) -> bool {
-        self.dead.contains(node)
-    }
-
-    fn applied(&self, network: NetworkId, revision: i64) {
-        self.gossip.applied(network, revision);
-    }
-
-    fn left(&self, network: NetworkId) {
-        self.gossip.forget(network);
     }
 }
 

@@ -3,27 +3,19 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use tokio::{
-    net::{UdpSocket, lookup_host},
-    sync::watch,
-    time::timeout,
-};
+use tokio::net::{UdpSocket, lookup_host};
 use tokio_util::sync::CancellationToken;
 
-use super::{claim::undisputed, register::await_reason, tasks::Tasks};
+use super::register::await_reason;
 use crate::{
     config::HostPort,
-    gossip::{self, Gossip, GossipConfig, Nodes},
+    gossip::{Gossip, GossipConfig, Nodes},
     intent::Touched,
     kernel::Machine,
     model::{Node, NodeId, Protocol},
     reconcile::world::{Revisions, World},
     service,
-    store::Tenure,
 };
-
-/// How long gossip waits for the store to say whether this node's id is another's.
-const TENURE: Duration = Duration::from_secs(2);
 
 /// The socket that gossip goes through.
 pub(super) async fn bind(vtep: IpAddr, udp: u16, machine: &dyn Machine) -> Result<UdpSocket> {
@@ -36,14 +28,9 @@ pub(super) async fn bind(vtep: IpAddr, udp: u16, machine: &dyn Machine) -> Resul
     }
 }
 
-/// Gossip, unless the store says that another host has this node's id.
-pub(super) fn start(
-    tasks: &mut Tasks,
-    socket: UdpSocket,
-    node: &Node,
-    mut tenure: watch::Receiver<Tenure>,
-) -> Gossip {
-    let config = GossipConfig {
+/// Who this node is in gossip.
+pub(super) fn own(node: &Node) -> GossipConfig {
+    GossipConfig {
         node: node.id,
         name: node.name.clone(),
         advertise: node.gossip,
@@ -51,17 +38,7 @@ pub(super) fn start(
         version: node.version.clone(),
         generation: service::now().0,
         seed: rand::random(),
-    };
-    let (gossip, pump) = gossip::new(socket, config, tasks.stop.clone());
-    let stop = tasks.stop.clone();
-    tasks.run("gossip", async move {
-        // Nobody is to hear of a second node with the id of another. A store that is away says nothing of that.
-        let known = timeout(TENURE, tenure.wait_for(|now| *now != Tenure::Pending)).await.is_ok();
-        if !known || undisputed(&mut tenure, &stop).await {
-            pump.await;
-        }
-    });
-    gossip
+    }
 }
 
 /// Gossip with those that `--join` names, resolving their names again until somebody answers.

@@ -32,9 +32,6 @@ const NETNS_DIR_NOTE: &str = "made-netns-dir";
 /// The resolvers' copy of what they know, in the state directory.
 const NAMES_FILE: &str = "names";
 
-/// Changes that wait to be taken in; a full queue holds the store back.
-const QUEUE: usize = 64;
-
 /// How long the end waits for threads that something keeps.
 const BLOCKED: std::time::Duration = std::time::Duration::from_millis(200);
 

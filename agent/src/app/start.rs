@@ -1,21 +1,23 @@
 //! Starting: every part in order, each with an error that says what to do.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
-use tokio::{
-    net::UnixListener,
-    sync::{mpsc, watch},
-};
+use tokio::{net::UnixListener, sync::watch};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    NAMES_FILE, NETNS_DIR_NOTE, QUEUE, announce, bridge,
+    NAMES_FILE, NETNS_DIR_NOTE, announce, bridge,
     claim::{Host, watch_tenure},
     follow, health, identity,
     ids::Places,
-    liveness::{self, Dead, GossipPeers},
+    liveness::{self, Dead},
     lock, members, register, server,
     stores::{self, Stores},
     tasks::{Tasks, When},
@@ -23,19 +25,18 @@ use super::{
 use crate::{
     api::{About, Api, Closing},
     config::{Config, StoreConfig},
-    dns::{self, Dns, HostConf},
+    core::{Core, Parts as Wiring, Settings, Task},
+    dns::{self, HostConf},
     gossip::Gossip,
-    kernel::{Kernel, LinuxKernel, Machine, Seen},
-    model::{Node, chain},
-    reconcile::{self, Evidence, Reconciler, Settings, world::World},
+    kernel::{FactLink, Facts, Kernel, LinuxKernel, Machine},
+    model::Node,
+    reconcile::{self, Evidence, world::World},
     service::{self, Conditions, Service},
     store::{Claim, Identity, Key, Tenure, hold_claim},
 };
 
 /// Time between two full looks at everything.
 const FULL_LOOK: Duration = Duration::from_secs(60);
-/// Pause after the watch of the kernel has ended.
-const WATCH_AGAIN: Duration = Duration::from_secs(5);
 /// How long verbs that are under way when the agent is stopped may go on: what they wait for ends after that.
 const UNDER_WAY: Duration = Duration::from_millis(400);
 /// How long the word that the others end with may take to its reader.
@@ -69,11 +70,7 @@ pub(super) async fn run(config: Config) -> Result<()> {
         vtep,
         gossip: SocketAddr::new(vtep, config.gossip_port),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        underlay_mtu: facts
-            .links
-            .iter()
-            .find(|link| link.addresses.iter().any(|own| own.addr() == vtep))
-            .map_or(1500, |link| link.mtu),
+        underlay_mtu: mtu_of(&facts, vtep),
         vxlan_port: config.vxlan_port,
         created: service::now(),
     };
@@ -84,19 +81,43 @@ pub(super) async fn run(config: Config) -> Result<()> {
     std::fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
     let mut tasks = Tasks::new();
     let (held, tenure) = watch::channel(Tenure::default());
-    let gossip = members::start(&mut tasks, socket, &node, tenure.clone());
     let claim = claim_on(&*kernel, &node, &config)?;
-    let world = Arc::new(World::new(node.id));
+    let (dead, conditions, noted) = (Dead::default(), Conditions::default(), evidence.held);
+    let down = dead.clone();
+    let core = Core::new(Wiring {
+        kernel: Arc::clone(&kernel),
+        stores: service::Stores { global: stores.global.clone(), local: stores.local.clone() },
+        tenure: tenure.clone(),
+        evidence,
+        socket,
+        gossip: members::own(&node),
+        is_down: Arc::new(move |node| down.contains(node)),
+        conditions: conditions.clone(),
+        host_conf: Arc::new(HostConf::new(Path::new(RESOLV_CONF))),
+        settings: settings(&config, &node),
+        stop: tasks.stop.clone(),
+    });
+    let world = Arc::clone(&core.world);
     if let Some(cluster) = cluster {
         world.set_cluster(cluster);
     }
     tasks.run("identity", places.keep_cluster(Arc::clone(&world), tasks.stop.clone()));
-    let parts = Parts { config, kernel, stores, gossip, node, claim: (held, claim), evidence };
-    start_tasks(&mut tasks, &world, parts, api);
+    let claim = (held, claim);
+    start_tasks(
+        &mut tasks,
+        Parts { config, kernel, stores, core, node, claim, dead, conditions, noted },
+        api,
+    );
     announce::ready(&mut tasks, (world, tenure), name.to_string(), vtep);
     let ended = tasks.until_stopped().await;
     tracing::info!("stopped; what is in the kernel stays");
     ended
+}
+
+/// The MTU of the link that has this address, in bytes.
+fn mtu_of(facts: &Facts, address: IpAddr) -> u32 {
+    let has = |link: &&FactLink| link.addresses.iter().any(|own| own.addr() == address);
+    facts.links.iter().find(has).map_or(1500, |link| link.mtu)
 }
 
 /// Leave a note, for `cleanup`, if the netns directory is going to be made by us.
@@ -112,12 +133,14 @@ struct Parts {
     config: Config,
     kernel: Arc<LinuxKernel>,
     stores: Stores,
-    gossip: Gossip,
+    core: Core<LinuxKernel>,
     node: Node,
     /// Its hold on its id, and where it is told how that stands.
     claim: (watch::Sender<Tenure>, Claim),
-    /// What of ours was in the kernel.
-    evidence: Evidence,
+    dead: Dead,
+    conditions: Conditions,
+    /// It is noted that the cluster's store was held.
+    noted: bool,
 }
 
 /// This node's claim on its id.
@@ -130,73 +153,63 @@ fn claim_on(machine: &dyn Machine, node: &Node, config: &Config) -> Result<Claim
     Ok(Claim { key: Key::Alive(node.id), value, ttl: config.lease_ttl, ours })
 }
 
-fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixListener) {
-    let Parts { config, kernel, stores, gossip, node, claim, evidence } = parts;
+/// What the core is told.
+fn settings(config: &Config, node: &Node) -> Settings {
+    Settings {
+        reconcile: reconcile::Settings {
+            vtep: node.vtep,
+            vxlan_port: config.vxlan_port,
+            gossip_port: config.gossip_port,
+            store_ports: stores::guarded_ports(config),
+            full_look: FULL_LOOK,
+            ip_forward: config.ip_forward,
+        },
+        dns: Some(dns::Settings {
+            netns_dir: config.netns_dir.clone(),
+            copy: config.state_dir.join(NAMES_FILE),
+            defaults: config.dns.clone(),
+        }),
+        service: service::Settings {
+            pools: config.pools.clone(),
+            attach_deadline: config.attach_deadline,
+            run_dir: config.run_dir.clone(),
+            netns_dir: config.netns_dir.clone(),
+            netns_etc_dir: config.netns_etc_dir.clone(),
+            dns: config.dns.clone(),
+            host_gateways: config.host_gateways.clone(),
+            default_bridge: Some(bridge::default_bridge(&config.bridge)),
+        },
+    }
+}
+
+fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) {
+    let Parts { config, kernel, stores, core, node, claim, dead, conditions, noted } = parts;
+    let Core { world, gossip, store_status, service, tasks: own, resolvers, .. } = core;
+    for Task { name, work } in own {
+        tasks.run(name, work);
+    }
+    if let Some(resolvers) = resolvers {
+        tasks.run_until(When::Last, "resolvers", |stop| async {
+            resolvers.run(stop).await;
+            Ok(())
+        });
+    }
     let tenure = claim.0.subscribe();
-    let status = follow::follow_both(tasks, world, (&stores, &evidence), &tenure);
-    keep_registered(tasks, world, &stores, (&gossip, &node), claim);
-    let notices = Conditions::default();
+    follow::watch_stores(tasks, &world, (&stores.local, noted), store_status);
+    keep_registered(tasks, &world, &stores, (&gossip, &node), claim);
     let whose = (node.id, stores.global.clone(), config.state_dir.as_path().into());
-    tasks.run("node id watch", watch_tenure(whose, tenure, notices.clone(), tasks.stop.clone()));
+    tasks.run("node id watch", watch_tenure(whose, tenure, conditions.clone(), tasks.stop.clone()));
     tasks.run("join", members::join(gossip.clone(), config.join.clone(), tasks.stop.clone()));
     let health = health::Watch {
-        world: Arc::clone(world),
+        world: Arc::clone(&world),
         gossip: gossip.clone(),
-        notices: notices.clone(),
+        notices: conditions,
         node: node.clone(),
         kernel: Arc::clone(&kernel),
         lease_ttl: config.lease_ttl,
     };
     tasks.run("health", health.run(tasks.stop.clone()));
-    let dead = Dead::default();
-    tasks.run(
-        "liveness watch",
-        liveness::watch(dead.clone(), Arc::clone(world), gossip.clone(), tasks.stop.clone()),
-    );
-
-    let host_conf = Arc::new(HostConf::new(Path::new(RESOLV_CONF)));
-    let resolvers = start_resolvers(tasks, world, (&dead, &host_conf), &kernel, &config);
-
-    let (ask, asked) = mpsc::channel(QUEUE);
-    let peers = GossipPeers { gossip: gossip.clone(), dead };
-    let settings = Settings {
-        vtep: node.vtep,
-        vxlan_port: config.vxlan_port,
-        gossip_port: config.gossip_port,
-        store_ports: stores::guarded_ports(&config),
-        full_look: FULL_LOOK,
-        ip_forward: config.ip_forward,
-    };
-    let reconciler =
-        Reconciler::new(Arc::clone(&kernel), peers, Arc::clone(world), stores.local.clone(), settings);
-    let (tracked, stop) = (Arc::clone(&kernel), tasks.stop.clone());
-    tasks.run("connections", reconcile::forget(tracked, Arc::clone(world), stop));
-    let (hint, hints) = mpsc::channel(QUEUE);
-    tasks.run("kernel watch", watch_kernel(Arc::clone(&kernel), hint, tasks.stop.clone()));
-    tasks.run("reconcile loop", reconciler.run(asked, hints, tasks.stop.clone()));
-
-    let settings = service::Settings {
-        pools: config.pools.clone(),
-        attach_deadline: config.attach_deadline,
-        run_dir: config.run_dir.clone(),
-        netns_dir: config.netns_dir.clone(),
-        netns_etc_dir: config.netns_etc_dir.clone(),
-        dns: config.dns.clone(),
-        host_gateways: config.host_gateways.clone(),
-        default_bridge: Some(bridge::default_bridge(&config.bridge)),
-    };
-    let service = Arc::new(Service::new(service::Parts {
-        world: Arc::clone(world),
-        stores: service::Stores { global: stores.global.clone(), local: stores.local.clone() },
-        kernel: Arc::clone(&kernel),
-        gossip,
-        requests: ask,
-        dns: resolvers,
-        host_conf,
-        conditions: notices,
-        store_status: status,
-        settings,
-    }));
+    tasks.run("liveness watch", liveness::watch(dead, Arc::clone(&world), gossip, tasks.stop.clone()));
     tasks.run("sandbox files", keep_files(Arc::clone(&service), tasks.stop.clone()));
     tasks.run("network bridge", bridge::prepare_bridge(Arc::clone(&service), tasks.stop.clone()));
     let janitor = Arc::clone(&service);
@@ -205,39 +218,10 @@ fn start_tasks(tasks: &mut Tasks, world: &Arc<World>, parts: Parts, api: UnixLis
     serve_api(tasks, Api::new(service, about(&config, &node, &*kernel)), api);
     if let Some(listener) = stores.listener {
         let (embedded, stop) = (stores.embedded.clone(), tasks.stop.clone());
-        let served = stores::serve(embedded, listener, Arc::clone(world), kernel, stop);
+        let served = stores::serve(embedded, listener, world, kernel, stop);
         tasks.run_fallible("store server", served);
     }
     tasks.run("leases", stores.embedded.tend(tasks.stop.clone()));
-}
-
-/// Answer the sandboxes' questions for names.
-fn start_resolvers(
-    tasks: &mut Tasks,
-    world: &Arc<World>,
-    (dead, host_conf): (&Dead, &Arc<HostConf>),
-    kernel: &Arc<LinuxKernel>,
-    config: &Config,
-) -> Dns {
-    let dead = dead.clone();
-    let settings = dns::Settings {
-        netns_dir: config.netns_dir.clone(),
-        copy: config.state_dir.join(NAMES_FILE),
-        defaults: config.dns.clone(),
-    };
-    let (dns, listeners) = Dns::new(dns::Parts {
-        world: Arc::clone(world),
-        is_down: Box::new(move |node| dead.contains(node)),
-        host: Arc::clone(host_conf),
-        machine: Arc::<LinuxKernel>::clone(kernel),
-        sockets: Arc::<LinuxKernel>::clone(kernel),
-        settings,
-    });
-    tasks.run_until(When::Last, "resolvers", |stop| async {
-        listeners.run(stop).await;
-        Ok(())
-    });
-    dns
 }
 
 /// Keep the files of sandboxes, once all is known.
@@ -300,17 +284,4 @@ fn serve_api(tasks: &mut Tasks, api: Api<LinuxKernel>, listener: UnixListener) {
         }
         Ok(())
     });
-}
-
-/// Pass on what the kernel says of links and namespaces, again after a failure: the full looks go on without it.
-async fn watch_kernel(kernel: Arc<impl Kernel>, hints: mpsc::Sender<Seen>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        if let Err(error) = kernel.watch(hints.clone(), stop.clone()).await {
-            tracing::warn!(error = chain(&error), "cannot watch the host's links");
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(WATCH_AGAIN) => {}
-        }
-    }
 }

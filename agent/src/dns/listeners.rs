@@ -25,7 +25,7 @@ use crate::{
     kernel::{Machine, Sockets},
     model::{Name, Sandbox, SandboxId, chain},
     plan::state::Netns,
-    reconcile::world::{Revisions, World},
+    reconcile::world::Revisions,
 };
 
 /// Time between two looks: a process that has ended must not keep its namespace for three seconds.
@@ -165,8 +165,7 @@ impl Listeners {
         let Some(wanted) = self.wanted(Some(name)).pop() else { return Ok(None) };
         let id = wanted.sandbox.id;
         self.closed.remove(&id);
-        let inode =
-            inode_of(&*self.shared.machine, &wanted).ok_or_else(|| DnsError::Gone(name.clone()))?;
+        let inode = inode_of(&*self.shared.machine, &wanted).ok_or_else(|| DnsError::Gone(name.clone()))?;
         self.keep(&wanted, inode).await?;
         Ok(self.open.get(&id).map(|open| (id, open.port)))
     }

@@ -16,19 +16,16 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     convert,
-    gossip::{self, GossipConfig},
-    intent::Source,
+    core::{Core, Parts as Wiring},
+    gossip::GossipConfig,
     kernel::{FactLink, Facts, MemoryKernel},
-    model::{Endpoint, Name, Network, NodeId, testing::ME},
+    model::{Endpoint, Name, Network, testing::ME},
     plan::{
         ownership::{Mark, Unit},
         state::{Link, LinkKind, Netns},
     },
-    reconcile::{
-        Evidence, Peers, Reconciler,
-        feed::{Feed, feed},
-    },
-    store::{Commit, Embedded, Key, KeyRange, StoreStatus, follow},
+    reconcile::Evidence,
+    store::{Commit, Embedded, Key, KeyRange, Tenure},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,23 +36,11 @@ fn options(given: &[(&str, &str)]) -> convert::EndpointOptions {
     convert::parse_endpoint_options(&given).unwrap()
 }
 
-struct Nobody;
-
-impl Peers for Nobody {
-    fn is_down(&self, _node: NodeId) -> bool {
-        false
-    }
-    fn applied(&self, _network: NetworkId, _revision: i64) {}
-    fn left(&self, _network: NetworkId) {}
-}
-
 /// What outlives an agent: its host.
 struct Ground {
     kernel: Arc<MemoryKernel>,
     local: Embedded,
     global: Store,
-    /// What the reconcile loop has for the local store, if it is another.
-    of_loop: Option<Store>,
     dir: Arc<tempfile::TempDir>,
 }
 
@@ -95,26 +80,15 @@ impl Ground {
                 state.netns.get_mut(&Netns::Host).unwrap().links.insert(name.parse().unwrap(), link);
             }
         });
-        Self { kernel, local, global, of_loop: None, dir: Arc::new(tempfile::tempdir().unwrap()) }
+        Self { kernel, local, global, dir: Arc::new(tempfile::tempdir().unwrap()) }
     }
 
     /// Start an agent.
     async fn start(self, default_bridge: Option<DefaultBridge>) -> Host {
-        let (stop, dir) = (CancellationToken::new(), Arc::clone(&self.dir));
-        let (world, mut tasks) = (Arc::new(World::new(ME)), JoinSet::new());
-        let local = Store::embedded(&self.local);
-        for (source, store, range) in
-            [(Source::Global, &self.global, KeyRange::followed()), (Source::Local, &local, KeyRange::local())]
-        {
-            let (out, changes) = mpsc::channel(8);
-            let (status, _) = watch::channel(StoreStatus::Starting);
-            tasks.spawn(follow(store.clone(), range.clone(), out, status, stop.clone()));
-            let from = Feed { source, store: store.clone(), range, evidence: Evidence::default() };
-            tasks.spawn(feed(Arc::clone(&world), from, changes));
-        }
+        let (stop, dir) = (CancellationToken::new(), &self.dir);
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let advertise: SocketAddr = socket.local_addr().unwrap();
-        let config = GossipConfig {
+        let gossip = GossipConfig {
             node: ME,
             name: Name::parse("node name", "here").unwrap(),
             advertise,
@@ -123,10 +97,7 @@ impl Ground {
             generation: 1,
             seed: 1,
         };
-        let (gossip, pump) = gossip::new(socket, config, stop.clone());
-        tasks.spawn(pump);
-        let (ask, asked) = mpsc::channel(8);
-        let settings = reconcile::Settings {
+        let reconcile = reconcile::Settings {
             vtep: advertise.ip(),
             vxlan_port: 4789,
             gossip_port: 7946,
@@ -134,13 +105,7 @@ impl Ground {
             full_look: Duration::from_secs(60),
             ip_forward: true,
         };
-        let kernel = Arc::clone(&self.kernel);
-        let of_loop = self.of_loop.clone().unwrap_or_else(|| local.clone());
-        let reconciler = Reconciler::new(Arc::clone(&kernel), Nobody, Arc::clone(&world), of_loop, settings);
-        // Nobody changes this kernel behind our back.
-        let (_tell, seen) = mpsc::channel(1);
-        tasks.spawn(reconciler.run(asked, seen, stop.clone()));
-        let settings = Settings {
+        let service = Settings {
             pools: vec![
                 "10.0.0.0/8,size=24".parse().unwrap(),
                 "fd6f:766e:6574::/48,size=64".parse().unwrap(),
@@ -153,19 +118,21 @@ impl Ground {
             host_gateways: Vec::new(),
             default_bridge,
         };
-        let service = Service::new(Parts {
-            world,
-            stores: Stores { global: self.global.clone(), local },
-            kernel: Arc::clone(&kernel),
+        let core = Core::new(Wiring {
+            kernel: Arc::clone(&self.kernel),
+            stores: Stores { global: self.global.clone(), local: Store::embedded(&self.local) },
+            tenure: watch::Sender::new(Tenure::Free).subscribe(),
+            evidence: Evidence::default(),
+            socket,
             gossip,
-            requests: ask,
-            dns: Dns::none(),
-            host_conf: Arc::new(HostConf::new(&dir.path().join("resolv.conf"))),
+            is_down: Arc::new(|_node| false),
             conditions: Conditions::default(),
-            store_status: watch::Sender::new(StoreStatus::Starting).subscribe(),
-            settings,
+            host_conf: Arc::new(HostConf::new(&dir.path().join("resolv.conf"))),
+            settings: crate::core::Settings { reconcile, dns: None, service },
+            stop: stop.clone(),
         });
-        Host { service: Arc::new(service), kernel, stop, tasks, ground: self }
+        let tasks = core.tasks.into_iter().map(|task| task.work).collect();
+        Host { service: core.service, kernel: Arc::clone(&self.kernel), stop, tasks, ground: self }
     }
 }
 

@@ -3,31 +3,30 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
 use ovagent::{
     convert::Record,
-    dns::{Dns, HostConf},
-    gossip::{self, Gossip, GossipConfig},
-    intent::Source,
+    core::{Core, Parts, Settings},
+    dns::HostConf,
+    gossip::{Gossip, GossipConfig},
     ipam,
     kernel::{FactLink, Facts, MemoryKernel},
-    model::{DnsChoice, Name, NetworkId, Node as NodeRecord, NodeId, Timestamp},
+    model::{DnsChoice, Name, Node as NodeRecord, NodeId, Timestamp},
     plan::{
         op::Op,
         ownership::Unit,
         state::{Netns, State},
     },
     reconcile::{
-        self, Evidence, Peers, Reconciler, Request,
+        self, Evidence, Request,
         dirty::Depth,
-        feed::{Feed, feed},
         world::{Revisions, World},
     },
-    service::{self, AttachSpec, SandboxSpec, Service},
-    store::{Change, Commit, Embedded, Key, KeyRange, Store, StoreStatus, follow, hold},
+    service::{self, AttachSpec, Conditions, SandboxSpec, Service, Stores},
+    store::{Commit, Embedded, Key, Store, StoreStatus, Tenure, hold},
 };
 use tokio::{
     net::UdpSocket,
@@ -79,26 +78,6 @@ impl Host {
     }
 }
 
-/// What the loop knows of the others, as the test says.
-struct Told {
-    gossip: Gossip,
-    down: Arc<Mutex<BTreeSet<NodeId>>>,
-}
-
-impl Peers for Told {
-    fn is_down(&self, node: NodeId) -> bool {
-        self.down.lock().unwrap().contains(&node)
-    }
-
-    fn applied(&self, network: NetworkId, revision: i64) {
-        self.gossip.applied(network, revision);
-    }
-
-    fn left(&self, network: NetworkId) {
-        self.gossip.forget(network);
-    }
-}
-
 /// A running agent.
 pub(crate) struct Node {
     pub(crate) host: Host,
@@ -117,9 +96,8 @@ impl Node {
     pub(crate) async fn start(host: Host, global: Store, generation: u64) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let mut tasks = JoinSet::new();
-        let stop = CancellationToken::new();
-        let config = GossipConfig {
+        let (stop, dir) = (CancellationToken::new(), host.run_dir.path());
+        let gossip = GossipConfig {
             node: host.id,
             name: host.name.clone(),
             advertise: address,
@@ -128,16 +106,7 @@ impl Node {
             generation,
             seed: generation,
         };
-        let (gossip, pump) = gossip::new(socket, config, stop.clone());
-        tasks.spawn(pump);
-        let world = Arc::new(World::new(host.id));
-        let local = Store::embedded(&host.local);
-        let status = follow_both(&mut tasks, &world, &global, &local, &stop);
-        tasks.spawn(keep_registered(Arc::clone(&world), global.clone(), record(&host, address)));
-        let ttl = Duration::from_secs(60);
-        tasks.spawn(hold(global.clone(), Key::Alive(host.id), "x".into(), ttl, stop.clone()));
-        let (ask, asked) = mpsc::channel(8);
-        let settings = reconcile::Settings {
+        let reconcile = reconcile::Settings {
             vtep: host.vtep,
             vxlan_port: 4789,
             gossip_port: 7946,
@@ -146,34 +115,34 @@ impl Node {
             full_look: Duration::from_secs(3600),
             ip_forward: true,
         };
-        let peers = Told { gossip: gossip.clone(), down: Arc::default() };
-        let kernel = Arc::clone(&host.kernel);
-        let reconciler = Reconciler::new(kernel, peers, Arc::clone(&world), local.clone(), settings);
-        // Nobody gives hints: the kernel in memory has none.
-        let (_, hints) = mpsc::channel(1);
-        tasks.spawn(reconciler.run(asked, hints, stop));
-        let settings = service::Settings {
+        let service = service::Settings {
             pools: ipam::default_pools(),
             attach_deadline: ATTACH_DEADLINE,
-            run_dir: host.run_dir.path().into(),
+            run_dir: dir.into(),
             netns_dir: "/run/netns".into(),
-            netns_etc_dir: host.run_dir.path().join("etc"),
+            netns_etc_dir: dir.join("etc"),
             dns: DnsChoice::default(),
             host_gateways: Vec::new(),
             default_bridge: None,
         };
-        let service = Arc::new(Service::new(service::Parts {
-            world: Arc::clone(&world),
-            stores: service::Stores { global: global.clone(), local },
+        let core = Core::new(Parts {
             kernel: Arc::clone(&host.kernel),
-            gossip: gossip.clone(),
-            requests: ask.clone(),
-            dns: Dns::none(),
-            host_conf: Arc::new(HostConf::new(&host.run_dir.path().join("resolv.conf"))),
-            conditions: service::Conditions::default(),
-            store_status: status.clone(),
-            settings,
-        }));
+            stores: Stores { global: global.clone(), local: Store::embedded(&host.local) },
+            tenure: watch::Sender::new(Tenure::Free).subscribe(),
+            evidence: Evidence::default(),
+            socket,
+            gossip,
+            is_down: Arc::new(|_node| false),
+            conditions: Conditions::default(),
+            host_conf: Arc::new(HostConf::new(&dir.join("resolv.conf"))),
+            settings: Settings { reconcile, dns: None, service },
+            stop: stop.clone(),
+        });
+        let Core { world, gossip, requests: ask, store_status: status, service, .. } = core;
+        let mut tasks: JoinSet<()> = core.tasks.into_iter().map(|task| task.work).collect();
+        tasks.spawn(keep_registered(Arc::clone(&world), global.clone(), record(&host, address)));
+        let ttl = Duration::from_secs(60);
+        tasks.spawn(hold(global, Key::Alive(host.id), "x".into(), ttl, stop));
         Self { host, world, service, gossip, address, status, ask, tasks }
     }
 
@@ -236,28 +205,6 @@ fn record(host: &Host, gossip: SocketAddr) -> NodeRecord {
         vxlan_port: 4789,
         created: Timestamp(1),
     }
-}
-
-fn follow_both(
-    tasks: &mut JoinSet<()>,
-    world: &Arc<World>,
-    global: &Store,
-    local: &Store,
-    stop: &CancellationToken,
-) -> watch::Receiver<StoreStatus> {
-    let (status, seen) = watch::channel(StoreStatus::Starting);
-    let (local_status, _) = watch::channel(StoreStatus::Starting);
-    let both = [
-        (Source::Global, global, KeyRange::followed(), status),
-        (Source::Local, local, KeyRange::local(), local_status),
-    ];
-    for (source, store, range, status) in both {
-        let (out, changes) = mpsc::channel::<Change>(64);
-        tasks.spawn(follow(store.clone(), range.clone(), out, status, stop.clone()));
-        let from = Feed { source, store: store.clone(), range, evidence: Evidence::default() };
-        tasks.spawn(feed(Arc::clone(world), from, changes));
-    }
-    seen
 }
 
 /// The node's record is there, again when somebody removes it.

@@ -1,7 +1,7 @@
 //! Networks of each driver: made with their first endpoint, gone with the last, changed at the cost of the change.
 
 use super::*;
-use crate::{drivers::outer_name, plan::netns_of};
+use crate::{drivers::outer_name, plan::netns_of, store::EtcdConfig};
 
 pub(super) fn all() -> Vec<Network> {
     vec![bridge(1), macvlan(2, ETH9), macvlan(3, VLAN), ipvlan(4, ETH9), p2p(5), testing::network()]
@@ -67,6 +67,21 @@ async fn an_endpoint_that_is_made_ahead_of_its_sandbox_gets_its_link_with_it() {
         bench.check_whole().await;
         assert!(bench.inside("b").is_empty(), "{}", network.driver());
     }
+}
+
+#[tokio::test]
+async fn a_store_that_the_loop_does_not_reach_is_away_and_the_kernel_has_refused_nothing() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = EtcdConfig { endpoints: vec![nobody.to_string()], ..EtcdConfig::default() };
+    let mut bench = with(&testing::network(), &["a"]).await;
+    bench.reconciler.local = Store::etcd(&config).unwrap();
+    let endpoint = endpoint(&testing::network(), 2, "a");
+    bench.say(Source::Global, vec![there(&endpoint)]).await;
+    let outcome = bench.world.outcome(Unit::Network(endpoint.network)).unwrap();
+    let (_, error) = &outcome.failures[0];
+    assert!(matches!(error, ReconcileError::Store(_)), "{error}");
+    let expected = format!("the store at {nobody} does not answer");
+    assert!(error.to_string().starts_with(&expected), "{error}");
 }
 
 #[tokio::test]
