@@ -203,11 +203,16 @@ fn nobody_has_a_name_in_the_network_bridge_but_in_a_global_one_of_that_name() {
 fn an_endpoint_that_was_made_ahead_of_its_sandbox_has_no_address_for_others() {
     let network = testing::network();
     let ahead = Endpoint { sandbox: None, ..endpoint(&network, 2, "b", &["10.0.0.2/24"]) };
-    let intent = intent(&[network.clone()], &[endpoint(&network, 1, "a", &["10.0.0.1/24"]), ahead.clone()]);
+    let intent = intent(
+        std::slice::from_ref(&network),
+        &[endpoint(&network, 1, "a", &["10.0.0.1/24"]), ahead.clone()],
+    );
     assert_eq!(ask_as(&intent, "a", "b", RecordType::A), Verdict::NoName);
     let placed = Endpoint { sandbox: Some("b".parse().unwrap()), ..ahead };
-    let intent =
-        super::tests::intent(&[network.clone()], &[endpoint(&network, 1, "a", &["10.0.0.1/24"]), placed]);
+    let intent = super::tests::intent(
+        std::slice::from_ref(&network),
+        &[endpoint(&network, 1, "a", &["10.0.0.1/24"]), placed],
+    );
     assert_eq!(ask_as(&intent, "a", "b", RecordType::A), records(vec![address("10.0.0.2")]));
 }
 
