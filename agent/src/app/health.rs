@@ -51,7 +51,7 @@ impl<K: Kernel + Sockets> Watch<K> {
             () = self.world.reached(Revisions::default()) => {}
         }
         let sockets: Arc<dyn Sockets> = Arc::<K>::clone(&self.kernel);
-        let mut tunnels = Tunnels::default();
+        let mut vxlan_fdb = Tunnels::default();
         let mut unheard = BTreeMap::new();
         loop {
             // A module may come later; one that is there stays, or is told of when it is needed.
@@ -67,9 +67,9 @@ impl<K: Kernel + Sockets> Watch<K> {
             // A round that is cut short has told nothing.
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tunnels.round(&ways, &sockets, EVERY) => {}
+                () = vxlan_fdb.round(&ways, &sockets, EVERY) => {}
             }
-            self.silent(&tunnels, &ways);
+            self.silent(&vxlan_fdb, &ways);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(EVERY) => {}
@@ -146,7 +146,7 @@ impl<K: Kernel + Sockets> Watch<K> {
     }
 
     /// Nodes from which nothing comes back through the tunnel.
-    fn silent(&self, tunnels: &Tunnels, ways: &BTreeMap<NodeId, Way>) {
+    fn silent(&self, vxlan_fdb: &Tunnels, ways: &BTreeMap<NodeId, Way>) {
         let Node { vtep, vxlan_port, .. } = &self.node;
         let texts = self.world.read(|intent| {
             let text = |node: NodeId| {
@@ -160,7 +160,7 @@ impl<K: Kernel + Sockets> Watch<K> {
                 );
                 Some((node, text))
             };
-            tunnels.silent().filter_map(text).collect()
+            vxlan_fdb.silent().filter_map(text).collect()
         });
         self.tell(Condition::Tunnel, texts, "the tunnel to it works again");
     }

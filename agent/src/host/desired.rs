@@ -19,7 +19,7 @@ pub fn host(input: &HostInput) -> State {
     networks.sort_by_key(|network| (network.link, network.id));
     let mut here = NetnsState { sysctls: sysctls(input, &networks), ..NetnsState::default() };
     here.table = firewall::table(input, &networks);
-    here.openings = openings(&networks);
+    here.forward_accepts = forward_accepts(&networks);
     State { netns: [(Netns::Host, here)].into() }
 }
 
@@ -36,12 +36,12 @@ fn sysctls(input: &HostInput, networks: &[&HostNetwork]) -> BTreeMap<String, Str
 }
 
 /// What others' FORWARD chains let through: all that our own one does.
-fn openings(networks: &[&HostNetwork]) -> BTreeMap<Family, BTreeSet<LinkMatch>> {
-    let mut openings: BTreeMap<Family, BTreeSet<LinkMatch>> = BTreeMap::new();
+fn forward_accepts(networks: &[&HostNetwork]) -> BTreeMap<Family, BTreeSet<LinkMatch>> {
+    let mut forward_accepts: BTreeMap<Family, BTreeSet<LinkMatch>> = BTreeMap::new();
     for family in [Family::V4, Family::V6] {
         for network in networks.iter().filter(|network| network.has(family)) {
-            openings.entry(family).or_default().insert(network.links());
+            forward_accepts.entry(family).or_default().insert(network.links());
         }
     }
-    openings
+    forward_accepts
 }

@@ -88,9 +88,9 @@ fn row_words(link: &LinkRef, op: RowOp, row: &LinkRow) -> (&'static str, String)
     let ([set, remove], target) = match row {
         LinkRow::Address(address) => (["add address", "remove address"], address.to_string()),
         LinkRow::Neighbour(ip, _) => (["set neighbour", "remove neighbour"], ip.to_string()),
-        LinkRow::Tunnel(mac, _) => (["set tunnel row", "remove tunnel row"], mac.to_string()),
+        LinkRow::VxlanFdb(mac, _) => (["set tunnel row", "remove tunnel row"], mac.to_string()),
         LinkRow::Flood(vtep) => (["add flood row", "remove flood row"], vtep.to_string()),
-        LinkRow::Station(mac) => (["set bridge row", "remove bridge row"], mac.to_string()),
+        LinkRow::BridgeFdb(mac) => (["set bridge row", "remove bridge row"], mac.to_string()),
     };
     (if op == RowOp::Set { set } else { remove }, format!("{target} on {link}"))
 }
@@ -103,6 +103,6 @@ fn setting_words(op: &SettingOp) -> &'static str {
         SettingOp::RemoveTable => "remove nftables table",
         SettingOp::SetResolver(_) => "set the rules for 127.0.0.11 port 53",
         SettingOp::RemoveResolver => "remove the rules for 127.0.0.11 port 53",
-        SettingOp::SetOpenings(..) => "set rules in the FORWARD chain",
+        SettingOp::SetForwardAccepts(..) => "set rules in the FORWARD chain",
     }
 }

@@ -61,9 +61,9 @@ fn bare(want: &Link) -> Link {
         addresses: BTreeSet::new(),
         routes: BTreeMap::new(),
         neighbours: BTreeMap::new(),
-        tunnels: BTreeMap::new(),
-        floods: BTreeSet::new(),
-        stations: own.into_iter().collect(),
+        vxlan_fdb: BTreeMap::new(),
+        flood_list: BTreeSet::new(),
+        bridge_fdb: own.into_iter().collect(),
     }
 }
 
@@ -82,12 +82,12 @@ fn diff_routes(want: &Link, seen: &Link, mut push: impl FnMut(LinkOp)) {
 
 fn diff_rows(want: &Link, seen: &Link, moved: bool, mut push: impl FnMut(RowOp, LinkRow)) {
     set(&want.addresses, &seen.addresses, LinkRow::Address, &mut push);
-    set(&want.floods, &seen.floods, LinkRow::Flood, &mut push);
+    set(&want.flood_list, &seen.flood_list, LinkRow::Flood, &mut push);
     let no_stations = BTreeSet::new();
-    let stations = if moved { &no_stations } else { &seen.stations };
-    set(&want.stations, stations, LinkRow::Station, &mut push);
+    let bridge_fdb = if moved { &no_stations } else { &seen.bridge_fdb };
+    set(&want.bridge_fdb, bridge_fdb, LinkRow::BridgeFdb, &mut push);
     map(&want.neighbours, &seen.neighbours, LinkRow::Neighbour, &mut push);
-    map(&want.tunnels, &seen.tunnels, LinkRow::Tunnel, &mut push);
+    map(&want.vxlan_fdb, &seen.vxlan_fdb, LinkRow::VxlanFdb, &mut push);
 }
 
 fn set<T: Ord + Copy>(

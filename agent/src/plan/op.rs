@@ -102,11 +102,11 @@ pub enum LinkRow {
     /// A permanent neighbour; its value is the Ethernet address.
     Neighbour(IpAddr, Mac),
     /// A row of a vxlan device: frames to this station go to this VTEP, which is its value.
-    Tunnel(Mac, IpAddr),
+    VxlanFdb(Mac, IpAddr),
     /// A destination of a vxlan device for broadcast, unknown and multicast.
     Flood(IpAddr),
     /// The bridge's static row for a station behind this port.
-    Station(Mac),
+    BridgeFdb(Mac),
 }
 
 /// A step on what belongs to a namespace as a whole.
@@ -125,7 +125,7 @@ pub enum SettingOp {
     /// Have it go nowhere else.
     RemoveResolver,
     /// Have exactly these rules of ours at the end of the FORWARD chain of iptables' `filter` table of a family.
-    SetOpenings(Family, BTreeSet<LinkMatch>),
+    SetForwardAccepts(Family, BTreeSet<LinkMatch>),
 }
 
 impl Op {
@@ -198,9 +198,9 @@ impl fmt::Display for LinkRow {
         match self {
             Self::Address(address) => write!(f, "address {address}"),
             Self::Neighbour(ip, _) => write!(f, "neighbour {ip}"),
-            Self::Tunnel(mac, _) => write!(f, "fdb {mac}"),
+            Self::VxlanFdb(mac, _) => write!(f, "fdb {mac}"),
             Self::Flood(vtep) => write!(f, "flood dst {vtep}"),
-            Self::Station(mac) => write!(f, "bridge fdb {mac}"),
+            Self::BridgeFdb(mac) => write!(f, "bridge fdb {mac}"),
         }
     }
 }
@@ -211,8 +211,8 @@ impl fmt::Display for RowValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             LinkRow::Neighbour(_, mac) => write!(f, " lladdr {mac}"),
-            LinkRow::Tunnel(_, vtep) => write!(f, " dst {vtep}"),
-            LinkRow::Address(_) | LinkRow::Flood(_) | LinkRow::Station(_) => Ok(()),
+            LinkRow::VxlanFdb(_, vtep) => write!(f, " dst {vtep}"),
+            LinkRow::Address(_) | LinkRow::Flood(_) | LinkRow::BridgeFdb(_) => Ok(()),
         }
     }
 }
@@ -233,7 +233,7 @@ impl fmt::Display for SettingOp {
             Self::RemoveTable => f.write_str("remove nftables table"),
             Self::SetResolver(port) => write!(f, "lead port 53 of 127.0.0.11 to {port}"),
             Self::RemoveResolver => f.write_str("lead port 53 of 127.0.0.11 nowhere"),
-            Self::SetOpenings(family, links) => {
+            Self::SetForwardAccepts(family, links) => {
                 let command = if *family == Family::V4 { "iptables" } else { "ip6tables" };
                 write!(f, "set rules in the FORWARD chain of {command} ({} links)", links.len())
             }

@@ -77,10 +77,10 @@ fn diff_openings(unit: Unit, wanted: &State, seen: &State, ops: &mut Vec<Op>) {
     }
     let Some(there) = seen.netns.get(&Netns::Host) else { return };
     let want = wanted.netns.get(&Netns::Host);
-    for (family, links) in &there.openings {
-        let wanted = want.and_then(|want| want.openings.get(family)).cloned().unwrap_or_default();
+    for (family, links) in &there.forward_accepts {
+        let wanted = want.and_then(|want| want.forward_accepts.get(family)).cloned().unwrap_or_default();
         if wanted != *links {
-            ops.push(Op::Setting(Netns::Host, SettingOp::SetOpenings(*family, wanted)));
+            ops.push(Op::Setting(Netns::Host, SettingOp::SetForwardAccepts(*family, wanted)));
         }
     }
 }

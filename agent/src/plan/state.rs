@@ -66,7 +66,7 @@ pub struct NetnsState {
     /// Rules of ours at the end of others' FORWARD chains (iptables' `filter` tables), which let what passes these links
     /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself. What
     /// is not as we write it there is seen as a `StartsNotWith`, which is never wanted.
-    pub openings: BTreeMap<Family, BTreeSet<LinkMatch>>,
+    pub forward_accepts: BTreeMap<Family, BTreeSet<LinkMatch>>,
     /// Seen only: the families for which somebody else has a rule, or a policy of drop, for what is routed through.
     pub forwarders: BTreeSet<Family>,
 }
@@ -95,12 +95,12 @@ pub struct Link {
     /// Its permanent neighbours (ARP and ND).
     pub neighbours: BTreeMap<IpAddr, Mac>,
     /// On a vxlan device: where the frames to an address go (`self permanent dst`).
-    pub tunnels: BTreeMap<Mac, IpAddr>,
+    pub vxlan_fdb: BTreeMap<Mac, IpAddr>,
     /// On a vxlan device: where broadcast, unknown and multicast go (all-zero rows).
-    pub floods: BTreeSet<IpAddr>,
+    pub flood_list: BTreeSet<IpAddr>,
     /// On a bridge port: the bridge's own rows for it (`master static`). On a bridge: what it takes for itself (`self permanent`),
     /// which is its Ethernet address; without that row it hears nothing of what is meant for it.
-    pub stations: BTreeSet<Mac>,
+    pub bridge_fdb: BTreeSet<Mac>,
 }
 
 impl Link {
@@ -118,9 +118,9 @@ impl Link {
             addresses: BTreeSet::new(),
             routes: BTreeMap::new(),
             neighbours: BTreeMap::new(),
-            tunnels: BTreeMap::new(),
-            floods: BTreeSet::new(),
-            stations: own.into_iter().collect(),
+            vxlan_fdb: BTreeMap::new(),
+            flood_list: BTreeSet::new(),
+            bridge_fdb: own.into_iter().collect(),
         }
     }
 }
@@ -205,13 +205,13 @@ impl Look {
 
 impl LookAt {
     fn add(&mut self, other: Self) {
-        let Self { links, bare, sysctls, table, resolver, openings } = other;
+        let Self { links, bare, sysctls, table, resolver, forward_accepts } = other;
         self.links = self.links.take().zip(links).map(|(some, others)| &some | &others);
         self.bare &= bare;
         self.sysctls.extend(sysctls);
         self.table |= table;
         self.resolver |= resolver;
-        self.openings |= openings;
+        self.forward_accepts |= forward_accepts;
     }
 }
 
@@ -229,5 +229,5 @@ pub struct LookAt {
     /// Also where port 53 of 127.0.0.11 leads.
     pub resolver: bool,
     /// Also our rules in others' FORWARD chains, and whether others have any for what is routed through.
-    pub openings: bool,
+    pub forward_accepts: bool,
 }

@@ -206,8 +206,13 @@ impl Comparison {
 /// Where the host's own part is.
 pub(super) fn host_look(wanted: &State) -> Look {
     let sysctls = wanted.netns.values().flat_map(|state| state.sysctls.keys().cloned()).collect();
-    let at =
-        LookAt { links: Some(BTreeSet::new()), sysctls, table: true, openings: true, ..LookAt::default() };
+    let at = LookAt {
+        links: Some(BTreeSet::new()),
+        sysctls,
+        table: true,
+        forward_accepts: true,
+        ..LookAt::default()
+    };
     Look { netns: [(Netns::Host, at)].into() }
 }
 

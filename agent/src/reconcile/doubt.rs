@@ -16,6 +16,6 @@ fn replaces(op: &Op, seen: &State) -> bool {
     matches!(
         op,
         Op::Link(_, LinkOp::SetPort(None) | LinkOp::SetUp(false))
-            | Op::Setting(_, SettingOp::ChangePorts(_) | SettingOp::SetOpenings(..))
+            | Op::Setting(_, SettingOp::ChangePorts(_) | SettingOp::SetForwardAccepts(..))
     ) || matches!(op, Op::Setting(netns, SettingOp::SetTable(_)) if has_table(netns))
 }

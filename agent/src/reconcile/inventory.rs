@@ -41,7 +41,7 @@ pub async fn inventory<K: Kernel>(
         let look = found.entry(Unit::Sandbox(id)).or_default();
         look.netns.insert(netns, LookAt { links: Some(BTreeSet::new()), ..everything.clone() });
     }
-    let host = LookAt { links: Some(BTreeSet::new()), openings: true, ..everything };
+    let host = LookAt { links: Some(BTreeSet::new()), forward_accepts: true, ..everything };
     found.entry(Unit::Host).or_default().netns.insert(Netns::Host, host);
     Ok(found)
 }

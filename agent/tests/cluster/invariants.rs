@@ -191,8 +191,8 @@ pub(crate) fn has_rows(state: &State, endpoint: &Endpoint, vtep: IpAddr) -> bool
     let inside = state.netns.get(&netns_of(endpoint.network));
     let tunnel = inside.and_then(|inside| inside.links.get(&"vxlan0".parse().unwrap()));
     tunnel.is_some_and(|tunnel| {
-        tunnel.tunnels.get(&endpoint.mac) == Some(&vtep)
-            && tunnel.stations.contains(&endpoint.mac)
+        tunnel.vxlan_fdb.get(&endpoint.mac) == Some(&vtep)
+            && tunnel.bridge_fdb.contains(&endpoint.mac)
             && endpoint.addresses.iter().all(|it| tunnel.neighbours.get(&it.addr()) == Some(&endpoint.mac))
     })
 }

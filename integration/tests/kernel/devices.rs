@@ -145,7 +145,7 @@ pub(super) async fn rates() -> Outcome {
                 Op::Row(
                     device.at.clone(),
                     RowOp::Set,
-                    LinkRow::Tunnel(mac, std::net::Ipv4Addr::new(192, 0, 2, 1).into()),
+                    LinkRow::VxlanFdb(mac, std::net::Ipv4Addr::new(192, 0, 2, 1).into()),
                 ),
                 Op::Row(device.at.clone(), RowOp::Set, LinkRow::Neighbour(ip, mac)),
             ]
@@ -172,7 +172,7 @@ pub(super) async fn rates() -> Outcome {
     added?;
     let (seen, _) = (seen.map_err(|error| error.to_string())?, nothing.map_err(|error| error.to_string())?);
     let rows: usize =
-        seen.netns.values().flat_map(|netns| netns.links.values()).map(|link| link.tunnels.len()).sum();
+        seen.netns.values().flat_map(|netns| netns.links.values()).map(|link| link.vxlan_fdb.len()).sum();
     told(rows == 10_000, || format!("{rows} rows"))?;
     // Some 5 times of what an optimised build needs.
     told(looking.as_millis() < 1000 && adding.as_millis() < 2000, || format!("{adding:?} {looking:?}"))
@@ -229,7 +229,7 @@ pub(super) async fn pair_rate() -> Outcome {
             Op::Link(a.at.clone(), LinkOp::SetUp(true)),
             Op::Link(b.at.clone(), LinkOp::SetUp(true)),
             Op::Row(b.at.clone(), RowOp::Set, LinkRow::Address("10.9.9.9/24".parse().expect("an address"))),
-            Op::Row(a.at.clone(), RowOp::Set, LinkRow::Station(b.mac.expect("a MAC address"))),
+            Op::Row(a.at.clone(), RowOp::Set, LinkRow::BridgeFdb(b.mac.expect("a MAC address"))),
         ];
         let start = Instant::now();
         apply(&kernel, ops).await?;

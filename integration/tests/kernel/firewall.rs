@@ -26,15 +26,15 @@ fn start(name: &'static str) -> LinkMatch {
 
 /// What is seen of each family: V4, V6.
 async fn seen(kernel: &LinuxKernel) -> Result<[Option<Links>; 2], String> {
-    let at = LookAt { links: Some(BTreeSet::new()), openings: true, ..LookAt::default() };
+    let at = LookAt { links: Some(BTreeSet::new()), forward_accepts: true, ..LookAt::default() };
     let look = Look { netns: [(Netns::Host, at)].into() };
     let state = kernel.observe(look).await.map_err(|error| error.to_string())?;
     let host = state.netns.get(&Netns::Host).ok_or("no host")?;
-    Ok([Family::V4, Family::V6].map(|family| host.openings.get(&family).cloned()))
+    Ok([Family::V4, Family::V6].map(|family| host.forward_accepts.get(&family).cloned()))
 }
 
 async fn set(kernel: &LinuxKernel, family: Family, links: &Links) -> Outcome {
-    apply(kernel, vec![Op::Setting(Netns::Host, SettingOp::SetOpenings(family, links.clone()))]).await
+    apply(kernel, vec![Op::Setting(Netns::Host, SettingOp::SetForwardAccepts(family, links.clone()))]).await
 }
 
 /// The rules of a FORWARD chain, its policy first.
@@ -43,7 +43,7 @@ fn rules(command: &str) -> Result<Vec<String>, String> {
 }
 
 /// Afterwards there is no ruleset.
-pub(super) async fn openings() -> Outcome {
+pub(super) async fn forward_accepts() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     let outcome = open_and_close(&kernel).await;
     sh("nft flush ruleset")?;

@@ -55,7 +55,7 @@ fn main() -> anyhow::Result<()> {
         Trial::test("a_resolver_answers_in_its_namespace_alone", || run(sockets::resolver())),
         Trial::test("sockets_in_bad_places_are_refused_in_words", || run(sockets::bad_places())),
         Trial::test("what_nft_need_not_read_is_not_read_by_nft", || run(tables::read())),
-        Trial::test("others_forward_chains_are_opened_and_closed", || run(firewall::openings())),
+        Trial::test("others_forward_chains_are_opened_and_closed", || run(firewall::forward_accepts())),
         Trial::test("damage_to_openings_is_seen_and_mended", || run(firewall::damage())),
         Trial::test("packets_pass_a_policy_of_drop_by_an_opening", || run(firewall::packets())),
         Trial::test("openings_are_seen_quickly_beside_a_huge_ruleset", || run(firewall::huge())),

@@ -51,7 +51,7 @@ pub struct OverlayShared {
     /// Ports that come in by the host leg; none without one.
     pub ports: Vec<Redirected>,
     /// VTEPs of the other hosts, if broadcast and multicast are replicated.
-    pub floods: Vec<IpAddr>,
+    pub flood_list: Vec<IpAddr>,
     /// What this kernel has.
     pub features: Features,
 }
@@ -103,8 +103,8 @@ pub fn is_port(name: IfName) -> bool {
 
 /// The rows of one remote station.
 fn station_rows(link: &mut Link, station: &Station) {
-    link.tunnels.insert(station.mac, station.vtep);
-    link.stations.insert(station.mac);
+    link.vxlan_fdb.insert(station.mac, station.vtep);
+    link.bridge_fdb.insert(station.mac);
     for address in &station.addresses {
         link.neighbours.insert(*address, station.mac);
     }
@@ -140,7 +140,7 @@ pub fn overlay(input: &OverlayShared, local: &[LocalEndpoint<'_>], remote: &[Sta
     if others_have(input.member.mac, local, remote)
         && let Some(bridge) = inside.links.get_mut(&BRIDGE)
     {
-        bridge.stations.clear();
+        bridge.bridge_fdb.clear();
     }
     state.netns.insert(netns_of(input.network.id), inside);
     state
@@ -193,7 +193,7 @@ fn tunnel(input: &OverlayShared, remote: &[Station], unit: Unit) -> Link {
     for station in remote {
         station_rows(&mut link, station);
     }
-    link.floods.extend(&input.floods);
+    link.flood_list.extend(&input.flood_list);
     link
 }
 
@@ -223,7 +223,7 @@ fn leg_ends(input: &OverlayShared, unit: Unit, leg: Leg) -> (Link, Link) {
 
 fn endpoint_ends(input: &OverlayShared, unit: Unit, endpoint: &Endpoint) -> (Link, Link) {
     let mut outer = interface::port(unit, endpoint, input.mtu, port());
-    outer.stations.insert(endpoint.mac);
+    outer.bridge_fdb.insert(endpoint.mac);
     let mut inner = interface(LinkKind::Veth, unit, endpoint, input.mtu);
     if !input.network.internal {
         for subnet in &input.network.subnets {

@@ -34,7 +34,7 @@ pub(in crate::drivers) fn shared(
     let vxlan = Vxlan { vni: network.vni?, local: env.vtep, port: env.vxlan_port };
     let leg = if network.internal { None } else { env.legs.get(&network.id).copied() };
     let host_routes = if leg.is_some() { host_routes(intent, env.me, network).0 } else { Vec::new() };
-    let floods = if settings.multicast {
+    let flood_list = if settings.multicast {
         peers(intent, env, view).map(|(_, vtep)| vtep).collect()
     } else {
         Vec::new()
@@ -47,7 +47,7 @@ pub(in crate::drivers) fn shared(
         mtu: mtu(intent, env, network, view),
         leg,
         host_routes,
-        floods,
+        flood_list,
         ports,
         features: env.features,
     })

@@ -96,7 +96,7 @@ fn wanted(shape: &Shape) -> State {
         network,
         member,
         ports: shape.ports.iter().map(redirected).collect(),
-        floods: if shape.multicast {
+        flood_list: if shape.multicast {
             shape.remote.values().map(|host| vtep(*host)).collect()
         } else {
             vec![]
@@ -154,7 +154,7 @@ proptest! {
             .map(|(number, _)| Mac::derived(IpAddr::from([10, 0, 0, *number])))
             .collect();
         for op in apply_plan(&kernel, &wanted(&fewer))? {
-            let its_own = if let Op::Row(_, RowOp::Remove, LinkRow::Tunnel(mac, _) | LinkRow::Station(mac)) = &op {
+            let its_own = if let Op::Row(_, RowOp::Remove, LinkRow::VxlanFdb(mac, _) | LinkRow::BridgeFdb(mac)) = &op {
                 gone.contains(mac)
             } else if let Op::Row(_, RowOp::Remove, LinkRow::Neighbour(address, _)) = &op {
                 gone.contains(&Mac::derived(*address))

@@ -185,24 +185,28 @@ fn openings_are_for_the_links_that_there_are_by_family() {
         leg_of(3, |_| ()),
     ];
     let input = HostInput { networks, ip_forward: true, ipv6: true, ..HostInput::default() };
-    let openings = host(&input).netns.remove(&Netns::Host).unwrap().openings;
+    let forward_accepts = host(&input).netns.remove(&Netns::Host).unwrap().forward_accepts;
     let starts = |name: &str| LinkMatch::StartsWith(name.parse().unwrap());
     let v4 = [starts("ovb-"), starts("ovh-"), LinkMatch::Is("ovnet0".parse().unwrap())];
-    assert_eq!(openings, [(Family::V4, v4.into()), (Family::V6, [starts("ovh-")].into())].into());
+    assert_eq!(forward_accepts, [(Family::V4, v4.into()), (Family::V6, [starts("ovh-")].into())].into());
 }
 
 #[test]
 fn where_a_family_has_no_chain_for_openings_none_are_made() {
     let kernel = kernel();
     kernel.edit(|state| {
-        state.netns.get_mut(&Netns::Host).unwrap().openings.remove(&Family::V6);
+        state.netns.get_mut(&Netns::Host).unwrap().forward_accepts.remove(&Family::V6);
     });
     let input = HostInput { networks: vec![bridge_of(1, |_| ())], ip_forward: true, ..HostInput::default() };
     let ops = bring_host_about(&kernel, &host(&input)).unwrap();
     let families: Vec<Family> = ops
         .iter()
         .filter_map(|op| {
-            if let Op::Setting(_, SettingOp::SetOpenings(family, _)) = op { Some(*family) } else { None }
+            if let Op::Setting(_, SettingOp::SetForwardAccepts(family, _)) = op {
+                Some(*family)
+            } else {
+                None
+            }
         })
         .collect();
     assert_eq!(families, [Family::V4]);

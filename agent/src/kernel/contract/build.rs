@@ -42,13 +42,13 @@ pub(super) fn network() -> Built<State> {
     );
     tunnel.port = port(false, true);
     tunnel.neighbours = [("10.77.0.6".parse().map_err(text)?, mac(6)?)].into();
-    tunnel.tunnels =
+    tunnel.vxlan_fdb =
         [(mac(5)?, Ipv4Addr::new(192, 0, 2, 5).into()), (mac(6)?, Ipv4Addr::new(192, 0, 2, 6).into())].into();
-    tunnel.floods = [Ipv4Addr::new(192, 0, 2, 5).into(), Ipv4Addr::new(192, 0, 2, 6).into()].into();
-    tunnel.stations = [mac(5)?, mac(6)?].into();
+    tunnel.flood_list = [Ipv4Addr::new(192, 0, 2, 5).into(), Ipv4Addr::new(192, 0, 2, 6).into()].into();
+    tunnel.bridge_fdb = [mac(5)?, mac(6)?].into();
     let mut endpoint = Link::new(LinkKind::Veth, mark("ep-0123456789ab"), mac(3)?, 1450);
     endpoint.port = port(false, false);
-    endpoint.stations = [mac(4)?].into();
+    endpoint.bridge_fdb = [mac(4)?].into();
     let mut eth = Link::new(LinkKind::Veth, mark("ep-0123456789ab"), mac(4)?, 1450);
     eth.addresses = [net("10.77.0.2/24")?, net("fd77::2/64")?].into();
     eth.routes = [
@@ -111,13 +111,13 @@ pub(super) fn random_network(seed: u64) -> Built<State> {
         link.mtu = mtu;
         if *name == VXLAN {
             link.kind = LinkKind::Vxlan(vxlan(random.random_range(1..=Vni::MAX), vtep(1))?);
-            link.floods = (2..random.random_range(2..9)).map(vtep).collect();
-            link.tunnels.clear();
-            link.stations.clear();
+            link.flood_list = (2..random.random_range(2..9)).map(vtep).collect();
+            link.vxlan_fdb.clear();
+            link.bridge_fdb.clear();
             for number in 1..random.random_range(1..60_u32) {
                 let (mac, to) = (mac(1000 + number)?, vtep(random.random_range(2..9)));
-                link.tunnels.insert(mac, to);
-                link.stations.insert(mac);
+                link.vxlan_fdb.insert(mac, to);
+                link.bridge_fdb.insert(mac);
                 link.neighbours.insert(Ipv4Addr::from(0x0a4d_0100 + number).into(), mac);
             }
         }
@@ -149,7 +149,7 @@ pub fn look_at(state: &State) -> Look {
         sysctls: netns.sysctls.keys().cloned().collect(),
         table: true,
         resolver: true,
-        openings: true,
+        forward_accepts: true,
     };
     Look { netns: state.netns.iter().map(|(netns, state)| (netns.clone(), one(state))).collect() }
 }
@@ -207,9 +207,9 @@ pub(super) fn rows(state: &State) -> Vec<Op> {
         let set = |row| Op::Row(at(), RowOp::Set, row);
         ops.extend(link.routes.iter().map(|(to, route)| Op::Link(at(), LinkOp::SetRoute(*to, *route))));
         ops.extend(link.neighbours.iter().map(|(ip, mac)| set(LinkRow::Neighbour(*ip, *mac))));
-        ops.extend(link.tunnels.iter().map(|(mac, vtep)| set(LinkRow::Tunnel(*mac, *vtep))));
-        ops.extend(link.floods.iter().map(|vtep| set(LinkRow::Flood(*vtep))));
-        ops.extend(link.stations.iter().map(|mac| set(LinkRow::Station(*mac))));
+        ops.extend(link.vxlan_fdb.iter().map(|(mac, vtep)| set(LinkRow::VxlanFdb(*mac, *vtep))));
+        ops.extend(link.flood_list.iter().map(|vtep| set(LinkRow::Flood(*vtep))));
+        ops.extend(link.bridge_fdb.iter().map(|mac| set(LinkRow::BridgeFdb(*mac))));
     }
     ops
 }

@@ -3,8 +3,8 @@
 //! Each check makes what it needs under names that start with "ovk", compares, and leaves nothing behind.
 
 mod build;
+mod forward_accepts;
 mod objects;
-mod openings;
 mod parents;
 mod parts;
 mod refusals;
@@ -103,7 +103,7 @@ pub async fn check<K: Kernel>(name: &str, kernel: &K, stranger: &impl Stranger) 
             refusals::dependents(kernel).await
         }
         "sysctls_that_the_kernel_lacks_are_told" => refusals::sysctls(kernel).await,
-        "openings_are_there_where_others_close" => openings::kept(kernel, stranger).await,
+        "openings_are_there_where_others_close" => forward_accepts::kept(kernel, stranger).await,
         "links_on_a_link_of_the_host_are_seen_as_made" => parents::kept(kernel, stranger).await,
         "a_namespace_that_goes_frees_its_vni" => rows::vni(kernel).await,
         "ten_thousand_rows_are_seen_as_applied" => rows::ten_thousand(kernel).await,

@@ -101,7 +101,7 @@ fn change_bridge(wanted: &mut State) -> Built<Vec<Op>> {
     let here = || at(&inner, BRIDGE);
     let bridge = link(wanted, &inner, BRIDGE)?;
     bridge.mac = Some(mac(11)?);
-    bridge.stations = [mac(11)?].into();
+    bridge.bridge_fdb = [mac(11)?].into();
     bridge.mtu = 1300;
     bridge.addresses.remove(&net("10.77.0.9/32")?);
     bridge.addresses.insert(net("10.77.0.10/32")?);
@@ -109,7 +109,7 @@ fn change_bridge(wanted: &mut State) -> Built<Vec<Op>> {
     bridge.neighbours.insert(neighbour, mac(12)?);
     let mut ops = vec![
         // The row of the old address stays if somebody set it.
-        Op::Row(here(), RowOp::Remove, LinkRow::Station(mac(1)?)),
+        Op::Row(here(), RowOp::Remove, LinkRow::BridgeFdb(mac(1)?)),
         Op::Link(here(), LinkOp::SetMac(mac(11)?)),
         Op::Link(here(), LinkOp::SetMtu(1300)),
         Op::Row(here(), RowOp::Remove, LinkRow::Address(net("10.77.0.9/32")?)),
@@ -136,13 +136,13 @@ pub(super) async fn own_row<K: Kernel>(kernel: &K) -> Built<()> {
         let (inner, own) = (inner()?, mac(1)?);
         let (bridge, port) = (|| at(&inner, BRIDGE), || at(&inner, PORT));
         let mut bent = whole.clone();
-        link(&mut bent, &inner, BRIDGE)?.stations.clear();
-        link(&mut bent, &inner, PORT)?.stations.insert(own);
+        link(&mut bent, &inner, BRIDGE)?.bridge_fdb.clear();
+        link(&mut bent, &inner, PORT)?.bridge_fdb.insert(own);
         apply(
             kernel,
             vec![
-                Op::Row(bridge(), RowOp::Remove, LinkRow::Station(own)),
-                Op::Row(port(), RowOp::Set, LinkRow::Station(own)),
+                Op::Row(bridge(), RowOp::Remove, LinkRow::BridgeFdb(own)),
+                Op::Row(port(), RowOp::Set, LinkRow::BridgeFdb(own)),
             ],
         )
         .await?;
@@ -150,8 +150,8 @@ pub(super) async fn own_row<K: Kernel>(kernel: &K) -> Built<()> {
         apply(
             kernel,
             vec![
-                Op::Row(port(), RowOp::Remove, LinkRow::Station(own)),
-                Op::Row(bridge(), RowOp::Set, LinkRow::Station(own)),
+                Op::Row(port(), RowOp::Remove, LinkRow::BridgeFdb(own)),
+                Op::Row(bridge(), RowOp::Set, LinkRow::BridgeFdb(own)),
             ],
         )
         .await?;
@@ -165,20 +165,20 @@ fn change_tunnel(wanted: &mut State) -> Built<Vec<Op>> {
     let here = || at(&inner, VXLAN);
     let tunnel = link(wanted, &inner, VXLAN)?;
     let (old, new) = (Ipv4Addr::new(192, 0, 2, 5).into(), Ipv4Addr::new(192, 0, 2, 7).into());
-    tunnel.tunnels.insert(mac(5)?, new);
-    tunnel.tunnels.remove(&mac(6)?);
-    tunnel.floods.remove(&old);
-    tunnel.floods.insert(new);
-    tunnel.stations.remove(&mac(6)?);
+    tunnel.vxlan_fdb.insert(mac(5)?, new);
+    tunnel.vxlan_fdb.remove(&mac(6)?);
+    tunnel.flood_list.remove(&old);
+    tunnel.flood_list.insert(new);
+    tunnel.bridge_fdb.remove(&mac(6)?);
     let port = Port { bridge: BRIDGE, learning: true, unicast_flood: false, isolated: true, hairpin: false };
     tunnel.port = Some(port);
     Ok(vec![
-        Op::Row(here(), RowOp::Set, LinkRow::Tunnel(mac(5)?, new)),
+        Op::Row(here(), RowOp::Set, LinkRow::VxlanFdb(mac(5)?, new)),
         // It goes whatever its value is.
-        Op::Row(here(), RowOp::Remove, LinkRow::Tunnel(mac(6)?, new)),
+        Op::Row(here(), RowOp::Remove, LinkRow::VxlanFdb(mac(6)?, new)),
         Op::Row(here(), RowOp::Remove, LinkRow::Flood(old)),
         Op::Row(here(), RowOp::Set, LinkRow::Flood(new)),
-        Op::Row(here(), RowOp::Remove, LinkRow::Station(mac(6)?)),
+        Op::Row(here(), RowOp::Remove, LinkRow::BridgeFdb(mac(6)?)),
         Op::Link(here(), LinkOp::SetPort(Some(port))),
     ])
 }
@@ -187,7 +187,7 @@ fn change_ends(wanted: &mut State) -> Built<Vec<Op>> {
     let (inner, sandbox) = (inner()?, sandbox()?);
     let endpoint = link(wanted, &inner, PORT)?;
     endpoint.port = None;
-    endpoint.stations.clear();
+    endpoint.bridge_fdb.clear();
     endpoint.up = false;
     let eth = link(wanted, &sandbox, ETH)?;
     let (default, other) = (net("0.0.0.0/0")?, net("198.51.100.0/24")?);

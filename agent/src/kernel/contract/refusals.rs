@@ -30,9 +30,9 @@ pub(super) async fn absent<K: Kernel>(kernel: &K) -> Built<()> {
                 Op::Link(eth.clone(), LinkOp::RemoveRoute(net("10.98.0.0/24")?, route)),
                 Op::Link(eth.clone(), LinkOp::RemoveRoute(net("fd98::/64")?, route)),
                 Op::Row(eth, RowOp::Remove, LinkRow::Neighbour(ip, mac(99)?)),
-                Op::Row(tunnel.clone(), RowOp::Remove, LinkRow::Tunnel(mac(99)?, ip)),
+                Op::Row(tunnel.clone(), RowOp::Remove, LinkRow::VxlanFdb(mac(99)?, ip)),
                 Op::Row(tunnel, RowOp::Remove, LinkRow::Flood(ip)),
-                Op::Row(port, RowOp::Remove, LinkRow::Station(mac(99)?)),
+                Op::Row(port, RowOp::Remove, LinkRow::BridgeFdb(mac(99)?)),
                 Op::Setting(inner()?, SettingOp::RemoveTable),
                 Op::Link(at(&inner()?, IfName::literal("gone")), LinkOp::Remove),
             ])
@@ -53,7 +53,7 @@ pub(super) async fn absent<K: Kernel>(kernel: &K) -> Built<()> {
             kernel,
             vec![
                 Op::Link(at(&inner()?, PORT), LinkOp::SetPort(None)),
-                Op::Row(at(&inner()?, PORT), RowOp::Remove, LinkRow::Station(mac(4)?)),
+                Op::Row(at(&inner()?, PORT), RowOp::Remove, LinkRow::BridgeFdb(mac(4)?)),
             ],
         )
         .await

@@ -29,8 +29,8 @@ fn state(rows: u32) -> Built<State> {
     for number in 0..rows {
         let station = mac(0x1_0000 + number)?;
         tunnel.neighbours.insert(Ipv4Addr::from(0x0a4d_0000 + number).into(), station);
-        tunnel.tunnels.insert(station, Ipv4Addr::from(0xc000_0200 + number % 200).into());
-        tunnel.stations.insert(station);
+        tunnel.vxlan_fdb.insert(station, Ipv4Addr::from(0xc000_0200 + number % 200).into());
+        tunnel.bridge_fdb.insert(station);
     }
     let links = [(BRIDGE, bridge), (VXLAN, tunnel)].into();
     let netns = NetnsState { mark: Some(mark("netns")), links, ..NetnsState::default() };
@@ -48,9 +48,9 @@ pub(super) async fn ten_thousand<K: Kernel>(kernel: &K) -> Built<()> {
         let mut ops = Vec::new();
         let remove = |row| Op::Row(here.clone(), RowOp::Remove, row);
         ops.extend(link.neighbours.iter().map(|(ip, mac)| remove(LinkRow::Neighbour(*ip, *mac))));
-        ops.extend(link.tunnels.iter().map(|(mac, vtep)| remove(LinkRow::Tunnel(*mac, *vtep))));
-        ops.extend(link.stations.iter().map(|mac| remove(LinkRow::Station(*mac))));
-        (link.neighbours, link.tunnels, link.stations) = Default::default();
+        ops.extend(link.vxlan_fdb.iter().map(|(mac, vtep)| remove(LinkRow::VxlanFdb(*mac, *vtep))));
+        ops.extend(link.bridge_fdb.iter().map(|mac| remove(LinkRow::BridgeFdb(*mac))));
+        (link.neighbours, link.vxlan_fdb, link.bridge_fdb) = Default::default();
         apply(kernel, ops.clone()).await?;
         expect(kernel, &wanted).await?;
         // Now each of them is refused by the kernel, and that is as good.

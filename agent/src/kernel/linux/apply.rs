@@ -11,7 +11,7 @@ use crate::{
             failure::Failure,
             host::port_conflict,
             link::{create, operational, removal, upper},
-            netfilter::{listings::Listings, nft, openings, resolver},
+            netfilter::{forward_accepts, listings::Listings, nft, resolver},
             netns::{mounts::Mounts, named, namespace::Namespace, sysctl},
             refusal::Refusal,
             rtnl::{batch::Request, links, routes, rows},
@@ -200,7 +200,9 @@ fn change_setting(session: &mut Session<'_>, netns: &Netns, op: &SettingOp) -> O
         SettingOp::RemoveTable => Ok(nft::write(namespace, netns, None, listings)?),
         SettingOp::SetResolver(port) => Ok(resolver::write(namespace, Some(*port))?),
         SettingOp::RemoveResolver => Ok(resolver::write(namespace, None)?),
-        SettingOp::SetOpenings(family, links) => Ok(openings::set(namespace, netns, *family, links)?),
+        SettingOp::SetForwardAccepts(family, links) => {
+            Ok(forward_accepts::set(namespace, netns, *family, links)?)
+        }
         SettingOp::SetSysctl(..) => Err(in_batches().into()),
     }
 }

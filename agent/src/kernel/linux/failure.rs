@@ -37,7 +37,7 @@ impl Failure {
         };
         // A link that is no port (or no vxlan device) any more has no such row.
         let no_table = refusal.errno == Errno::EOPNOTSUPP
-            && matches!(op, Op::Row(_, _, LinkRow::Station(_) | LinkRow::Tunnel(..) | LinkRow::Flood(_)));
+            && matches!(op, Op::Row(_, _, LinkRow::BridgeFdb(_) | LinkRow::VxlanFdb(..) | LinkRow::Flood(_)));
         if op.removes() && (refusal.is_absence() || no_table) {
             return None;
         }

@@ -20,7 +20,7 @@ use crate::{
                 row::{LinkRow, parse},
                 upper::Parents,
             },
-            netfilter::{forwarders, listings::Listings, nft, openings, resolver},
+            netfilter::{forward_accepts, forwarders, listings::Listings, nft, resolver},
             netns::{
                 namespace::{self, Namespace},
                 procfs::Procfs,
@@ -129,8 +129,8 @@ fn look_at(
         };
         seen.resolver = resolver::read(namespace).map_err(failed)?;
     }
-    if at.openings {
-        seen.openings = openings::read(namespace, netns)?;
+    if at.forward_accepts {
+        seen.forward_accepts = forward_accepts::read(namespace, netns)?;
         seen.forwarders = forwarders::read(namespace, netns)?;
     }
     Ok(seen)

@@ -120,7 +120,7 @@ impl World {
             for link in netns.links.values_mut() {
                 if link.port.is_some_and(|port| port.bridge == gone.name) {
                     link.port = None;
-                    link.stations.clear();
+                    link.bridge_fdb.clear();
                 }
             }
             if gone.netns == Netns::Host {

@@ -220,8 +220,8 @@ impl Kernel for MemoryKernel {
             part.sysctls.retain(|key, _| at.sysctls.contains(key));
             part.table = part.table.filter(|_| at.table);
             part.resolver = part.resolver.filter(|_| at.resolver);
-            part.openings.retain(|_, _| at.openings);
-            part.forwarders.retain(|_| at.openings);
+            part.forward_accepts.retain(|_, _| at.forward_accepts);
+            part.forwarders.retain(|_| at.forward_accepts);
             seen.netns.insert(netns.clone(), part);
         }
         Ok(seen)
@@ -329,9 +329,9 @@ fn strip(link: &mut Link) {
     link.addresses.clear();
     link.routes.clear();
     link.neighbours.clear();
-    link.tunnels.clear();
-    link.floods.clear();
-    link.stations.clear();
+    link.vxlan_fdb.clear();
+    link.flood_list.clear();
+    link.bridge_fdb.clear();
 }
 
 /// A path in the netns directory is a named namespace.
@@ -376,7 +376,7 @@ mod tests {
 
         fn close(&self, family: Family) -> Result<(), String> {
             self.edit(|state| {
-                state.netns.get_mut(&Netns::Host).unwrap().openings.insert(family, BTreeSet::new());
+                state.netns.get_mut(&Netns::Host).unwrap().forward_accepts.insert(family, BTreeSet::new());
                 state.netns.get_mut(&Netns::Host).unwrap().forwarders.insert(family);
             });
             Ok(())
@@ -384,7 +384,7 @@ mod tests {
 
         fn open(&self, family: Family) -> Result<(), String> {
             self.edit(|state| {
-                state.netns.get_mut(&Netns::Host).unwrap().openings.remove(&family);
+                state.netns.get_mut(&Netns::Host).unwrap().forward_accepts.remove(&family);
                 state.netns.get_mut(&Netns::Host).unwrap().forwarders.remove(&family);
             });
             Ok(())

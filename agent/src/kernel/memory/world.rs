@@ -132,9 +132,9 @@ impl World {
                     there.resolver = None;
                 }
             }
-            SettingOp::SetOpenings(family, links) => {
+            SettingOp::SetForwardAccepts(family, links) => {
                 // Where nobody has such a chain, everything is open.
-                if let Some(there) = self.netns(netns)?.openings.get_mut(family) {
+                if let Some(there) = self.netns(netns)?.forward_accepts.get_mut(family) {
                     there.clone_from(links);
                 }
             }
@@ -194,7 +194,7 @@ impl World {
         }
         let link = self.link(at)?;
         if link.port.is_some_and(|old| old.bridge != port.bridge) {
-            link.stations.clear();
+            link.bridge_fdb.clear();
         }
         link.port = Some(port);
         Ok(())
@@ -223,8 +223,8 @@ impl World {
 fn change_row(link: &mut Link, op: RowOp, row: &LinkRow) -> Outcome {
     let has_table = match row {
         LinkRow::Address(_) | LinkRow::Neighbour(..) => true,
-        LinkRow::Tunnel(..) | LinkRow::Flood(_) => matches!(link.kind, LinkKind::Vxlan(_)),
-        LinkRow::Station(_) => link.port.is_some() || link.kind == LinkKind::Bridge,
+        LinkRow::VxlanFdb(..) | LinkRow::Flood(_) => matches!(link.kind, LinkKind::Vxlan(_)),
+        LinkRow::BridgeFdb(_) => link.port.is_some() || link.kind == LinkKind::Bridge,
     };
     if op == RowOp::Set && !has_table {
         return Err(refuse(ErrorKind::Unsupported, "it has no such table"));
@@ -232,9 +232,9 @@ fn change_row(link: &mut Link, op: RowOp, row: &LinkRow) -> Outcome {
     match row {
         LinkRow::Address(net) => change_set(&mut link.addresses, op, *net),
         LinkRow::Neighbour(ip, mac) => change_map(&mut link.neighbours, op, *ip, *mac),
-        LinkRow::Tunnel(mac, vtep) => change_map(&mut link.tunnels, op, *mac, *vtep),
-        LinkRow::Flood(vtep) => change_set(&mut link.floods, op, *vtep),
-        LinkRow::Station(mac) => change_set(&mut link.stations, op, *mac),
+        LinkRow::VxlanFdb(mac, vtep) => change_map(&mut link.vxlan_fdb, op, *mac, *vtep),
+        LinkRow::Flood(vtep) => change_set(&mut link.flood_list, op, *vtep),
+        LinkRow::BridgeFdb(mac) => change_set(&mut link.bridge_fdb, op, *mac),
     }
     Ok(())
 }
@@ -257,15 +257,15 @@ fn change_map<K: Ord, V>(rows: &mut BTreeMap<K, V>, op: RowOp, key: K, value: V)
 fn set_mac(link: &mut Link, mac: Mac) {
     let before = link.mac.replace(mac);
     if link.kind == LinkKind::Bridge {
-        link.stations.retain(|own| Some(*own) != before);
-        link.stations.insert(mac);
+        link.bridge_fdb.retain(|own| Some(*own) != before);
+        link.bridge_fdb.insert(mac);
     }
 }
 
 /// A port that leaves its bridge loses the bridge's rows.
 fn leave_bridge(link: &mut Link) {
     if link.port.take().is_some() {
-        link.stations.clear();
+        link.bridge_fdb.clear();
     }
 }
 

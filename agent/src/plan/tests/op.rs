@@ -102,7 +102,7 @@ fn a_row_is_set_with_its_value_and_removed_without() {
             "remove neighbour 192.0.2.9 dev host/br0",
         ),
         (
-            LinkRow::Tunnel(mac(), ip()),
+            LinkRow::VxlanFdb(mac(), ip()),
             "set fdb 02:00:00:00:00:09 dst 192.0.2.9 dev host/br0",
             "remove fdb 02:00:00:00:00:09 dev host/br0",
         ),
@@ -112,7 +112,7 @@ fn a_row_is_set_with_its_value_and_removed_without() {
             "remove flood dst 192.0.2.9 dev host/br0",
         ),
         (
-            LinkRow::Station(mac()),
+            LinkRow::BridgeFdb(mac()),
             "set bridge fdb 02:00:00:00:00:09 dev host/br0",
             "remove bridge fdb 02:00:00:00:00:09 dev host/br0",
         ),
@@ -129,7 +129,7 @@ fn a_setting_is_printed_with_its_namespace() {
     let map = PortMap { family: Family::V4, addressed: false };
     let change = PortChange { map, gone: BTreeSet::new(), come: [].into() };
     let links: BTreeSet<LinkMatch> = [LinkMatch::Is(IfName::literal("br0"))].into();
-    let openings = |family| SettingOp::SetOpenings(family, links.clone());
+    let forward_accepts = |family| SettingOp::SetForwardAccepts(family, links.clone());
     let steps = [
         (
             SettingOp::SetSysctl("net/ipv4/ip_forward".into(), "1".into()),
@@ -145,8 +145,8 @@ fn a_setting_is_printed_with_its_namespace() {
         (SettingOp::RemoveTable, "remove nftables table in host", true),
         (SettingOp::SetResolver(5301), "lead port 53 of 127.0.0.11 to 5301 in host", false),
         (SettingOp::RemoveResolver, "lead port 53 of 127.0.0.11 nowhere in host", true),
-        (openings(Family::V4), "set rules in the FORWARD chain of iptables (1 links) in host", false),
-        (openings(Family::V6), "set rules in the FORWARD chain of ip6tables (1 links) in host", false),
+        (forward_accepts(Family::V4), "set rules in the FORWARD chain of iptables (1 links) in host", false),
+        (forward_accepts(Family::V6), "set rules in the FORWARD chain of ip6tables (1 links) in host", false),
     ];
     check(steps.map(|(op, text, removes)| (Op::Setting(Netns::Host, op), text, removes)));
 }

@@ -74,7 +74,7 @@ pub(crate) fn kernel() -> MemoryKernel {
         let host = state.netns.entry(Netns::Host).or_default();
         host.links.insert(FOREIGN[0], foreign(FOREIGN[0], LinkKind::Other("nic".into())));
         host.links.insert(FOREIGN_BRIDGE, foreign(FOREIGN_BRIDGE, LinkKind::Bridge));
-        host.openings = [(Family::V4, BTreeSet::new()), (Family::V6, BTreeSet::new())].into();
+        host.forward_accepts = [(Family::V4, BTreeSet::new()), (Family::V6, BTreeSet::new())].into();
         for number in 2..30 {
             let mut netns = NetnsState::default();
             netns.links.insert(FOREIGN[1], foreign(FOREIGN[1], LinkKind::Other("tun".into())));
@@ -97,7 +97,7 @@ fn look(unit: Unit, state: &State) -> Look {
         let table = host || netns != Netns::Host;
         look.netns.insert(
             netns.clone(),
-            LookAt { links: None, bare: false, sysctls, table, openings: host, resolver: true },
+            LookAt { links: None, bare: false, sysctls, table, forward_accepts: host, resolver: true },
         );
     }
     look
@@ -214,7 +214,7 @@ pub(crate) fn damage_one(state: &mut State, index: prop::sample::Index) {
         4 => link.port = None,
         5 => {
             link.neighbours.clear();
-            link.tunnels.clear();
+            link.vxlan_fdb.clear();
         }
         _ => (there.table, there.resolver) = (None, None),
     }

@@ -155,7 +155,7 @@ impl Bench {
 pub(super) fn but_settings(mut state: State) -> State {
     for netns in state.netns.values_mut() {
         netns.sysctls.clear();
-        netns.openings.clear();
+        netns.forward_accepts.clear();
     }
     state
 }

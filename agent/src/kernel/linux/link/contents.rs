@@ -155,9 +155,9 @@ fn parse_neighbour(body: &[u8], bridge: bool, link: &mut Link) -> Option<()> {
         }
     } else if flags & libc::NTF_SELF != 0 {
         if permanent && octets == [0; 6] {
-            link.floods.insert(to?);
+            link.flood_list.insert(to?);
         } else if permanent {
-            link.tunnels.insert(Mac::new(octets).ok()?, to?);
+            link.vxlan_fdb.insert(Mac::new(octets).ok()?, to?);
         }
     } else if attributes.find(libc::NDA_MASTER).is_some() {
         let ours = if link.kind == LinkKind::Bridge {
@@ -168,7 +168,7 @@ fn parse_neighbour(body: &[u8], bridge: bool, link: &mut Link) -> Option<()> {
             state & libc::NUD_NOARP != 0 && !permanent
         };
         if ours {
-            link.stations.insert(Mac::new(octets).ok()?);
+            link.bridge_fdb.insert(Mac::new(octets).ok()?);
         }
     }
     Some(())

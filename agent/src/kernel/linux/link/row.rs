@@ -63,9 +63,9 @@ pub(in crate::kernel::linux) fn parse(body: &[u8]) -> Option<LinkRow> {
         addresses: BTreeSet::new(),
         routes: BTreeMap::new(),
         neighbours: BTreeMap::new(),
-        tunnels: BTreeMap::new(),
-        floods: BTreeSet::new(),
-        stations: BTreeSet::new(),
+        vxlan_fdb: BTreeMap::new(),
+        flood_list: BTreeSet::new(),
+        bridge_fdb: BTreeSet::new(),
     };
     Some(LinkRow {
         index,

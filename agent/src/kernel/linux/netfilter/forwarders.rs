@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs};
 use netlink_packet_core::NLM_F_DUMP;
 
 use super::{
-    openings,
+    forward_accepts,
     wire::{
         self, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, CHAIN_USE, DROP, FORWARD, GET_CHAIN, HEADER,
         INET, big_u32, number,
@@ -45,7 +45,7 @@ pub(in crate::kernel::linux) fn read(
     let chains = wire::settled(|| chains(namespace).map(Some)).map_err(failed)?.unwrap_or_default();
     let mut families: BTreeSet<Family> = chains.into_iter().flat_map(Chain::families).collect();
     for family in [Family::V4, Family::V6] {
-        if openings::has_others(namespace, netns, family)? {
+        if forward_accepts::has_others(namespace, netns, family)? {
             families.insert(family);
         }
     }

@@ -39,9 +39,9 @@ pub(in crate::kernel::linux) fn request(op: RowOp, row: &LinkRow, index: u32, br
             };
         }
         LinkRow::Neighbour(ip, mac) => neighbour(index, *ip, set.then_some(*mac)),
-        LinkRow::Tunnel(mac, vtep) => tunnel(index, mac.octets(), set.then_some(*vtep)),
+        LinkRow::VxlanFdb(mac, vtep) => tunnel(index, mac.octets(), set.then_some(*vtep)),
         LinkRow::Flood(vtep) => tunnel(index, ALL_ZERO, Some(*vtep)),
-        LinkRow::Station(mac) => station(index, *mac, bridge),
+        LinkRow::BridgeFdb(mac) => station(index, *mac, bridge),
     };
     if !set {
         return Request { message: RouteNetlinkMessage::DelNeighbour(neighbour), flags: 0 };
