@@ -24,7 +24,7 @@ const DEFAULT_BRIDGE: IfName = IfName::literal("ovnet0");
 /// the bridge's own; they are Docker's.
 pub const DEFAULT_GATEWAYS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
 
-/// What all pieces of a bridge network share: all that its wanted state depends on but its endpoints.
+/// What all pieces of a bridge network share: all that its desired state depends on but its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BridgeShared {
     /// The network.
@@ -75,7 +75,7 @@ pub(super) fn shared(
     })
 }
 
-/// The wanted state of the network with these endpoints. An endpoint's part in it depends on no other one.
+/// The desired state of the network with these endpoints. An endpoint's part in it depends on no other one.
 pub fn bridge(input: &BridgeShared, local: &[LocalEndpoint<'_>]) -> State {
     let unit = Unit::Network(input.network.id);
     let name = input.link();

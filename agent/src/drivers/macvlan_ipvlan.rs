@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// What all pieces of a macvlan or ipvlan network share: all that its wanted state depends on but its endpoints. The network's
+/// What all pieces of a macvlan or ipvlan network share: all that its desired state depends on but its endpoints. The network's
 /// settings say which of the two it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentShared {
@@ -54,7 +54,7 @@ pub(super) fn shared(env: &Env, network: &Network, parent: &Parent) -> Result<Pa
     })
 }
 
-/// The wanted state of the network with these endpoints; nothing for a network of another driver. An endpoint's part in it
+/// The desired state of the network with these endpoints; nothing for a network of another driver. An endpoint's part in it
 /// depends on no other one.
 pub fn parent(input: &ParentShared, local: &[LocalEndpoint<'_>]) -> State {
     let mut state = State::default();

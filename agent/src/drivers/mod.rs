@@ -89,7 +89,7 @@ impl Shared {
         }
     }
 
-    /// The wanted state of a network with these pieces.
+    /// The desired state of a network with these pieces.
     pub fn desired<'a>(&'a self, pieces: impl IntoIterator<Item = &'a Piece>) -> State {
         let (mut local, mut remote) = (Vec::new(), Vec::new());
         for piece in pieces {
@@ -209,10 +209,10 @@ pub fn is_local(driver: Option<Driver>) -> bool {
     }
 }
 
-/// Where a network's objects are, wanted or left behind. The host's links are not looked at, but for an overlay's leg.
-pub fn look(id: NetworkId, driver: Option<Driver>, wanted: &State) -> Look {
+/// Where a network's objects are, desired or left behind. The host's links are not looked at, but for an overlay's leg.
+pub fn look(id: NetworkId, driver: Option<Driver>, desired: &State) -> Look {
     let mut look = Look::default();
-    for (netns, state) in &wanted.netns {
+    for (netns, state) in &desired.netns {
         let at = look.netns.entry(netns.clone()).or_default();
         at.links = Some(state.links.keys().copied().collect());
         at.sysctls = state.sysctls.keys().cloned().collect();

@@ -19,7 +19,7 @@ const WAITING: IfName = IfName::literal("waiting");
 /// Most endpoints of such a network.
 const ENDS: usize = 2;
 
-/// What both ends of a p2p network share: all that its wanted state depends on but its endpoints.
+/// What both ends of a p2p network share: all that its desired state depends on but its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct P2pShared {
     /// The network.
@@ -35,7 +35,7 @@ pub(super) fn shared(features: Features, network: &Network) -> P2pShared {
     P2pShared { network: network.clone(), mtu: network.mtu.unwrap_or(USUAL_MTU), features }
 }
 
-/// The wanted state of the network with these endpoints, one or two. It is looked at as a whole: where one end is depends on the
+/// The desired state of the network with these endpoints, one or two. It is looked at as a whole: where one end is depends on the
 /// other endpoint. Of more than two endpoints the oldest two are joined.
 pub fn p2p(input: &P2pShared, local: &[LocalEndpoint<'_>]) -> State {
     let mut state = State::default();

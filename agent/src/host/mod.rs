@@ -1,6 +1,6 @@
 //! What all networks of this host want of it together: forwarding, the host's own rules, and openings in those of others. Pure.
 //!
-//! `gather` makes the `inputs` of what the stores say, [`host()`] makes of them what is wanted, with the rules of `firewall` and
+//! `gather` makes the `inputs` of what the stores say, [`host()`] makes of them what is desired, with the rules of `firewall` and
 //! those that guard the agent's own ports (`guard`).
 
 mod desired;

@@ -24,23 +24,23 @@ fn look_at(path: &Path) -> io::Result<File> {
 }
 
 /// What was looked at, opened.
-fn reopened(seen: &File, options: &mut OpenOptions) -> io::Result<File> {
+fn reopened(observed: &File, options: &mut OpenOptions) -> io::Result<File> {
     let flags = (OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY).bits();
-    options.custom_flags(flags).open(format!("/proc/self/fd/{}", seen.as_raw_fd()))
+    options.custom_flags(flags).open(format!("/proc/self/fd/{}", observed.as_raw_fd()))
 }
 
 /// The file at a path if it is on this filesystem. None: it is on another.
 pub(super) fn on(filesystem: FsType, path: &Path) -> io::Result<Option<File>> {
-    let seen = look_at(path)?;
-    let there = fstatfs(&seen)?.filesystem_type() == filesystem;
-    there.then(|| reopened(&seen, OpenOptions::new().read(true))).transpose()
+    let observed = look_at(path)?;
+    let there = fstatfs(&observed)?.filesystem_type() == filesystem;
+    there.then(|| reopened(&observed, OpenOptions::new().read(true))).transpose()
 }
 
 /// What is at a path, if it is a file and nothing else.
 fn plain(path: &Path) -> io::Result<File> {
-    let seen = look_at(path)?;
-    match seen.metadata()?.is_file() {
-        true => Ok(seen),
+    let observed = look_at(path)?;
+    match observed.metadata()?.is_file() {
+        true => Ok(observed),
         false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")),
     }
 }
@@ -84,7 +84,7 @@ fn write_once(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true);
     let mut file = match there {
-        Ok(seen) => reopened(&seen, options.truncate(true))?,
+        Ok(observed) => reopened(&observed, options.truncate(true))?,
         Err(_absent) => options.create_new(true).open(path)?,
     };
     file.write_all(text)

@@ -14,11 +14,11 @@ use crate::plan::state::Netns;
 /// Where sockets are opened: in the namespaces of the real kernel, or of an in-memory one. Its functions block.
 pub trait Sockets: fmt::Debug + Send + Sync + 'static {
     /// The two sockets of a sandbox's resolver: bound to 127.0.0.11 in this namespace, both on the same port, non-blocking: on
-    /// `wanted` if that is free, else on another one. They can be had before the namespace's `lo` is up.
+    /// `desired` if that is free, else on another one. They can be had before the namespace's `lo` is up.
     ///
     /// # Errors
     /// There is no such namespace; no port is free for both.
-    fn resolver_in(&self, netns: &Netns, wanted: u16) -> Result<(UdpSocket, TcpListener), KernelError>;
+    fn resolver_in(&self, netns: &Netns, desired: u16) -> Result<(UdpSocket, TcpListener), KernelError>;
 
     /// A UDP socket in this namespace, bound to the address `local`, which may be the unspecified one (0.0.0.0 or ::), and a free
     /// port, non-blocking.

@@ -1,4 +1,4 @@
-//! The fields of one link: wanted against seen.
+//! The fields of one link: desired against seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,42 +8,42 @@ use super::{
 };
 use crate::model::MacvlanMode;
 
-/// The steps for one link. `seen` is None for a link that is being made: then nothing of it is there but its MAC and MTU.
+/// The steps for one link. `observed` is None for a link that is being made: then nothing of it is there but its MAC and MTU.
 /// A port of a bridge that is being made has lost its place, and with it the bridge's rows.
 pub(super) fn diff_link(
     at: &LinkRef,
     want: &Link,
-    seen: Option<&Link>,
+    observed: Option<&Link>,
     bridge_is_new: bool,
     ops: &mut Vec<Op>,
 ) {
     let fresh;
-    let seen = match seen {
-        Some(seen) => seen,
+    let observed = match observed {
+        Some(observed) => observed,
         None => {
             fresh = bare(want);
             &fresh
         }
     };
     let mut push = |op| ops.push(Op::Link(at.clone(), op));
-    if want.mac != seen.mac
+    if want.mac != observed.mac
         && let Some(mac) = want.mac
     {
         push(LinkOp::SetMac(mac));
     }
-    if want.mtu != seen.mtu {
+    if want.mtu != observed.mtu {
         push(LinkOp::SetMtu(want.mtu));
     }
-    let seen_port = if bridge_is_new { None } else { seen.port };
+    let seen_port = if bridge_is_new { None } else { observed.port };
     if want.port != seen_port {
         push(LinkOp::SetPort(want.port));
     }
-    if want.up != seen.up {
+    if want.up != observed.up {
         push(LinkOp::SetUp(want.up));
     }
-    diff_routes(want, seen, push);
+    diff_routes(want, observed, push);
     let moved = want.port.map(|port| port.bridge) != seen_port.map(|port| port.bridge);
-    diff_rows(want, seen, moved, |op, row| ops.push(Op::Row(at.clone(), op, row)));
+    diff_rows(want, observed, moved, |op, row| ops.push(Op::Row(at.clone(), op, row)));
 }
 
 /// What a link is when it has just been made.
@@ -67,49 +67,49 @@ fn bare(want: &Link) -> Link {
     }
 }
 
-fn diff_routes(want: &Link, seen: &Link, mut push: impl FnMut(LinkOp)) {
-    for (to, old) in seen.routes.iter().filter(|(to, _)| !want.routes.contains_key(to)) {
+fn diff_routes(want: &Link, observed: &Link, mut push: impl FnMut(LinkOp)) {
+    for (to, old) in observed.routes.iter().filter(|(to, _)| !want.routes.contains_key(to)) {
         push(LinkOp::RemoveRoute(*to, *old));
     }
-    for (to, route) in want.routes.iter().filter(|(to, route)| seen.routes.get(to) != Some(route)) {
+    for (to, route) in want.routes.iter().filter(|(to, route)| observed.routes.get(to) != Some(route)) {
         // A route of another metric is another route to the kernel: the old one does not go by itself.
-        if let Some(old) = seen.routes.get(to).filter(|old| old.metric != route.metric) {
+        if let Some(old) = observed.routes.get(to).filter(|old| old.metric != route.metric) {
             push(LinkOp::RemoveRoute(*to, *old));
         }
         push(LinkOp::SetRoute(*to, *route));
     }
 }
 
-fn diff_rows(want: &Link, seen: &Link, moved: bool, mut push: impl FnMut(RowOp, LinkRow)) {
-    set(&want.addresses, &seen.addresses, LinkRow::Address, &mut push);
-    set(&want.flood_list, &seen.flood_list, LinkRow::Flood, &mut push);
+fn diff_rows(want: &Link, observed: &Link, moved: bool, mut push: impl FnMut(RowOp, LinkRow)) {
+    set(&want.addresses, &observed.addresses, LinkRow::Address, &mut push);
+    set(&want.flood_list, &observed.flood_list, LinkRow::Flood, &mut push);
     let no_stations = BTreeSet::new();
-    let bridge_fdb = if moved { &no_stations } else { &seen.bridge_fdb };
+    let bridge_fdb = if moved { &no_stations } else { &observed.bridge_fdb };
     set(&want.bridge_fdb, bridge_fdb, LinkRow::BridgeFdb, &mut push);
-    map(&want.neighbours, &seen.neighbours, LinkRow::Neighbour, &mut push);
-    map(&want.vxlan_fdb, &seen.vxlan_fdb, LinkRow::VxlanFdb, &mut push);
+    map(&want.neighbours, &observed.neighbours, LinkRow::Neighbour, &mut push);
+    map(&want.vxlan_fdb, &observed.vxlan_fdb, LinkRow::VxlanFdb, &mut push);
 }
 
 fn set<T: Ord + Copy>(
     want: &BTreeSet<T>,
-    seen: &BTreeSet<T>,
+    observed: &BTreeSet<T>,
     row: fn(T) -> LinkRow,
     push: &mut impl FnMut(RowOp, LinkRow),
 ) {
-    seen.difference(want).for_each(|item| push(RowOp::Remove, row(*item)));
-    want.difference(seen).for_each(|item| push(RowOp::Set, row(*item)));
+    observed.difference(want).for_each(|item| push(RowOp::Remove, row(*item)));
+    want.difference(observed).for_each(|item| push(RowOp::Set, row(*item)));
 }
 
 fn map<K: Ord + Copy, V: PartialEq + Copy>(
     want: &BTreeMap<K, V>,
-    seen: &BTreeMap<K, V>,
+    observed: &BTreeMap<K, V>,
     row: fn(K, V) -> LinkRow,
     push: &mut impl FnMut(RowOp, LinkRow),
 ) {
-    for (key, value) in seen.iter().filter(|(key, _)| !want.contains_key(key)) {
+    for (key, value) in observed.iter().filter(|(key, _)| !want.contains_key(key)) {
         push(RowOp::Remove, row(*key, *value));
     }
-    for (key, value) in want.iter().filter(|(key, value)| seen.get(key) != Some(value)) {
+    for (key, value) in want.iter().filter(|(key, value)| observed.get(key) != Some(value)) {
         push(RowOp::Set, row(*key, *value));
     }
 }

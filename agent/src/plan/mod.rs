@@ -1,7 +1,7 @@
-//! From what is wanted and what is seen to the steps between them: pure and total.
+//! From what is desired and what is seen to the steps between them: pure and total.
 //!
-//! [`state`] says what can be wanted, [`ownership`] what is ours, [`op`] what can be done, [`plan()`] how to get there. What
-//! is wanted is said by the rooms `drivers` and `host`. The `kernel` room looks and applies; `reconcile` brings them together.
+//! [`state`] says what can be desired, [`ownership`] what is ours, [`op`] what can be done, [`plan()`] how to get there. What
+//! is desired is said by the rooms `drivers` and `host`. The `kernel` room looks and applies; `reconcile` brings them together.
 
 mod connections;
 mod features;

@@ -1,4 +1,4 @@
-//! The steps that bring a kernel from what was seen to what is wanted, in the order of the plan.
+//! The steps that bring a kernel from what was seen to what is desired, in the order of the plan.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 
@@ -39,7 +39,7 @@ pub struct NewLink {
     pub mtu: u32,
 }
 
-/// One step. Adding what is there already as wanted, and removing what is gone, succeed; only a link or a namespace whose
+/// One step. Adding what is there already as desired, and removing what is gone, succeed; only a link or a namespace whose
 /// name is taken does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {

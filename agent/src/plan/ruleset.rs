@@ -75,15 +75,15 @@ pub struct PortChange {
 }
 
 impl Table {
-    /// What to change to have the table `wanted`, if that is some ports alone. None: more is other, or so many that the table
+    /// What to change to have the table `desired`, if that is some ports alone. None: more is other, or so many that the table
     /// is better replaced.
-    pub fn port_changes(&self, wanted: &Self) -> Option<Vec<PortChange>> {
-        let same_sets = self.vnis == wanted.vnis && self.vteps == wanted.vteps;
-        if self.chains != wanted.chains || !same_sets || !self.ports.keys().eq(wanted.ports.keys()) {
+    pub fn port_changes(&self, desired: &Self) -> Option<Vec<PortChange>> {
+        let same_sets = self.vnis == desired.vnis && self.vteps == desired.vteps;
+        if self.chains != desired.chains || !same_sets || !self.ports.keys().eq(desired.ports.keys()) {
             return None;
         }
         let mut changes = Vec::new();
-        for ((map, there), want) in self.ports.iter().zip(wanted.ports.values()) {
+        for ((map, there), want) in self.ports.iter().zip(desired.ports.values()) {
             let gone =
                 there.iter().filter(|(key, to)| want.get(key) != Some(to)).map(|(key, _)| *key).collect();
             let come =
@@ -94,7 +94,7 @@ impl Table {
             }
         }
         let changed: usize = changes.iter().map(|change| change.gone.len() + change.come.len()).sum();
-        let all: usize = wanted.ports.values().map(BTreeMap::len).sum();
+        let all: usize = desired.ports.values().map(BTreeMap::len).sum();
         (changed > 0 && changed <= all / 2).then_some(changes)
     }
 }

@@ -13,15 +13,15 @@ use super::{
 /// settings start afresh.
 pub(super) fn diff_settings(
     unit: Unit,
-    wanted: &State,
-    seen: &State,
+    desired: &State,
+    observed: &State,
     gone: &BTreeSet<Netns>,
     born: &BTreeSet<LinkRef>,
     ops: &mut Vec<Op>,
 ) {
     let nothing = NetnsState::default();
-    for (netns, want) in &wanted.netns {
-        let there = seen.netns.get(netns).unwrap_or(&nothing);
+    for (netns, want) in &desired.netns {
+        let there = observed.netns.get(netns).unwrap_or(&nothing);
         for (key, value) in &want.sysctls {
             let link = sysctl::link_of(key).map(|name| LinkRef { netns: netns.clone(), name });
             let afresh = link.is_some_and(|link| born.contains(&link));
@@ -44,11 +44,11 @@ pub(super) fn diff_settings(
             ops.push(Op::Setting(netns.clone(), SettingOp::SetResolver(port)));
         }
     }
-    for (netns, there) in &seen.netns {
+    for (netns, there) in &observed.netns {
         if gone.contains(netns) || !has_tables(unit, netns, there) {
             continue;
         }
-        let want = wanted.netns.get(netns).unwrap_or(&nothing);
+        let want = desired.netns.get(netns).unwrap_or(&nothing);
         if want.table.is_none() && there.table.is_some() {
             ops.push(Op::Setting(netns.clone(), SettingOp::RemoveTable));
         }
@@ -56,7 +56,7 @@ pub(super) fn diff_settings(
             ops.push(Op::Setting(netns.clone(), SettingOp::RemoveResolver));
         }
     }
-    diff_openings(unit, wanted, seen, ops);
+    diff_openings(unit, desired, observed, ops);
 }
 
 /// Whether our tables in a namespace are the unit's: they belong to whoever made the namespace, the host's to the host's unit,
@@ -71,16 +71,16 @@ fn has_tables(unit: Unit, netns: &Netns, there: &NetnsState) -> bool {
 }
 
 /// Openings are the host unit's. Where a family was not seen there is no chain for them, or it needs none.
-fn diff_openings(unit: Unit, wanted: &State, seen: &State, ops: &mut Vec<Op>) {
+fn diff_openings(unit: Unit, desired: &State, observed: &State, ops: &mut Vec<Op>) {
     if unit != Unit::Host {
         return;
     }
-    let Some(there) = seen.netns.get(&Netns::Host) else { return };
-    let want = wanted.netns.get(&Netns::Host);
+    let Some(there) = observed.netns.get(&Netns::Host) else { return };
+    let want = desired.netns.get(&Netns::Host);
     for (family, links) in &there.forward_accepts {
-        let wanted = want.and_then(|want| want.forward_accepts.get(family)).cloned().unwrap_or_default();
-        if wanted != *links {
-            ops.push(Op::Setting(Netns::Host, SettingOp::SetForwardAccepts(*family, wanted)));
+        let desired = want.and_then(|want| want.forward_accepts.get(family)).cloned().unwrap_or_default();
+        if desired != *links {
+            ops.push(Op::Setting(Netns::Host, SettingOp::SetForwardAccepts(*family, desired)));
         }
     }
 }

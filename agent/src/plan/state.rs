@@ -1,4 +1,4 @@
-//! What a kernel has, or should have, of ours: the same type for the wanted and the seen, so that the derived `==`
+//! What a kernel has, or should have, of ours: the same type for the desired and the seen, so that the derived `==`
 //! compares every field.
 //!
 //! Everything hangs off a network namespace, and nearly everything off a link in it: addresses, routes, neighbours and
@@ -40,7 +40,7 @@ impl fmt::Display for Netns {
     }
 }
 
-/// Objects by namespace. A wanted state has what one unit (a network, a sandbox, the host) needs; a seen one has what the
+/// Objects by namespace. A desired state has what one unit (a network, a sandbox, the host) needs; a seen one has what the
 /// look asked for, foreign objects included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -61,11 +61,11 @@ pub struct NetnsState {
     /// Our nftables table (`inet ovnet`), whole.
     pub table: Option<Table>,
     /// Where what is sent to port 53 of 127.0.0.11 goes: another port of that address, UDP and TCP. Seen: 0 if the rules for
-    /// it are not as we write them, which is never wanted.
+    /// it are not as we write them, which is never desired.
     pub resolver: Option<u16>,
     /// Rules of ours at the end of others' FORWARD chains (iptables' `filter` tables), which let what passes these links
     /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself. What
-    /// is not as we write it there is seen as a `StartsNotWith`, which is never wanted.
+    /// is not as we write it there is seen as a `StartsNotWith`, which is never desired.
     pub forward_accepts: BTreeMap<Family, BTreeSet<LinkMatch>>,
     /// Seen only: the families for which somebody else has a rule, or a policy of drop, for what is routed through.
     pub forwarders: BTreeSet<Family>,

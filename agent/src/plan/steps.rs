@@ -1,6 +1,6 @@
-//! `plan()`: what is wanted of one unit, what was seen, the steps between them.
+//! `plan()`: what is desired of one unit, what was seen, the steps between them.
 //!
-//! Pure and total. It walks the union of the wanted and the seen, so that what is ours and no longer wanted goes; what
+//! Pure and total. It walks the union of the desired and the seen, so that what is ours and no longer desired goes; what
 //! does not carry the unit's mark is never part of a step. `link.rs` beside this has the fields of one link.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,71 +14,76 @@ use super::{
     sysctl,
 };
 
-/// The steps that make `seen` like `wanted`, as far as `unit` goes, in an order in which no step needs what a later one
-/// makes. `seen` must hold at least every namespace in which the unit has, or should have, objects.
-pub fn plan(unit: Unit, wanted: &State, seen: &State) -> Vec<Op> {
+/// The steps that make `observed` like `desired`, as far as `unit` goes, in an order in which no step needs what a later one
+/// makes. `observed` must hold at least every namespace in which the unit has, or should have, objects.
+pub fn plan(unit: Unit, desired: &State, observed: &State) -> Vec<Op> {
     let mut ops = Vec::new();
-    plan_netns(unit, wanted, seen, &mut ops);
-    let to_remove = doomed_links(unit, wanted, seen);
+    plan_netns(unit, desired, observed, &mut ops);
+    let to_remove = doomed_links(unit, desired, observed);
     // Both ends of a veth are named: the second one is gone by then, unless the pair was no pair any more.
     ops.extend(to_remove.iter().cloned().map(|at| Op::Link(at, LinkOp::Remove)));
-    let survives = |at: &LinkRef| kept(unit, at, seen, &to_remove).is_some();
-    let born: BTreeSet<LinkRef> = links(wanted).map(|(at, _)| at).filter(|at| !survives(at)).collect();
-    for (at, link) in links(wanted) {
+    let survives = |at: &LinkRef| kept(unit, at, observed, &to_remove).is_some();
+    let born: BTreeSet<LinkRef> = links(desired).map(|(at, _)| at).filter(|at| !survives(at)).collect();
+    for (at, link) in links(desired) {
         if born.contains(&at) {
-            create(&at, link, wanted, &mut ops);
+            create(&at, link, desired, &mut ops);
         }
-        // A bridge of somebody else's, which is not in the wanted state, is not made anew by us.
+        // A bridge of somebody else's, which is not in the desired state, is not made anew by us.
         let bridge_is_new = link
             .port
             .is_some_and(|port| born.contains(&LinkRef { netns: at.netns.clone(), name: port.bridge }));
-        diff_link(&at, link, kept(unit, &at, seen, &to_remove), bridge_is_new, &mut ops);
+        diff_link(&at, link, kept(unit, &at, observed, &to_remove), bridge_is_new, &mut ops);
     }
-    let gone = removed_netns(unit, wanted, seen).cloned().collect();
-    diff_settings(unit, wanted, seen, &gone, &born, &mut ops);
+    let gone = removed_netns(unit, desired, observed).cloned().collect();
+    diff_settings(unit, desired, observed, &gone, &born, &mut ops);
     ops.sort_by_key(rank);
     ops
 }
 
-fn plan_netns(unit: Unit, wanted: &State, seen: &State, ops: &mut Vec<Op>) {
-    for (netns, want) in &wanted.netns {
-        let there = seen.netns.get(netns).and_then(|seen| seen.mark.as_ref());
+fn plan_netns(unit: Unit, desired: &State, observed: &State, ops: &mut Vec<Op>) {
+    for (netns, want) in &desired.netns {
+        let there = observed.netns.get(netns).and_then(|observed| observed.mark.as_ref());
         if let Some(mark) = &want.mark
             && there.is_none_or(|there| there.unit != unit)
         {
             ops.push(Op::Netns(netns.clone(), NetnsOp::Add(mark.clone())));
         }
     }
-    for netns in removed_netns(unit, wanted, seen) {
+    for netns in removed_netns(unit, desired, observed) {
         ops.push(Op::Netns(netns.clone(), NetnsOp::Remove));
     }
 }
 
 /// Namespaces that we made for the unit and that it does not want any more.
-fn removed_netns<'a>(unit: Unit, wanted: &State, seen: &'a State) -> impl Iterator<Item = &'a Netns> {
-    let kept: BTreeSet<Netns> =
-        wanted.netns.iter().filter(|(_, want)| want.mark.is_some()).map(|(netns, _)| netns.clone()).collect();
-    let ours = move |mark: &Option<Mark>| mark.as_ref().is_some_and(|mark| mark.unit == unit);
-    seen.netns
+fn removed_netns<'a>(unit: Unit, desired: &State, observed: &'a State) -> impl Iterator<Item = &'a Netns> {
+    let kept: BTreeSet<Netns> = desired
+        .netns
         .iter()
-        .filter(move |(netns, seen)| ours(&seen.mark) && !kept.contains(netns))
+        .filter(|(_, want)| want.mark.is_some())
+        .map(|(netns, _)| netns.clone())
+        .collect();
+    let ours = move |mark: &Option<Mark>| mark.as_ref().is_some_and(|mark| mark.unit == unit);
+    observed
+        .netns
+        .iter()
+        .filter(move |(netns, observed)| ours(&observed.mark) && !kept.contains(netns))
         .map(|(netns, _)| netns)
 }
 
-/// The unit's links that are seen and must go: not wanted, of another kind or for another purpose, half of a broken or moved
+/// The unit's links that are seen and must go: not desired, of another kind or for another purpose, half of a broken or moved
 /// veth pair, or on a link that goes.
-fn doomed_links(unit: Unit, wanted: &State, seen: &State) -> BTreeSet<LinkRef> {
+fn doomed_links(unit: Unit, desired: &State, observed: &State) -> BTreeSet<LinkRef> {
     let mut to_remove = BTreeSet::new();
-    for (at, link) in links(seen).filter(|(_, link)| owned(unit, link)) {
+    for (at, link) in links(observed).filter(|(_, link)| owned(unit, link)) {
         let keep =
-            wanted_link(wanted, &at).is_some_and(|want| want.kind == link.kind && want.mark == link.mark);
+            wanted_link(desired, &at).is_some_and(|want| want.kind == link.kind && want.mark == link.mark);
         if !keep {
             to_remove.insert(at);
         }
     }
     // A veth lives and dies with its other end.
-    let wanted_pairs = pairs(wanted);
-    for (mark, ends) in pairs(seen).into_iter().filter(|(mark, _)| mark.unit == unit) {
+    let wanted_pairs = pairs(desired);
+    for (mark, ends) in pairs(observed).into_iter().filter(|(mark, _)| mark.unit == unit) {
         if wanted_pairs.get(mark) != Some(&ends) {
             to_remove.extend(ends);
         }
@@ -86,7 +91,7 @@ fn doomed_links(unit: Unit, wanted: &State, seen: &State) -> BTreeSet<LinkRef> {
     // A VLAN takes with it what is on it.
     let on_doomed = |link: &Link| parent_of(&link.kind).is_some_and(|parent| to_remove.contains(&parent));
     let lost: Vec<LinkRef> =
-        links(seen).filter(|(_, link)| owned(unit, link) && on_doomed(link)).map(|(at, _)| at).collect();
+        links(observed).filter(|(_, link)| owned(unit, link) && on_doomed(link)).map(|(at, _)| at).collect();
     to_remove.extend(lost);
     to_remove
 }
@@ -101,7 +106,7 @@ fn parent_of(kind: &LinkKind) -> Option<LinkRef> {
     }
 }
 
-fn create(at: &LinkRef, link: &Link, wanted: &State, ops: &mut Vec<Op>) {
+fn create(at: &LinkRef, link: &Link, desired: &State, ops: &mut Vec<Op>) {
     let Some(new) = new_link(at, link) else { return };
     match &link.kind {
         LinkKind::Bridge
@@ -111,7 +116,7 @@ fn create(at: &LinkRef, link: &Link, wanted: &State, ops: &mut Vec<Op>) {
         | LinkKind::Vlan(..) => ops.push(Op::AddLink(new, link.kind.clone())),
         LinkKind::Veth => {
             // Said once for the pair, by the end that sorts first.
-            let ends = link.mark.as_ref().map(|mark| pair_ends(wanted, mark)).unwrap_or_default();
+            let ends = link.mark.as_ref().map(|mark| pair_ends(desired, mark)).unwrap_or_default();
             if let [(a, a_link), (b, b_link)] = ends.as_slice()
                 && a == at
                 && let (Some(a_new), Some(b_new)) = (new_link(a, a_link), new_link(b, b_link))
@@ -128,8 +133,13 @@ fn new_link(at: &LinkRef, link: &Link) -> Option<NewLink> {
 }
 
 /// The seen link at this place if it is the unit's and stays.
-fn kept<'a>(unit: Unit, at: &LinkRef, seen: &'a State, to_remove: &BTreeSet<LinkRef>) -> Option<&'a Link> {
-    wanted_link(seen, at).filter(|link| !to_remove.contains(at) && owned(unit, link))
+fn kept<'a>(
+    unit: Unit,
+    at: &LinkRef,
+    observed: &'a State,
+    to_remove: &BTreeSet<LinkRef>,
+) -> Option<&'a Link> {
+    wanted_link(observed, at).filter(|link| !to_remove.contains(at) && owned(unit, link))
 }
 
 fn owned(unit: Unit, link: &Link) -> bool {

@@ -81,23 +81,23 @@ impl Subject {
         }
     }
 
-    fn wanted(&self) -> State {
+    fn desired(&self) -> State {
         match self {
             Self::Host(input) => host(input),
-            Self::Network(_, programmed) => programmed.wanted(),
+            Self::Network(_, programmed) => programmed.desired(),
         }
     }
 
     /// Whether the kernel has all of it, and nothing else of its unit.
-    fn is(&self, wanted: &State, seen: &State) -> bool {
+    fn is(&self, desired: &State, observed: &State) -> bool {
         // Somebody else has come who forwards, and decides from now on.
         if let Self::Host(input) = self
-            && let Some(host) = seen.netns.get(&Netns::Host)
+            && let Some(host) = observed.netns.get(&Netns::Host)
             && !host.forwarders.is_disjoint(&input.closed)
         {
             return false;
         }
-        plan(self.unit(), wanted, seen).is_empty()
+        plan(self.unit(), desired, observed).is_empty()
     }
 }
 
@@ -127,12 +127,12 @@ impl Check {
     async fn whole<K: Kernel>(self, kernel: &K) -> Vec<Result<bool, ReconcileError>> {
         let many = self.0.len();
         let said = move || {
-            let wanted = self.0.into_iter().map(|it| {
-                let wanted = it.is_as_said().then(|| it.subject.wanted());
-                let look = wanted.as_ref().map(|wanted| it.look(wanted)).unwrap_or_default();
-                (it.subject, wanted, look)
+            let desired = self.0.into_iter().map(|it| {
+                let desired = it.is_as_said().then(|| it.subject.desired());
+                let look = desired.as_ref().map(|desired| it.look(desired)).unwrap_or_default();
+                (it.subject, desired, look)
             });
-            wanted.collect::<Vec<_>>()
+            desired.collect::<Vec<_>>()
         };
         let each = match beside(said).await {
             Ok(each) => each,
@@ -142,16 +142,16 @@ impl Check {
         for (_, _, one) in &each {
             look.add(one.clone());
         }
-        let seen = kernel.observe(look).await.map(Arc::new);
+        let observed = kernel.observe(look).await.map(Arc::new);
         let mut whole = Vec::with_capacity(many);
-        for (subject, wanted, look) in each {
-            let seen = match &seen {
-                Ok(seen) => Ok(Arc::clone(seen)),
+        for (subject, desired, look) in each {
+            let observed = match &observed {
+                Ok(observed) => Ok(Arc::clone(observed)),
                 // What cannot be looked at may be one of many.
                 Err(_) => kernel.observe(look).await.map(Arc::new).map_err(ReconcileError::from),
             };
-            whole.push(match (seen, wanted) {
-                (Ok(seen), Some(wanted)) => beside(move || subject.is(&wanted, &seen)).await,
+            whole.push(match (observed, desired) {
+                (Ok(observed), Some(desired)) => beside(move || subject.is(&desired, &observed)).await,
                 (Ok(_), None) => Ok(false),
                 (Err(error), _) => Err(error),
             });
@@ -188,12 +188,12 @@ impl Comparison {
         pieces == programmed.pieces.len()
     }
 
-    fn look(&self, wanted: &State) -> Look {
+    fn look(&self, desired: &State) -> Look {
         let (Subject::Network(id, programmed), Some(around)) = (&self.subject, &self.network) else {
-            return host_look(wanted);
+            return host_look(desired);
         };
-        let mut look = drivers::look(*id, Some(programmed.shared.driver()), wanted);
-        let links = wanted.netns.get(&Netns::Host).map(|host| host.links.keys().copied());
+        let mut look = drivers::look(*id, Some(programmed.shared.driver()), desired);
+        let links = desired.netns.get(&Netns::Host).map(|host| host.links.keys().copied());
         let host = look.netns.entry(Netns::Host).or_default().links.get_or_insert_default();
         host.extend(links.into_iter().flatten().chain(around.marked.iter().copied()));
         for netns in &around.leftovers {
@@ -204,8 +204,8 @@ impl Comparison {
 }
 
 /// Where the host's own part is.
-pub(super) fn host_look(wanted: &State) -> Look {
-    let sysctls = wanted.netns.values().flat_map(|state| state.sysctls.keys().cloned()).collect();
+pub(super) fn host_look(desired: &State) -> Look {
+    let sysctls = desired.netns.values().flat_map(|state| state.sysctls.keys().cloned()).collect();
     let at = LookAt {
         links: Some(BTreeSet::new()),
         sysctls,

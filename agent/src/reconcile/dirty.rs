@@ -35,7 +35,7 @@ pub enum Depth {
 }
 
 impl Depth {
-    /// Against what was programmed: nothing is looked at where that is what is wanted.
+    /// Against what was programmed: nothing is looked at where that is what is desired.
     pub const CHANGED: Self = Self::Rows(BTreeSet::new());
 }
 

@@ -6,13 +6,13 @@ use crate::plan::{
 };
 
 /// The steps that only add to what was seen.
-pub(super) fn without_removals(ops: Vec<Op>, seen: &State) -> Vec<Op> {
-    ops.into_iter().filter(|op| !(op.removes() || replaces(op, seen))).collect()
+pub(super) fn without_removals(ops: Vec<Op>, observed: &State) -> Vec<Op> {
+    ops.into_iter().filter(|op| !(op.removes() || replaces(op, observed))).collect()
 }
 
 /// Whether something may go that was there, for all that comes in its place.
-fn replaces(op: &Op, seen: &State) -> bool {
-    let has_table = |netns: &Netns| seen.netns.get(netns).is_some_and(|state| state.table.is_some());
+fn replaces(op: &Op, observed: &State) -> bool {
+    let has_table = |netns: &Netns| observed.netns.get(netns).is_some_and(|state| state.table.is_some());
     matches!(
         op,
         Op::Link(_, LinkOp::SetPort(None) | LinkOp::SetUp(false))

@@ -38,9 +38,9 @@ impl Evidence {
     pub async fn gather<K: Kernel>(kernel: &K) -> Result<Self, KernelError> {
         // Each namespace is entered once, for its mark and for what is in it.
         let names = kernel.netns_names().await?.into_keys().map(Netns::Named);
-        let seen = kernel.observe(links_of(names.chain([Netns::Host]))).await?;
+        let observed = kernel.observe(links_of(names.chain([Netns::Host]))).await?;
         let mut found = Self::default();
-        for (netns, state) in &seen.netns {
+        for (netns, state) in &observed.netns {
             let links = state.links.values().filter(|_| *netns == Netns::Host);
             for mark in links.filter_map(|link| link.mark.as_ref()).chain(&state.mark) {
                 match mark.unit {

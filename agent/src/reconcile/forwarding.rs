@@ -30,18 +30,18 @@ impl Forwarding {
         ours.filter(|family| !self.others.contains(family)).collect()
     }
 
-    /// The host was seen so, and these settings are wanted. What is off and not wanted on is nobody's: whoever turns it on
+    /// The host was seen so, and these settings are desired. What is off and not desired on is nobody's: whoever turns it on
     /// later has it to himself.
-    pub(super) fn saw(&mut self, host: &NetnsState, wanted: &BTreeMap<String, String>) {
+    pub(super) fn saw(&mut self, host: &NetnsState, desired: &BTreeMap<String, String>) {
         self.others.clone_from(&host.forwarders);
         let originals = self.originals.get_or_insert_default();
         for key in HOST_SETTINGS {
-            let Some(seen) = host.sysctls.get(key) else { continue };
-            match wanted.get(key) {
-                Some(value) if value != seen => {
-                    originals.entry(key.to_owned()).or_insert_with(|| seen.clone());
+            let Some(observed) = host.sysctls.get(key) else { continue };
+            match desired.get(key) {
+                Some(value) if value != observed => {
+                    originals.entry(key.to_owned()).or_insert_with(|| observed.clone());
                 }
-                None if seen == "0" => drop(originals.remove(key)),
+                None if observed == "0" => drop(originals.remove(key)),
                 Some(_) | None => {}
             }
         }

@@ -30,13 +30,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if *before == input {
             return Vec::new();
         }
-        let (wanted, programmed) = (host(&input), host(&before));
-        if self.world.host_in_doubt() || but_table(&wanted) != but_table(&programmed) {
+        let (desired, programmed) = (host(&input), host(&before));
+        if self.world.host_in_doubt() || but_table(&desired) != but_table(&programmed) {
             return self.full(Unit::Host).await;
         }
         self.host_leads(&input);
         // If somebody took the table away, this fails or puts all of it there.
-        let failures = self.apply(Unit::Host, plan(Unit::Host, &wanted, &programmed)).await;
+        let failures = self.apply(Unit::Host, plan(Unit::Host, &desired, &programmed)).await;
         self.host = failures.is_empty().then(|| Arc::new(input));
         if failures.is_empty() { failures } else { self.full(Unit::Host).await }
     }
@@ -49,13 +49,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let mut look = host_look(&first);
         let at = look.netns.entry(Netns::Host).or_default();
         at.sysctls.extend(HOST_SETTINGS.map(str::to_owned));
-        let seen = self.observe(look).await?;
-        if let Some(there) = seen.netns.get(&Netns::Host) {
+        let observed = self.observe(look).await?;
+        if let Some(there) = observed.netns.get(&Netns::Host) {
             self.forwarding.saw(there, &settings);
             input.closed = self.closed();
         }
-        let wanted = host(&input);
-        let originals = seen.netns.get(&Netns::Host).map(|state| state.sysctls.clone()).unwrap_or_default();
+        let desired = host(&input);
+        let originals =
+            observed.netns.get(&Netns::Host).map(|state| state.sysctls.clone()).unwrap_or_default();
         if !told && originals.get(FORWARDING_V4).is_some_and(|value| value == "0") {
             self.told_forwarding = true;
             tracing::warn!(
@@ -63,8 +64,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                  nor are their published ports reached"
             );
         }
-        let ops = plan(Unit::Host, &wanted, &seen);
-        let has_table = seen.netns.get(&Netns::Host).is_some_and(|state| state.table.is_some());
+        let ops = plan(Unit::Host, &desired, &observed);
+        let has_table = observed.netns.get(&Netns::Host).is_some_and(|state| state.table.is_some());
         if has_table && !ops.is_empty() && self.world.host_in_doubt() {
             return Err(ReconcileError::HostInDoubt);
         }
@@ -120,11 +121,11 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 }
 
-/// A wanted state of the host, but for the table's content, which alone is planned against what was programmed.
-fn but_table(wanted: &State) -> State {
-    let mut wanted = wanted.clone();
-    for table in wanted.netns.values_mut().filter_map(|state| state.table.as_mut()) {
+/// A desired state of the host, but for the table's content, which alone is planned against what was programmed.
+fn but_table(desired: &State) -> State {
+    let mut desired = desired.clone();
+    for table in desired.netns.values_mut().filter_map(|state| state.table.as_mut()) {
         *table = Table::default();
     }
-    wanted
+    desired
 }

@@ -120,14 +120,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let facts = self.kernel.facts().await?;
         let sysctls = [FORWARDING_V6, BRIDGE_NETFILTER, BRIDGE_NETFILTER_V6].map(String::from).into();
         let at = LookAt { links: Some(BTreeSet::new()), sysctls, ..LookAt::default() };
-        let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+        let observed = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
         let vtep = self.settings.vtep;
         match facts.links.iter().find(|link| link.addresses.iter().any(|it| it.addr() == vtep)) {
             Some(link) => self.underlay_mtu = link.mtu,
             None => tracing::warn!(%vtep, "no link of this host has the advertised address"),
         }
         self.outside_mtu = self.way_out().await;
-        let value = |key| seen.netns.get(&Netns::Host).and_then(|host| host.sysctls.get(key));
+        let value = |key| observed.netns.get(&Netns::Host).and_then(|host| host.sysctls.get(key));
         let is_on = |key| value(key).is_some_and(|value| value != "0");
         let features = Features {
             bridge_netfilter: value(BRIDGE_NETFILTER).is_some(),

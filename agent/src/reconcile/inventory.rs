@@ -34,8 +34,8 @@ pub async fn inventory<K: Kernel>(
     }
     let ours = named.iter().filter(|(_, mark)| mark.is_some());
     let places = ours.map(|(name, _)| Netns::Named(name.clone())).chain(adopted.keys().cloned());
-    let seen = kernel.observe(links_of(places.chain([Netns::Host]))).await?;
-    let mut found = marks(&seen, &named);
+    let observed = kernel.observe(links_of(places.chain([Netns::Host]))).await?;
+    let mut found = marks(&observed, &named);
     let everything = LookAt { links: None, table: true, resolver: true, ..LookAt::default() };
     for (netns, id) in adopted {
         let look = found.entry(Unit::Sandbox(id)).or_default();
@@ -60,9 +60,9 @@ pub(super) fn links_of(places: impl Iterator<Item = Netns>) -> Look {
 }
 
 /// The marks on links, and on named namespaces.
-fn marks(seen: &State, named: &[(Name, Option<Mark>)]) -> BTreeMap<Unit, Look> {
+fn marks(observed: &State, named: &[(Name, Option<Mark>)]) -> BTreeMap<Unit, Look> {
     let mut found: BTreeMap<Unit, Look> = BTreeMap::new();
-    for (netns, state) in &seen.netns {
+    for (netns, state) in &observed.netns {
         for mark in state.links.values().filter_map(|link| link.mark.as_ref()) {
             found.entry(mark.unit).or_default().netns.entry(netns.clone()).or_default().links = None;
         }
@@ -85,8 +85,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             self.let_others_first().await;
         }
         let host = self.refresh_links().await?;
-        let seen = State { netns: [(Netns::Host, host)].into() };
-        let on_links = marks(&seen, &[]).into_keys();
+        let observed = State { netns: [(Netns::Host, host)].into() };
+        let on_links = marks(&observed, &[]).into_keys();
         let on_names = self.marks.values().filter_map(|(_, mark)| mark.as_ref()).map(|mark| mark.unit);
         Ok(on_links.chain(on_names).collect())
     }
@@ -116,9 +116,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
         let nothing = || LookAt { links: Some(BTreeSet::new()), ..LookAt::default() };
         let places = names.iter().map(|(name, _)| (Netns::Named(name.clone()), nothing()));
-        let mut seen = self.observe(Look { netns: places.collect() }).await?;
+        let mut observed = self.observe(Look { netns: places.collect() }).await?;
         for (name, inode) in names {
-            if let Some(state) = seen.netns.remove(&Netns::Named(name.clone())) {
+            if let Some(state) = observed.netns.remove(&Netns::Named(name.clone())) {
                 self.marks.insert(name.clone(), (*inode, state.mark));
             }
         }
@@ -148,8 +148,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         for sandbox in &sandboxes {
             places.extend(self.present(sandbox).await?);
         }
-        let seen = self.observe(links_of(places.into_iter())).await?;
-        for (unit, look) in marks(&seen, &[]) {
+        let observed = self.observe(links_of(places.into_iter())).await?;
+        for (unit, look) in marks(&observed, &[]) {
             let Unit::Network(id) = unit else { continue };
             let known = self.programmed.get(&id).map(|known| known.sandboxes()).unwrap_or_default();
             let strange: Vec<Netns> = look.netns.into_keys().filter(|netns| !known.contains(netns)).collect();

@@ -1,4 +1,4 @@
-//! The reconcile loop: what changed, what is wanted, what is there, apply.
+//! The reconcile loop: what changed, what is desired, what is there, apply.
 //!
 //! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, `feed` takes in what
 //! the stores say; `network`, `sandbox` and `host` look at one unit, `units` brings it about, `presence` follows the kernel's

@@ -14,7 +14,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Have every unit looked at of which a namespace or a link of the host is gone, or whose links of the host are others.
     pub(super) async fn presence(&mut self) {
         let (named, there) = match self.what_is_there().await {
-            Ok(seen) => seen,
+            Ok(observed) => observed,
             // The next full look finds the same, or says why it cannot.
             Err(error) => return tracing::debug!(error = chain(&error), "cannot look for what was made"),
         };

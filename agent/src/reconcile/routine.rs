@@ -101,13 +101,13 @@ mod tests {
         assert_eq!(routine.next(), None);
         let period = Duration::from_secs(10);
         routine.add((0..100).map(network).chain([Unit::Host]), start, period);
-        let (mut now, mut seen) = (start, Vec::new());
+        let (mut now, mut observed) = (start, Vec::new());
         while let Some(at) = routine.next() {
             now = at.max(now);
-            seen.extend(routine.take(now).into_iter().map(|(unit, _)| unit));
+            observed.extend(routine.take(now).into_iter().map(|(unit, _)| unit));
             assert_eq!(routine.take(now), [], "two at once");
         }
-        assert_eq!((seen.len(), seen[0]), (101, Unit::Host));
+        assert_eq!((observed.len(), observed[0]), (101, Unit::Host));
         assert!(now - start <= period && now - start > period / 2, "{:?}", now - start);
         // Of few, none waits long.
         routine.add([network(1), network(2)], now, period);
@@ -163,13 +163,13 @@ mod tests {
         routine.add([network(1), network(2), network(3)], now, LONGEST);
         routine.looked_at(network(2));
         routine.add([Unit::Host, network(1), network(2)], now, LONGEST);
-        let mut seen = Vec::new();
+        let mut observed = Vec::new();
         let mut later = now;
         while routine.next().is_some() {
             later += LONGEST;
-            seen.extend(routine.take(later).into_iter().map(|(unit, _)| unit));
+            observed.extend(routine.take(later).into_iter().map(|(unit, _)| unit));
         }
-        assert_eq!(seen, [network(1), network(3), Unit::Host, network(2)]);
+        assert_eq!(observed, [network(1), network(3), Unit::Host, network(2)]);
     }
 
     #[tokio::test(start_paused = true)]

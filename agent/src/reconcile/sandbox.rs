@@ -32,7 +32,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
         let was_here = sandbox.is_some();
         let (mut port, said) = (None, self.world.resolver(id));
-        let (mut wanted, mut look) = (State::default(), Look::default());
+        let (mut desired, mut look) = (State::default(), Look::default());
         for name in self.made_for(id, sandbox.as_ref()).await? {
             look.netns.entry(Netns::Named(name)).or_insert_with(nothing);
         }
@@ -56,15 +56,15 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             let at = look.netns.entry(netns.clone()).or_insert_with(nothing);
             at.sysctls = state.sysctls.keys().cloned().collect();
             at.resolver |= self.world.said_of_resolver(id);
-            wanted.netns.insert(netns, state);
+            desired.netns.insert(netns, state);
         }
-        let seen = self.observe(look).await?;
+        let observed = self.observe(look).await?;
         // Before anything is put there: a step that fails may have been done anyway.
         if let Some(at) = own.filter(|_| port.is_some()).and_then(|sandbox| adopted(&sandbox)) {
             self.tables.insert(id, at);
         }
         Ok(Plan {
-            ops: plan(unit, &wanted, &seen),
+            ops: plan(unit, &desired, &observed),
             originals: BTreeMap::new(),
             done: Done::Sandbox(SandboxDone { was_here, port }),
         })
@@ -103,7 +103,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(Some(netns))
     }
 
-    /// A sandbox is as wanted.
+    /// A sandbox is as desired.
     pub(super) fn sandbox_is_done(&mut self, id: SandboxId, SandboxDone { was_here, port }: SandboxDone) {
         if port.is_none() {
             self.tables.remove(&id);

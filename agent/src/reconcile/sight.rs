@@ -48,17 +48,17 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         };
         let links: Vec<_> = asked.iter().filter_map(|name| sight.links.get_key_value(name)).collect();
         let links = links.into_iter().map(|(name, link)| (*name, link.clone())).collect();
-        let mut seen = self.observe(look).await?;
-        seen.netns.entry(Netns::Host).or_default().links = links;
-        Ok(seen)
+        let mut observed = self.observe(look).await?;
+        observed.netns.entry(Netns::Host).or_default().links = links;
+        Ok(observed)
     }
 
     /// See the host's links, if nobody has yet and somebody wants to.
     pub(super) async fn take_sight(&mut self) -> Result<(), ReconcileError> {
         if matches!(self.sight, Sight::Wanted) {
             let at = LookAt { links: None, ..LookAt::default() };
-            let mut seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
-            let host = seen.netns.remove(&Netns::Host).unwrap_or_default();
+            let mut observed = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+            let host = observed.netns.remove(&Netns::Host).unwrap_or_default();
             self.links = HostLinks::of(&host).into();
             self.sight = Sight::Seen(Box::new(host));
         }

@@ -1,4 +1,4 @@
-//! Looking at one unit: its wanted state, what is there, the steps, and applying them.
+//! Looking at one unit: its desired state, what is there, the steps, and applying them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

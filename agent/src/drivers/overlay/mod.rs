@@ -33,7 +33,7 @@ const INNER: IfName = IfName::literal("ovn");
 /// Metric of our routes outside of sandboxes: IPv6's own default, so that the host's own routes win.
 const METRIC: u32 = 1024;
 
-/// What all pieces of an overlay share on this host: all that its wanted state depends on but the pieces.
+/// What all pieces of an overlay share on this host: all that its desired state depends on but the pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverlayShared {
     /// The network.
@@ -110,7 +110,7 @@ fn station_rows(link: &mut Link, station: &Station) {
     }
 }
 
-/// The wanted state of the network on this host with these pieces: the endpoints here, and what is behind other hosts, their
+/// The desired state of the network on this host with these pieces: the endpoints here, and what is behind other hosts, their
 /// endpoints and those hosts themselves.
 pub fn overlay(input: &OverlayShared, local: &[LocalEndpoint<'_>], remote: &[Station]) -> State {
     let unit = Unit::Network(input.network.id);

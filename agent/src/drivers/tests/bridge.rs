@@ -1,6 +1,6 @@
 //! Bridges by example.
 
-use super::local::{FEATURES, Shape, wanted};
+use super::local::{FEATURES, Shape, desired};
 use crate::{
     drivers::*,
     model::{BridgeSettings, DEFAULT_NETWORK, DriverSettings, IfName, testing},
@@ -43,7 +43,7 @@ pub(super) fn addresses(link: &Link) -> Vec<String> {
 
 #[test]
 fn a_bridge_has_the_gateways_and_a_sandbox_its_default_routes_to_them() {
-    let state = wanted(&shape(true));
+    let state = desired(&shape(true));
     let host = &state.netns[&Netns::Host];
     assert_eq!(host.links[&BRIDGE].kind, LinkKind::Bridge);
     assert_eq!(addresses(&host.links[&BRIDGE]), ["10.0.0.1/24", "fd00:1::1/64"]);
@@ -60,7 +60,7 @@ fn a_bridge_has_the_gateways_and_a_sandbox_its_default_routes_to_them() {
 
 #[test]
 fn sandboxes_that_may_not_talk_have_nothing_on_the_link_but_the_gateway() {
-    let state = wanted(&shape(false));
+    let state = desired(&shape(false));
     let host = &state.netns[&Netns::Host];
     assert!(host.links[&PORT].port.unwrap().isolated);
     assert_eq!(host.sysctls["net/ipv4/conf/ovb-ababababab/send_redirects"], "0");
@@ -68,11 +68,11 @@ fn sandboxes_that_may_not_talk_have_nothing_on_the_link_but_the_gateway() {
     let both = ["10.0.0.0/24 via 10.0.0.1", "10.0.0.1/32", "fd00:1::/64 via fd00:1::1", "fd00:1::1/128"];
     let mut expected = vec!["0.0.0.0/0 via 10.0.0.1", "::/0 via fd00:1::1"];
     expected.extend(both);
-    let mut seen = routes(inside(&state));
-    seen.sort();
+    let mut observed = routes(inside(&state));
+    observed.sort();
     expected.sort_unstable();
-    assert_eq!(seen, expected);
-    let mut internal = routes(inside(&wanted(&Shape { internal: true, ..shape(false) })));
+    assert_eq!(observed, expected);
+    let mut internal = routes(inside(&desired(&Shape { internal: true, ..shape(false) })));
     internal.sort();
     assert_eq!(internal, both);
 }
@@ -81,7 +81,7 @@ fn sandboxes_that_may_not_talk_have_nothing_on_the_link_but_the_gateway() {
 fn where_bridged_frames_pass_the_firewall_it_keeps_sandboxes_apart_and_ports_send_back() {
     let features = Features { bridge_firewall: true, ..FEATURES };
     for icc in [true, false] {
-        let state = wanted(&Shape { features, ..shape(icc) });
+        let state = desired(&Shape { features, ..shape(icc) });
         let port = state.netns[&Netns::Host].links[&PORT].port.unwrap();
         assert!(port.hairpin && !port.isolated);
     }
@@ -91,7 +91,7 @@ fn where_bridged_frames_pass_the_firewall_it_keeps_sandboxes_apart_and_ports_sen
 fn a_bridge_of_somebody_else_gets_ports_and_nothing_else() {
     let settings = BridgeSettings { name: Some(FOREIGN_BRIDGE), icc: false, ..BridgeSettings::default() };
     let settings = DriverSettings::Bridge(settings);
-    let state = wanted(&Shape { settings, published: true, ..shape(false) });
+    let state = desired(&Shape { settings, published: true, ..shape(false) });
     let host = &state.netns[&Netns::Host];
     assert_eq!(host.links.keys().collect::<Vec<_>>(), [&PORT]);
     assert_eq!(host.links[&PORT].port.unwrap().bridge, FOREIGN_BRIDGE);
@@ -101,7 +101,7 @@ fn a_bridge_of_somebody_else_gets_ports_and_nothing_else() {
 #[test]
 fn only_a_bridge_with_published_ports_routes_from_the_loopback() {
     let localnet = |published| {
-        let host = wanted(&Shape { published, ..shape(true) }).netns.remove(&Netns::Host).unwrap();
+        let host = desired(&Shape { published, ..shape(true) }).netns.remove(&Netns::Host).unwrap();
         host.sysctls.get("net/ipv4/conf/ovb-ababababab/route_localnet").cloned()
     };
     assert_eq!((localnet(false), localnet(true)), (None, Some("1".into())));
@@ -109,11 +109,11 @@ fn only_a_bridge_with_published_ports_routes_from_the_loopback() {
 
 #[test]
 fn a_network_without_ipv6_has_none_on_its_bridge() {
-    let without = wanted(&Shape { families: (true, false), ..shape(true) });
+    let without = desired(&Shape { families: (true, false), ..shape(true) });
     assert_eq!(without.netns[&Netns::Host].sysctls["net/ipv6/conf/ovb-ababababab/disable_ipv6"], "1");
     assert_eq!(without.netns[&sandbox(2)].sysctls["net/ipv6/conf/eth0/disable_ipv6"], "1");
     let features = Features { ipv6: false, ..FEATURES };
-    let no_such_thing = wanted(&Shape { families: (true, false), features, ..shape(true) });
+    let no_such_thing = desired(&Shape { families: (true, false), features, ..shape(true) });
     for netns in [Netns::Host, sandbox(2)] {
         let sysctls = &no_such_thing.netns[&netns].sysctls;
         assert!(!sysctls.keys().any(|key| key.starts_with("net/ipv6/")), "{sysctls:?}");

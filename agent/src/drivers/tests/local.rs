@@ -95,7 +95,7 @@ fn member(network: &Network, shape: &Shape, (number, priority): (u8, i32)) -> En
     endpoint
 }
 
-pub(super) fn wanted(shape: &Shape) -> State {
+pub(super) fn desired(shape: &Shape) -> State {
     let mut network = network(shape.families.0, shape.families.1);
     network.settings = shape.settings.clone();
     network.internal = shape.internal;
@@ -134,7 +134,7 @@ proptest! {
         let kernel = kernel();
         let before = foreign(&kernel.state());
         for shape in [&first, &second, &first] {
-            apply_plan(&kernel, &wanted(shape))?;
+            apply_plan(&kernel, &desired(shape))?;
         }
         prop_assert_eq!(foreign(&kernel.state()), before);
     }
@@ -142,18 +142,18 @@ proptest! {
     #[test]
     fn whatever_is_damaged_is_mended(shape in shapes(), damage in prop::collection::vec(any::<prop::sample::Index>(), 1..4)) {
         let kernel = kernel();
-        apply_plan(&kernel, &wanted(&shape))?;
+        apply_plan(&kernel, &desired(&shape))?;
         for index in damage {
             kernel.edit(|state| damage_one(state, index));
         }
-        apply_plan(&kernel, &wanted(&shape))?;
+        apply_plan(&kernel, &desired(&shape))?;
     }
 
     #[test]
     fn nothing_of_ours_is_left_when_nothing_is_wanted(shape in shapes()) {
         let kernel = kernel();
         let before = kernel.state();
-        apply_plan(&kernel, &wanted(&shape))?;
+        apply_plan(&kernel, &desired(&shape))?;
         apply_plan(&kernel, &State::default())?;
         prop_assert_eq!(without_sysctls(kernel.state()), without_sysctls(before));
     }
@@ -162,14 +162,14 @@ proptest! {
     fn the_order_of_endpoints_does_not_matter(shape in shapes()) {
         let mut turned = shape.clone();
         turned.local.reverse();
-        prop_assert_eq!(wanted(&turned), wanted(&shape));
+        prop_assert_eq!(desired(&turned), desired(&shape));
     }
 
     #[test]
     fn an_endpoint_more_planned_alone_comes_to_the_same(shape in shapes(), more in (2..30_u8, -2..3_i32)) {
         prop_assume!(shape.settings != DriverSettings::P2p && !is_alone(&shape.settings));
         prop_assume!(shape.local.iter().all(|(number, _)| *number != more.0));
-        let with = |local: Vec<(u8, i32)>| wanted(&Shape { local, ..shape.clone() });
+        let with = |local: Vec<(u8, i32)>| desired(&Shape { local, ..shape.clone() });
         let all = || shape.local.iter().copied().chain([more]).collect();
         let (by_rows, whole) = (kernel(), kernel());
         apply_plan(&by_rows, &with(shape.local.clone()))?;
@@ -184,8 +184,8 @@ proptest! {
 
     #[test]
     fn an_internal_network_has_no_default_route(shape in shapes()) {
-        let wanted = wanted(&Shape { internal: true, ..shape });
-        let links = wanted.netns.values().flat_map(|netns| netns.links.values());
+        let desired = desired(&Shape { internal: true, ..shape });
+        let links = desired.netns.values().flat_map(|netns| netns.links.values());
         let routes: BTreeSet<_> = links.flat_map(|link| link.routes.keys()).collect();
         prop_assert!(routes.iter().all(|to| to.prefix_len() > 0), "{:?}", routes);
     }
@@ -193,11 +193,11 @@ proptest! {
     #[test]
     fn settings_of_a_link_come_between_its_making_and_its_rise(shape in shapes()) {
         let kernel = kernel();
-        let wanted = wanted(&shape);
+        let desired = desired(&shape);
         // The values are what they shall be, but go with the link.
         for _ in 0..2 {
-            let ops = apply_plan(&kernel, &wanted)?;
-            for (netns, key) in wanted.netns.iter().flat_map(|(netns, state)| {
+            let ops = apply_plan(&kernel, &desired)?;
+            for (netns, key) in desired.netns.iter().flat_map(|(netns, state)| {
                 state.sysctls.keys().map(move |key| (netns, key))
             }) {
                 let Some(name) = sysctl::link_of(key) else { continue };

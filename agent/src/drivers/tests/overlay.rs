@@ -65,7 +65,7 @@ fn vtep(host: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, host])
 }
 
-fn wanted(shape: &Shape) -> State {
+fn desired(shape: &Shape) -> State {
     let mut network: Network = network(true, shape.ipv6);
     network.internal = shape.internal;
     network.settings = DriverSettings::Overlay(OverlaySettings {
@@ -115,7 +115,7 @@ proptest! {
         let kernel = kernel();
         let before = foreign(&kernel.state());
         for shape in [&first, &second] {
-            apply_plan(&kernel, &wanted(shape))?;
+            apply_plan(&kernel, &desired(shape))?;
         }
         prop_assert_eq!(foreign(&kernel.state()), before);
     }
@@ -123,19 +123,19 @@ proptest! {
     #[test]
     fn whatever_is_damaged_is_mended(shape in shapes(), damage in prop::collection::vec(any::<prop::sample::Index>(), 1..4)) {
         let kernel = kernel();
-        let wanted = wanted(&shape);
-        apply_plan(&kernel, &wanted)?;
+        let desired = desired(&shape);
+        apply_plan(&kernel, &desired)?;
         for index in damage {
             kernel.edit(|state| damage_one(state, index));
         }
-        apply_plan(&kernel, &wanted)?;
+        apply_plan(&kernel, &desired)?;
     }
 
     #[test]
     fn nothing_of_ours_is_left_when_nothing_is_wanted(shape in shapes()) {
         let kernel = kernel();
         let before = kernel.state();
-        apply_plan(&kernel, &wanted(&shape))?;
+        apply_plan(&kernel, &desired(&shape))?;
         apply_plan(&kernel, &State::default())?;
         prop_assert_eq!(without_sysctls(kernel.state()), without_sysctls(before));
     }
@@ -144,7 +144,7 @@ proptest! {
     fn removing_one_host_touches_its_rows_alone(shape in shapes(), host in 2..6_u8) {
         let kernel = kernel();
         let shape = Shape { multicast: false, ports: BTreeMap::new(), ..shape };
-        apply_plan(&kernel, &wanted(&shape))?;
+        apply_plan(&kernel, &desired(&shape))?;
         let mut fewer = shape.clone();
         fewer.remote.retain(|_, of| *of != host);
         let gone: BTreeSet<Mac> = shape
@@ -153,7 +153,7 @@ proptest! {
             .filter(|(_, of)| **of == host)
             .map(|(number, _)| Mac::derived(IpAddr::from([10, 0, 0, *number])))
             .collect();
-        for op in apply_plan(&kernel, &wanted(&fewer))? {
+        for op in apply_plan(&kernel, &desired(&fewer))? {
             let its_own = if let Op::Row(_, RowOp::Remove, LinkRow::VxlanFdb(mac, _) | LinkRow::BridgeFdb(mac)) = &op {
                 gone.contains(mac)
             } else if let Op::Row(_, RowOp::Remove, LinkRow::Neighbour(address, _)) = &op {
@@ -170,10 +170,10 @@ proptest! {
         let second = Shape { local: second.local, remote: second.remote, multicast: false, ..first.clone() };
         let first = Shape { multicast: false, ..first };
         let (by_rows, whole) = (kernel(), kernel());
-        apply_plan(&by_rows, &wanted(&first))?;
-        apply_plan(&whole, &wanted(&first))?;
-        apply_plan(&whole, &wanted(&second))?;
-        let ops = plan(unit(), &wanted(&second), &wanted(&first));
+        apply_plan(&by_rows, &desired(&first))?;
+        apply_plan(&whole, &desired(&first))?;
+        apply_plan(&whole, &desired(&second))?;
+        let ops = plan(unit(), &desired(&second), &desired(&first));
         block_on(by_rows.apply(ops)).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(by_rows.state(), whole.state());
     }
@@ -208,21 +208,21 @@ fn another_units_links_are_not_looked_at() {
 #[test]
 fn a_veth_whose_end_was_renamed_is_made_anew() {
     let kernel = kernel();
-    let wanted = wanted(&shape());
-    apply_plan(&kernel, &wanted).unwrap();
+    let desired = desired(&shape());
+    apply_plan(&kernel, &desired).unwrap();
     kernel.edit(|state| {
         let links = &mut state.netns.get_mut(&sandbox(5)).unwrap().links;
         let end = links.remove("eth0".parse::<IfName>().as_ref().unwrap()).unwrap();
         links.insert(IfName::literal("lan0"), end);
     });
-    apply_plan(&kernel, &wanted).unwrap();
+    apply_plan(&kernel, &desired).unwrap();
     let state = kernel.state();
     let links = &state.netns[&sandbox(5)].links;
     assert!(links.contains_key(&IfName::literal("eth0")) && !links.contains_key(&IfName::literal("lan0")));
 }
 
 fn table(shape: &Shape) -> Table {
-    wanted(shape).netns[&netns_of(testing::network().id)].table.clone().unwrap()
+    desired(shape).netns[&netns_of(testing::network().id)].table.clone().unwrap()
 }
 
 fn rules(table: &Table, hook: Hook) -> Vec<Rule> {
@@ -263,7 +263,7 @@ fn an_overlay_without_masquerade_sends_out_its_endpoints_own_addresses() {
 #[test]
 fn only_the_leg_of_an_overlay_with_published_ports_routes_from_the_loopback() {
     let localnet = |ports| {
-        let host = wanted(&Shape { ports, ..shape() }).netns.remove(&Netns::Host).unwrap();
+        let host = desired(&Shape { ports, ..shape() }).netns.remove(&Netns::Host).unwrap();
         host.sysctls.get("net/ipv4/conf/ovh-ababababab/route_localnet").cloned()
     };
     assert_eq!(localnet(BTreeMap::new()), None);

@@ -74,8 +74,8 @@ fn inputs() -> impl Strategy<Value = HostInput> {
     )
 }
 
-fn bring_host_about(kernel: &crate::kernel::MemoryKernel, wanted: &State) -> Result<Vec<Op>, TestCaseError> {
-    bring_about_of(Unit::Host, kernel, wanted)
+fn bring_host_about(kernel: &crate::kernel::MemoryKernel, desired: &State) -> Result<Vec<Op>, TestCaseError> {
+    bring_about_of(Unit::Host, kernel, desired)
 }
 
 proptest! {

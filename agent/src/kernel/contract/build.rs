@@ -157,8 +157,8 @@ pub fn look_at(state: &State) -> Look {
 /// The steps that make all of this from nothing.
 pub fn steps(state: &State) -> Vec<Op> {
     let mut ops = Vec::new();
-    for (netns, wanted) in &state.netns {
-        ops.extend(wanted.mark.clone().map(|mark| Op::Netns(netns.clone(), NetnsOp::Add(mark))));
+    for (netns, desired) in &state.netns {
+        ops.extend(desired.mark.clone().map(|mark| Op::Netns(netns.clone(), NetnsOp::Add(mark))));
     }
     let mut ends: BTreeMap<&Mark, NewLink> = BTreeMap::new();
     for (netns, name, link) in links(state) {
@@ -189,12 +189,12 @@ pub fn steps(state: &State) -> Vec<Op> {
         );
     }
     ops.extend(rows(state));
-    for (netns, wanted) in &state.netns {
+    for (netns, desired) in &state.netns {
         let set = |op| Op::Setting(netns.clone(), op);
         let sysctl = |(key, value): (&String, &String)| SettingOp::SetSysctl(key.clone(), value.clone());
-        ops.extend(wanted.sysctls.iter().map(sysctl).map(set));
-        ops.extend(wanted.table.clone().map(SettingOp::SetTable).map(set));
-        ops.extend(wanted.resolver.map(SettingOp::SetResolver).map(set));
+        ops.extend(desired.sysctls.iter().map(sysctl).map(set));
+        ops.extend(desired.table.clone().map(SettingOp::SetTable).map(set));
+        ops.extend(desired.resolver.map(SettingOp::SetResolver).map(set));
     }
     ops
 }

@@ -27,35 +27,35 @@ async fn opened<K: Kernel>(kernel: &K) -> Built<()> {
     let links: BTreeSet<LinkMatch> =
         [LinkMatch::StartsWith(IfName::literal("ovb-")), LinkMatch::Is(IfName::literal("ovnet0"))].into();
     let fewer: BTreeSet<LinkMatch> = links.iter().take(1).cloned().collect();
-    for wanted in [&links, &links, &fewer, &none] {
-        let set = |family| Op::Setting(Netns::Host, SettingOp::SetForwardAccepts(family, wanted.clone()));
+    for desired in [&links, &links, &fewer, &none] {
+        let set = |family| Op::Setting(Netns::Host, SettingOp::SetForwardAccepts(family, desired.clone()));
         // Nobody has a chain for IPv6.
         apply(kernel, vec![set(Family::V4), set(Family::V6)]).await?;
-        same(kernel, Some(wanted)).await?;
+        same(kernel, Some(desired)).await?;
     }
     let unasked = Look { netns: [(Netns::Host, LookAt::default())].into() };
-    let seen = kernel.observe(unasked).await.map_err(|error| chain(&error))?;
-    match seen.netns.get(&Netns::Host) {
+    let observed = kernel.observe(unasked).await.map_err(|error| chain(&error))?;
+    match observed.netns.get(&Netns::Host) {
         Some(host) if host.forward_accepts.is_empty() && host.forwarders.is_empty() => Ok(()),
         host => Err(format!("openings were seen although the look did not ask: {host:?}")),
     }
 }
 
 /// Whether these openings are seen over IPv4, and none over IPv6.
-async fn same<K: Kernel>(kernel: &K, wanted: Option<&BTreeSet<LinkMatch>>) -> Built<()> {
+async fn same<K: Kernel>(kernel: &K, desired: Option<&BTreeSet<LinkMatch>>) -> Built<()> {
     let at = LookAt { forward_accepts: true, ..LookAt::default() };
     let look = Look { netns: [(Netns::Host, at)].into() };
-    let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
-    let host = seen.netns.get(&Netns::Host).ok_or("no host")?;
+    let observed = kernel.observe(look).await.map_err(|error| chain(&error))?;
+    let host = observed.netns.get(&Netns::Host).ok_or("no host")?;
     // Openings of ours do not make us one of the others.
-    let others = wanted.map(|_| Family::V4).into_iter().collect();
+    let others = desired.map(|_| Family::V4).into_iter().collect();
     if host.forwarders != others {
         return Err(format!("others have rules for {others:?}\n  seen {:?}", host.forwarders));
     }
-    let seen = &host.forward_accepts;
-    if seen.len() == usize::from(wanted.is_some()) && seen.get(&Family::V4) == wanted {
+    let observed = &host.forward_accepts;
+    if observed.len() == usize::from(desired.is_some()) && observed.get(&Family::V4) == desired {
         Ok(())
     } else {
-        Err(format!("wanted {wanted:?}\n  seen {seen:?}"))
+        Err(format!("wanted {desired:?}\n  seen {observed:?}"))
     }
 }

@@ -126,32 +126,32 @@ async fn refused<K: Kernel>(kernel: &K, ops: Vec<Op>) -> Result<ApplyError, Stri
     kernel.apply(ops).await.err().ok_or_else(|| format!("these steps should not all have succeeded:{text}"))
 }
 
-/// Look at all that `wanted` has, and compare.
-async fn expect<K: Kernel>(kernel: &K, wanted: &State) -> Result<(), String> {
-    let seen = kernel.observe(look_at(wanted)).await.map_err(|error| chain(&error))?;
-    if seen == *wanted {
+/// Look at all that `desired` has, and compare.
+async fn expect<K: Kernel>(kernel: &K, desired: &State) -> Result<(), String> {
+    let observed = kernel.observe(look_at(desired)).await.map_err(|error| chain(&error))?;
+    if observed == *desired {
         return Ok(());
     }
-    let differs = |netns: &&Netns| seen.netns.get(*netns) != wanted.netns.get(*netns);
+    let differs = |netns: &&Netns| observed.netns.get(*netns) != desired.netns.get(*netns);
     let mut text = String::from("seen is not what was wanted:");
-    for netns in wanted.netns.keys().filter(differs) {
-        let (seen, wanted) = (seen.netns.get(netns), &wanted.netns[netns]);
-        let Some(seen) = seen else {
+    for netns in desired.netns.keys().filter(differs) {
+        let (observed, desired) = (observed.netns.get(netns), &desired.netns[netns]);
+        let Some(observed) = observed else {
             text += &format!("\n{netns} is not there");
             continue;
         };
-        let names: BTreeSet<_> = wanted.links.keys().chain(seen.links.keys()).collect();
-        for name in names.into_iter().filter(|name| seen.links.get(name) != wanted.links.get(name)) {
+        let names: BTreeSet<_> = desired.links.keys().chain(observed.links.keys()).collect();
+        for name in names.into_iter().filter(|name| observed.links.get(name) != desired.links.get(name)) {
             text += &format!(
                 "\n{netns}/{name}\n  wanted {:?}\n  seen   {:?}",
-                wanted.links.get(name),
-                seen.links.get(name)
+                desired.links.get(name),
+                observed.links.get(name)
             );
         }
         let rest = |state: &crate::plan::state::NetnsState| {
             format!("{:?} {:?} {:?} {:?}", state.mark, state.sysctls, state.table, state.resolver)
         };
-        text += &format!("\n{netns}\n  wanted {}\n  seen   {}", rest(wanted), rest(seen));
+        text += &format!("\n{netns}\n  wanted {}\n  seen   {}", rest(desired), rest(observed));
     }
     Err(text)
 }

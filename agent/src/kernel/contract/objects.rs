@@ -20,9 +20,9 @@ const SEEDS: u64 = 24;
 
 pub(super) async fn seen_as_applied<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
-        let wanted = network()?;
-        apply(kernel, steps(&wanted)).await?;
-        expect(kernel, &wanted).await?;
+        let desired = network()?;
+        apply(kernel, steps(&desired)).await?;
+        expect(kernel, &desired).await?;
         let named = kernel.named_netns().await.map_err(|error| chain(&error))?;
         let ours: Vec<_> =
             named.into_iter().filter(|(name, _)| build::NETNS.contains(&name.as_str())).collect();
@@ -34,7 +34,7 @@ pub(super) async fn seen_as_applied<K: Kernel>(kernel: &K) -> Built<()> {
             return Err(format!("named namespaces: {ours:?}"));
         }
         let links = kernel.link_names().await.map_err(|error| chain(&error))?;
-        let made = wanted.netns.get(&Netns::Host).into_iter().flat_map(|host| host.links.keys());
+        let made = desired.netns.get(&Netns::Host).into_iter().flat_map(|host| host.links.keys());
         if let Some(missing) = made.into_iter().find(|name| !links.contains(*name)) {
             return Err(format!("{missing} is not among the names of links: {links:?}"));
         }
@@ -53,11 +53,11 @@ pub(super) async fn seen_as_applied<K: Kernel>(kernel: &K) -> Built<()> {
 
 pub(super) async fn again<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
-        let wanted = network()?;
-        apply(kernel, steps(&wanted)).await?;
+        let desired = network()?;
+        apply(kernel, steps(&desired)).await?;
         let makes = |op: &Op| matches!(op, Op::Netns(_, NetnsOp::Add(_)) | Op::AddLink(..) | Op::AddVeth(..));
-        apply(kernel, steps(&wanted).into_iter().filter(|op| !makes(op)).collect()).await?;
-        expect(kernel, &wanted).await
+        apply(kernel, steps(&desired).into_iter().filter(|op| !makes(op)).collect()).await?;
+        expect(kernel, &desired).await
     })
     .await
 }
@@ -65,9 +65,9 @@ pub(super) async fn again<K: Kernel>(kernel: &K) -> Built<()> {
 pub(super) async fn random<K: Kernel>(kernel: &K) -> Built<()> {
     for seed in 0..SEEDS {
         let outcome = cleared(kernel, async {
-            let wanted = build::random_network(seed)?;
-            apply(kernel, steps(&wanted)).await?;
-            expect(kernel, &wanted).await
+            let desired = build::random_network(seed)?;
+            apply(kernel, steps(&desired)).await?;
+            expect(kernel, &desired).await
         });
         outcome.await.map_err(|text| format!("seed {seed}: {text}"))?;
     }
@@ -77,13 +77,13 @@ pub(super) async fn random<K: Kernel>(kernel: &K) -> Built<()> {
 /// Change each field of the state and tell the kernel.
 pub(super) async fn changes<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
-        let mut wanted = network()?;
-        apply(kernel, steps(&wanted)).await?;
-        let mut ops = change_bridge(&mut wanted)?;
-        ops.extend(change_tunnel(&mut wanted)?);
-        ops.extend(change_ends(&mut wanted)?);
+        let mut desired = network()?;
+        apply(kernel, steps(&desired)).await?;
+        let mut ops = change_bridge(&mut desired)?;
+        ops.extend(change_tunnel(&mut desired)?);
+        ops.extend(change_ends(&mut desired)?);
         apply(kernel, ops).await?;
-        expect(kernel, &wanted).await
+        expect(kernel, &desired).await
     })
     .await
 }
@@ -96,10 +96,10 @@ fn link<'a>(state: &'a mut State, netns: &Netns, name: crate::model::IfName) -> 
         .ok_or_else(|| format!("no {name}"))
 }
 
-fn change_bridge(wanted: &mut State) -> Built<Vec<Op>> {
+fn change_bridge(desired: &mut State) -> Built<Vec<Op>> {
     let inner = inner()?;
     let here = || at(&inner, BRIDGE);
-    let bridge = link(wanted, &inner, BRIDGE)?;
+    let bridge = link(desired, &inner, BRIDGE)?;
     bridge.mac = Some(mac(11)?);
     bridge.bridge_fdb = [mac(11)?].into();
     bridge.mtu = 1300;
@@ -122,7 +122,7 @@ fn change_bridge(wanted: &mut State) -> Built<Vec<Op>> {
     bridge.neighbours.remove(&gone);
     // It goes whatever its value is.
     ops.push(Op::Row(here(), RowOp::Remove, LinkRow::Neighbour(gone, mac(99)?)));
-    let netns = wanted.netns.get_mut(&inner).ok_or("no namespace")?;
+    let netns = desired.netns.get_mut(&inner).ok_or("no namespace")?;
     netns.sysctls.insert("net/ipv4/ip_forward".into(), "0".into());
     netns.table = None;
     Ok(ops)
@@ -160,10 +160,10 @@ pub(super) async fn own_row<K: Kernel>(kernel: &K) -> Built<()> {
     .await
 }
 
-fn change_tunnel(wanted: &mut State) -> Built<Vec<Op>> {
+fn change_tunnel(desired: &mut State) -> Built<Vec<Op>> {
     let inner = inner()?;
     let here = || at(&inner, VXLAN);
-    let tunnel = link(wanted, &inner, VXLAN)?;
+    let tunnel = link(desired, &inner, VXLAN)?;
     let (old, new) = (Ipv4Addr::new(192, 0, 2, 5).into(), Ipv4Addr::new(192, 0, 2, 7).into());
     tunnel.vxlan_fdb.insert(mac(5)?, new);
     tunnel.vxlan_fdb.remove(&mac(6)?);
@@ -183,18 +183,18 @@ fn change_tunnel(wanted: &mut State) -> Built<Vec<Op>> {
     ])
 }
 
-fn change_ends(wanted: &mut State) -> Built<Vec<Op>> {
+fn change_ends(desired: &mut State) -> Built<Vec<Op>> {
     let (inner, sandbox) = (inner()?, sandbox()?);
-    let endpoint = link(wanted, &inner, PORT)?;
+    let endpoint = link(desired, &inner, PORT)?;
     endpoint.port = None;
     endpoint.bridge_fdb.clear();
     endpoint.up = false;
-    let eth = link(wanted, &sandbox, ETH)?;
+    let eth = link(desired, &sandbox, ETH)?;
     let (default, other) = (net("0.0.0.0/0")?, net("198.51.100.0/24")?);
     let gone = eth.routes.remove(&default).ok_or("no default route")?;
     let added = Route { via: None, source: Some(Ipv4Addr::new(10, 77, 0, 2).into()), mtu: None, metric: 7 };
     eth.routes.insert(other, added);
-    let leg = link(wanted, &Netns::Host, LEG)?;
+    let leg = link(desired, &Netns::Host, LEG)?;
     let to = net("10.77.0.0/24")?;
     let route = leg.routes.get_mut(&to).ok_or("no route")?;
     route.mtu = None;
@@ -212,35 +212,36 @@ fn change_ends(wanted: &mut State) -> Built<Vec<Op>> {
 
 pub(super) async fn narrow_look<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
-        let wanted = network()?;
-        apply(kernel, steps(&wanted)).await?;
+        let desired = network()?;
+        apply(kernel, steps(&desired)).await?;
         let at = LookAt { links: build::names(&[BRIDGE, ETH]), ..LookAt::default() };
         let gone = Netns::Named(build::name("ovk-gone")?);
         let look = Look { netns: [(inner()?, at), (gone.clone(), LookAt::default())].into() };
-        let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
-        let seen = (!seen.netns.contains_key(&gone)).then(|| seen.netns.get(&inner().ok()?)).flatten();
-        let seen = seen.ok_or("a namespace that is not there was seen, or one that is was not")?;
-        let bridge = wanted.netns.get(&inner()?).and_then(|netns| netns.links.get(&BRIDGE));
-        if seen.links.len() != 1 || seen.links.get(&BRIDGE) != bridge {
-            return Err(format!("links: {:?}", seen.links));
+        let observed = kernel.observe(look).await.map_err(|error| chain(&error))?;
+        let observed =
+            (!observed.netns.contains_key(&gone)).then(|| observed.netns.get(&inner().ok()?)).flatten();
+        let observed = observed.ok_or("a namespace that is not there was seen, or one that is was not")?;
+        let bridge = desired.netns.get(&inner()?).and_then(|netns| netns.links.get(&BRIDGE));
+        if observed.links.len() != 1 || observed.links.get(&BRIDGE) != bridge {
+            return Err(format!("links: {:?}", observed.links));
         }
-        if !seen.sysctls.is_empty() || seen.table.is_some() {
+        if !observed.sysctls.is_empty() || observed.table.is_some() {
             return Err("sysctls or the table were seen although the look did not name them".into());
         }
-        whole_look(kernel, &wanted).await
+        whole_look(kernel, &desired).await
     })
     .await
 }
 
 /// A look without names sees every link, with all that hangs off it.
-async fn whole_look<K: Kernel>(kernel: &K, wanted: &State) -> Built<()> {
+async fn whole_look<K: Kernel>(kernel: &K, desired: &State) -> Built<()> {
     let look = Look { netns: [(inner()?, LookAt::default()), (sandbox()?, LookAt::default())].into() };
-    let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
+    let observed = kernel.observe(look).await.map_err(|error| chain(&error))?;
     for netns in [inner()?, sandbox()?] {
-        for (name, link) in &wanted.netns[&netns].links {
-            let seen = seen.netns.get(&netns).and_then(|seen| seen.links.get(name));
-            if seen != Some(link) {
-                return Err(format!("{netns}/{name}\n  wanted {link:?}\n  seen   {seen:?}"));
+        for (name, link) in &desired.netns[&netns].links {
+            let observed = observed.netns.get(&netns).and_then(|observed| observed.links.get(name));
+            if observed != Some(link) {
+                return Err(format!("{netns}/{name}\n  wanted {link:?}\n  seen   {observed:?}"));
             }
         }
     }

@@ -28,11 +28,11 @@ pub(super) async fn kept<K: Kernel>(kernel: &K, stranger: &impl Stranger) -> Bui
     }
     // With its parent goes what is on it.
     let outcome = cleared(kernel, async {
-        apply(kernel, steps(&wanted(MacvlanMode::Bridge)?)).await?;
+        apply(kernel, steps(&desired(MacvlanMode::Bridge)?)).await?;
         stranger.remove_link(&parent)?;
         let look = Look { netns: [(sandbox()?, LookAt::default())].into() };
-        let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
-        match seen.netns.get(&sandbox()?) {
+        let observed = kernel.observe(look).await.map_err(|error| chain(&error))?;
+        match observed.netns.get(&sandbox()?) {
             Some(there) if there.links.is_empty() => Ok(()),
             there => Err(format!("the parent has gone: {there:?}")),
         }
@@ -41,7 +41,7 @@ pub(super) async fn kept<K: Kernel>(kernel: &K, stranger: &impl Stranger) -> Bui
 }
 
 /// A sandbox with a link on the parent.
-fn wanted(mode: MacvlanMode) -> Built<State> {
+fn desired(mode: MacvlanMode) -> Built<State> {
     let mut link = Link::new(LinkKind::Macvlan(PARENT, mode), mark("ep"), mac(31)?, 1400);
     link.addresses = [net("10.88.0.2/24")?, net("fd88::2/64")?].into();
     let sysctls = [("net/ipv4/conf/eth0/arp_announce".to_owned(), "2".to_owned())].into();
@@ -52,14 +52,14 @@ fn wanted(mode: MacvlanMode) -> Built<State> {
 
 async fn seen_and_refused<K: Kernel>(kernel: &K) -> Built<()> {
     for mode in MODES {
-        let wanted = wanted(mode)?;
-        apply(kernel, steps(&wanted)).await?;
-        expect(kernel, &wanted).await?;
+        let desired = desired(mode)?;
+        apply(kernel, steps(&desired)).await?;
+        expect(kernel, &desired).await?;
         apply(kernel, vec![Op::Link(at(&sandbox()?, ETH), LinkOp::Remove)]).await?;
         // Its settings have gone with it, and come back with it: see `expect` of the next round.
         apply(kernel, vec![Op::Netns(sandbox()?, NetnsOp::Remove)]).await?;
     }
-    let mut state = wanted(MacvlanMode::Bridge)?;
+    let mut state = desired(MacvlanMode::Bridge)?;
     apply(kernel, steps(&state)).await?;
     let here = Netns::Named(name(NETNS[1])?);
     let new = |link, mtu| -> Built<NewLink> {

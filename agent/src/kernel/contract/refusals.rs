@@ -19,7 +19,7 @@ const FOREIGN: IfName = IfName::literal("ovk-foreign");
 
 pub(super) async fn absent<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
-        let wanted = network()?;
+        let desired = network()?;
         let removals = || -> Built<Vec<Op>> {
             let (tunnel, port, eth) = (at(&inner()?, VXLAN), at(&inner()?, PORT), at(&sandbox()?, ETH));
             let route = Route { via: None, source: None, mtu: None, metric: 5 };
@@ -45,7 +45,7 @@ pub(super) async fn absent<K: Kernel>(kernel: &K) -> Built<()> {
         )
         .await?;
         // … with them …
-        apply(kernel, steps(&wanted)).await?;
+        apply(kernel, steps(&desired)).await?;
         apply(kernel, vec![Op::Setting(inner()?, SettingOp::RemoveTable)]).await?;
         apply(kernel, removals()?).await?;
         // … and on a link that is no port (any more).
@@ -65,30 +65,30 @@ pub(super) async fn foreign_links<K: Kernel>(kernel: &K, stranger: &impl Strange
     let foreign = at(&Netns::Host, FOREIGN);
     stranger.add_link(&foreign)?;
     let outcome = cleared(kernel, async {
-        let wanted = network()?;
-        apply(kernel, steps(&wanted)).await?;
+        let desired = network()?;
+        apply(kernel, steps(&desired)).await?;
         let error = refused(kernel, vec![Op::Link(foreign.clone(), LinkOp::Remove)]).await?;
         if !told(&error).contains("mark") {
             return Err(format!("the error does not say why: {}", told(&error)));
         }
-        expect(kernel, &wanted).await
+        expect(kernel, &desired).await
     })
     .await;
     let look = Look { netns: [(Netns::Host, LookAt::default())].into() };
-    let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
-    let seen = seen.netns.get(&Netns::Host).and_then(|host| host.links.get(&FOREIGN)).cloned();
+    let observed = kernel.observe(look).await.map_err(|error| chain(&error))?;
+    let observed = observed.netns.get(&Netns::Host).and_then(|host| host.links.get(&FOREIGN)).cloned();
     stranger.remove_link(&foreign)?;
     outcome?;
-    match seen {
+    match observed {
         Some(link) if link.mark.is_none() => Ok(()),
-        _ => Err(format!("the foreign link is seen as {seen:?}")),
+        _ => Err(format!("the foreign link is seen as {observed:?}")),
     }
 }
 
 pub(super) async fn foreign_routes<K: Kernel>(kernel: &K, stranger: &impl Stranger) -> Built<()> {
     cleared(kernel, async {
-        let wanted = network()?;
-        apply(kernel, steps(&wanted)).await?;
+        let desired = network()?;
+        apply(kernel, steps(&desired)).await?;
         let leg = at(&Netns::Host, LEG);
         for to in [net("10.99.0.0/24")?, net("fd99::/64")?] {
             stranger.add_route(&leg, to, 55)?;
@@ -103,7 +103,7 @@ pub(super) async fn foreign_routes<K: Kernel>(kernel: &K, stranger: &impl Strang
             }
         }
         // It is not among ours, and another metric is another route.
-        expect(kernel, &wanted).await?;
+        expect(kernel, &desired).await?;
         let other = Route { via: None, source: None, mtu: None, metric: 56 };
         apply(kernel, vec![Op::Link(leg.clone(), LinkOp::SetRoute(net("10.99.0.0/24")?, other))]).await
     })
@@ -114,8 +114,8 @@ pub(super) async fn taken<K: Kernel>(kernel: &K, stranger: &impl Stranger) -> Bu
     let foreign = at(&Netns::Host, FOREIGN);
     stranger.add_link(&foreign)?;
     let outcome = cleared(kernel, async {
-        let wanted = network()?;
-        apply(kernel, steps(&wanted)).await?;
+        let desired = network()?;
+        apply(kernel, steps(&desired)).await?;
         let new = |at, number| -> Built<NewLink> {
             Ok(NewLink { at, mark: mark("x"), mac: Some(mac(number)?), mtu: 1500 })
         };
@@ -137,10 +137,10 @@ pub(super) async fn taken<K: Kernel>(kernel: &K, stranger: &impl Stranger) -> Bu
             }
         }
         // Neither damage nor half of a pair.
-        expect(kernel, &wanted).await?;
+        expect(kernel, &desired).await?;
         let look = Look { netns: [(sandbox()?, LookAt::default()), (inner()?, LookAt::default())].into() };
-        let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
-        let mut names = seen.netns.values().flat_map(|netns| netns.links.keys());
+        let observed = kernel.observe(look).await.map_err(|error| chain(&error))?;
+        let mut names = observed.netns.values().flat_map(|netns| netns.links.keys());
         match names.find(|name| name.as_str() == "free" || name.as_str().starts_with("ovt")) {
             Some(name) => Err(format!("{name} was left behind")),
             None => Ok(()),
@@ -185,8 +185,8 @@ pub(super) async fn dependents<K: Kernel>(kernel: &K) -> Built<()> {
             return Err(format!("{} steps, the failures are: {}", error.total, told(&error)));
         }
         let look = Look { netns: [(inner()?, LookAt::default())].into() };
-        let seen = kernel.observe(look).await.map_err(|error| chain(&error))?;
-        let vxlan = seen.netns.get(&inner()?).and_then(|netns| netns.links.get(&VXLAN));
+        let observed = kernel.observe(look).await.map_err(|error| chain(&error))?;
+        let vxlan = observed.netns.get(&inner()?).and_then(|netns| netns.links.get(&VXLAN));
         if vxlan.is_some_and(|link| link.up && link.neighbours == [(ip, station)].into()) {
             Ok(())
         } else {
@@ -209,13 +209,13 @@ pub(super) async fn sysctls<K: Kernel>(kernel: &K) -> Built<()> {
             return Err(format!("the failures are: {}", told(&error)));
         }
         let at = LookAt { sysctls: [key.into(), missing.into()].into(), ..LookAt::default() };
-        let seen =
+        let observed =
             kernel.observe(Look { netns: [(inner()?, at)].into() }).await.map_err(|error| chain(&error))?;
-        let seen = seen.netns.get(&inner()?).map(|netns| netns.sysctls.clone());
-        if seen == Some([(key.to_owned(), "1".to_owned())].into()) {
+        let observed = observed.netns.get(&inner()?).map(|netns| netns.sysctls.clone());
+        if observed == Some([(key.to_owned(), "1".to_owned())].into()) {
             Ok(())
         } else {
-            Err(format!("{seen:?}"))
+            Err(format!("{observed:?}"))
         }
     })
     .await

@@ -39,11 +39,14 @@ fn state(rows: u32) -> Built<State> {
 
 pub(super) async fn ten_thousand<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
-        let mut wanted = state(MANY)?;
-        apply(kernel, steps(&wanted)).await?;
-        expect(kernel, &wanted).await?;
-        let link =
-            wanted.netns.get_mut(&inner()?).and_then(|netns| netns.links.get_mut(&VXLAN)).ok_or("no link")?;
+        let mut desired = state(MANY)?;
+        apply(kernel, steps(&desired)).await?;
+        expect(kernel, &desired).await?;
+        let link = desired
+            .netns
+            .get_mut(&inner()?)
+            .and_then(|netns| netns.links.get_mut(&VXLAN))
+            .ok_or("no link")?;
         let here = at(&inner()?, VXLAN);
         let mut ops = Vec::new();
         let remove = |row| Op::Row(here.clone(), RowOp::Remove, row);
@@ -52,7 +55,7 @@ pub(super) async fn ten_thousand<K: Kernel>(kernel: &K) -> Built<()> {
         ops.extend(link.bridge_fdb.iter().map(|mac| remove(LinkRow::BridgeFdb(*mac))));
         (link.neighbours, link.vxlan_fdb, link.bridge_fdb) = Default::default();
         apply(kernel, ops.clone()).await?;
-        expect(kernel, &wanted).await?;
+        expect(kernel, &desired).await?;
         // Now each of them is refused by the kernel, and that is as good.
         apply(kernel, ops).await
     })
@@ -62,18 +65,18 @@ pub(super) async fn ten_thousand<K: Kernel>(kernel: &K) -> Built<()> {
 /// The same VNI in the same namespace's successor, at once.
 pub(super) async fn vni<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
-        let wanted = state(10)?;
+        let desired = state(10)?;
         for _round in 0..ROUNDS {
-            apply(kernel, steps(&wanted)).await?;
-            expect(kernel, &wanted).await?;
+            apply(kernel, steps(&desired)).await?;
+            expect(kernel, &desired).await?;
             apply(kernel, vec![Op::Netns(inner()?, NetnsOp::Remove)]).await?;
         }
         // In one go, too.
-        let mut ops = steps(&wanted);
+        let mut ops = steps(&desired);
         ops.push(Op::Netns(inner()?, NetnsOp::Remove));
-        ops.extend(steps(&wanted));
+        ops.extend(steps(&desired));
         apply(kernel, ops).await?;
-        expect(kernel, &wanted).await
+        expect(kernel, &desired).await
     })
     .await
 }

@@ -16,14 +16,14 @@ use crate::plan::{
 /// Ports come, go and lead elsewhere in a table that stays; a change that does not fit leaves all as it was.
 pub(super) async fn ports<K: Kernel>(kernel: &K) -> Built<()> {
     cleared(kernel, async {
-        let (mut wanted, netns) = (build::network()?, inner()?);
-        let whole = with_ports(&mut wanted, |ports| {
+        let (mut desired, netns) = (build::network()?, inner()?);
+        let whole = with_ports(&mut desired, |ports| {
             let (first, to) = ports.first_key_value().map(|(key, to)| (*key, *to)).ok_or("an empty map")?;
             ports.extend((1..20).map(|more| (PortKey { port: 20_000 + more, ..first }, to)));
             Ok(())
         })?;
-        apply(kernel, build::steps(&wanted)).await?;
-        let other = with_ports(&mut wanted, |ports| {
+        apply(kernel, build::steps(&desired)).await?;
+        let other = with_ports(&mut desired, |ports| {
             let (first, to) = ports.pop_first().ok_or("an empty map")?;
             ports.insert(PortKey { port: 30_000, ..first }, to);
             ports.values_mut().take(2).for_each(|(_, port)| *port = 9);
@@ -32,9 +32,9 @@ pub(super) async fn ports<K: Kernel>(kernel: &K) -> Built<()> {
         let changes = whole.port_changes(&other).ok_or("only ports differ")?;
         let change = || vec![Op::Setting(netns.clone(), SettingOp::ChangePorts(changes.clone()))];
         apply(kernel, change()).await?;
-        expect(kernel, &wanted).await?;
+        expect(kernel, &desired).await?;
         refused(kernel, change()).await?;
-        expect(kernel, &wanted).await?;
+        expect(kernel, &desired).await?;
         apply(kernel, vec![Op::Setting(netns.clone(), SettingOp::RemoveTable)]).await?;
         refused(kernel, change()).await.map(|_error| ())
     })

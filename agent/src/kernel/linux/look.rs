@@ -56,15 +56,15 @@ pub(super) fn observe(
     let mut parents = Parents::open().map_err(unseen)?;
     for (netns, at) in &look.netns {
         let mut eye = Eye { parents: &mut parents, netns, listings, procfs };
-        let seen = match namespace::path(dir, netns) {
+        let observed = match namespace::path(dir, netns) {
             None => Some(eye.look_here(at)),
             // Entered once for all that is looked at.
             Some(path) => namespace::open_file(&path)
                 .and_then(|file| file.map(|file| namespace::inside(&file, || eye.look_here(at))).transpose())
                 .map_err(|refusal| refusal.into_error("open network namespace", netns.to_string()))?,
         };
-        if let Some(seen) = seen.transpose()? {
-            state.netns.insert(netns.clone(), seen);
+        if let Some(observed) = observed.transpose()? {
+            state.netns.insert(netns.clone(), observed);
         }
     }
     Ok(state)
@@ -92,14 +92,14 @@ fn look_at(
     Eye { parents, netns, listings, procfs }: &mut Eye<'_>,
     at: &LookAt,
 ) -> Result<NetnsState, KernelError> {
-    let mut seen = NetnsState::default();
+    let mut observed = NetnsState::default();
     let mut attempts = 0;
     let conf = loop {
         attempts += 1;
         match links(namespace, parents, netns, at) {
             Ok((mark, links, conf)) => {
-                seen.mark = mark;
-                seen.links = links;
+                observed.mark = mark;
+                observed.links = links;
                 break conf;
             }
             // Torn dump, or a link that went between two requests.
@@ -113,27 +113,27 @@ fn look_at(
         let told =
             parts_of(key).and_then(|(protocol, link, setting)| conf.get(&link)?.get(protocol, setting));
         match told {
-            Some(value) => drop(seen.sysctls.insert(key.clone(), value)),
+            Some(value) => drop(observed.sysctls.insert(key.clone(), value)),
             None => drop(files.insert(key.as_str())),
         }
     }
     if !files.is_empty() {
-        seen.sysctls.extend(sysctl::read_all(namespace, netns, &files, procfs)?);
+        observed.sysctls.extend(sysctl::read_all(namespace, netns, &files, procfs)?);
     }
     if at.table {
-        seen.table = nft::read(namespace, netns, listings)?;
+        observed.table = nft::read(namespace, netns, listings)?;
     }
     if at.resolver {
         let failed = |refusal: Refusal| {
             refusal.into_error("look at the rules for 127.0.0.11 port 53 of", netns.to_string())
         };
-        seen.resolver = resolver::read(namespace).map_err(failed)?;
+        observed.resolver = resolver::read(namespace).map_err(failed)?;
     }
     if at.forward_accepts {
-        seen.forward_accepts = forward_accepts::read(namespace, netns)?;
-        seen.forwarders = forwarders::read(namespace, netns)?;
+        observed.forward_accepts = forward_accepts::read(namespace, netns)?;
+        observed.forwarders = forwarders::read(namespace, netns)?;
     }
-    Ok(seen)
+    Ok(observed)
 }
 
 /// The mark of the namespace, its links, and their own settings.
@@ -146,8 +146,8 @@ fn links(
     at: &LookAt,
 ) -> Result<Found, Refusal> {
     namespace.forget_links();
-    let wanted = at.links.as_ref();
-    let few = wanted.filter(|wanted| wanted.len() <= if at.bare { FEW_BARE } else { FEW });
+    let desired = at.links.as_ref();
+    let few = desired.filter(|desired| desired.len() <= if at.bare { FEW_BARE } else { FEW });
     let rows = match few {
         Some(few) => named(namespace, few)?,
         None => find::all(namespace)?,
@@ -159,7 +159,7 @@ fn links(
     let names: BTreeMap<u32, IfName> = rows.iter().map(|row| (row.index, row.name)).collect();
     let conf = rows.iter().map(|row| (row.name, row.conf)).collect();
     let mut links = Links::default();
-    let chosen = |row: &LinkRow| !row.loopback && wanted.is_none_or(|wanted| wanted.contains(&row.name));
+    let chosen = |row: &LinkRow| !row.loopback && desired.is_none_or(|desired| desired.contains(&row.name));
     for mut row in rows.into_iter().filter(chosen) {
         if let Some(kind) = parents.kind(netns, &row)? {
             row.link.kind = kind;

@@ -38,9 +38,9 @@ impl World {
             LinkKind::Macvlan(parent, _) | LinkKind::Ipvlan(parent, ..) | LinkKind::Vlan(parent, _) => {
                 upper::must_carry(&self.state, *parent, new, kind)?;
             }
-            LinkKind::Vxlan(wanted) => {
+            LinkKind::Vxlan(desired) => {
                 let same = |link: &Link| match &link.kind {
-                    LinkKind::Vxlan(vxlan) => vxlan.vni == wanted.vni && vxlan.port == wanted.port,
+                    LinkKind::Vxlan(vxlan) => vxlan.vni == desired.vni && vxlan.port == desired.port,
                     LinkKind::Bridge
                     | LinkKind::Macvlan(..)
                     | LinkKind::Ipvlan(..)

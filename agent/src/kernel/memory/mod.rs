@@ -209,7 +209,7 @@ impl Kernel for MemoryKernel {
             inner.looks_to_fail -= 1;
             return Err(injected("look at links of", "memory"));
         }
-        let mut seen = State::default();
+        let mut observed = State::default();
         for (netns, at) in &look.netns {
             let Some(there) = inner.world.state.netns.get(&named(netns)) else { continue };
             let mut part = there.clone();
@@ -222,9 +222,9 @@ impl Kernel for MemoryKernel {
             part.resolver = part.resolver.filter(|_| at.resolver);
             part.forward_accepts.retain(|_, _| at.forward_accepts);
             part.forwarders.retain(|_| at.forward_accepts);
-            seen.netns.insert(netns.clone(), part);
+            observed.netns.insert(netns.clone(), part);
         }
-        Ok(seen)
+        Ok(observed)
     }
 
     async fn apply(&self, ops: Vec<Op>) -> Result<(), ApplyError> {

@@ -1,4 +1,4 @@
-//! From nft's listing to a table. What we never write becomes `Other`, so that the table differs from any wanted one.
+//! From nft's listing to a table. What we never write becomes `Other`, so that the table differs from any desired one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

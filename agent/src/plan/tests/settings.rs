@@ -65,22 +65,25 @@ fn where_the_resolver_is_follows_what_is_wanted_and_goes_with_its_sandbox() {
     };
     let there = with(sandbox(2), Some(5_301));
     assert_eq!(plan(BOX, &there, &there), []);
-    for seen in [None, Some(0), Some(5_302)] {
-        let seen = with(sandbox(2), seen);
+    for observed in [None, Some(0), Some(5_302)] {
+        let observed = with(sandbox(2), observed);
         assert_eq!(
-            plan(BOX, &there, &seen),
+            plan(BOX, &there, &observed),
             [Op::Setting(sandbox(2), SettingOp::SetResolver(5_301))],
-            "{seen:?}"
+            "{observed:?}"
         );
     }
-    for seen in [0, 5_301] {
-        let seen = with(sandbox(2), Some(seen));
+    for observed in [0, 5_301] {
+        let observed = with(sandbox(2), Some(observed));
         assert_eq!(
-            plan(BOX, &with(sandbox(2), None), &seen),
+            plan(BOX, &with(sandbox(2), None), &observed),
             [Op::Setting(sandbox(2), SettingOp::RemoveResolver)]
         );
-        assert_eq!(plan(BOX, &State::default(), &seen), [Op::Setting(sandbox(2), SettingOp::RemoveResolver)]);
-        assert_eq!(plan(unit(), &State::default(), &seen), [], "it is not the network's");
+        assert_eq!(
+            plan(BOX, &State::default(), &observed),
+            [Op::Setting(sandbox(2), SettingOp::RemoveResolver)]
+        );
+        assert_eq!(plan(unit(), &State::default(), &observed), [], "it is not the network's");
     }
 }
 

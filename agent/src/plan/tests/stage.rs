@@ -107,22 +107,22 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-pub(crate) fn steps_of(unit: Unit, kernel: &MemoryKernel, wanted: &State) -> Vec<Op> {
-    let seen = block_on(kernel.observe(look(unit, wanted))).unwrap();
-    plan(unit, wanted, &seen)
+pub(crate) fn steps_of(unit: Unit, kernel: &MemoryKernel, desired: &State) -> Vec<Op> {
+    let observed = block_on(kernel.observe(look(unit, desired))).unwrap();
+    plan(unit, desired, &observed)
 }
 
-pub(crate) fn steps(kernel: &MemoryKernel, wanted: &State) -> Vec<Op> {
-    steps_of(unit(), kernel, wanted)
+pub(crate) fn steps(kernel: &MemoryKernel, desired: &State) -> Vec<Op> {
+    steps_of(unit(), kernel, desired)
 }
 
 /// Plan and apply, step by step: each finds what it refers to.
 pub(crate) fn bring_about_of(
     unit: Unit,
     kernel: &MemoryKernel,
-    wanted: &State,
+    desired: &State,
 ) -> Result<Vec<Op>, TestCaseError> {
-    let ops = steps_of(unit, kernel, wanted);
+    let ops = steps_of(unit, kernel, desired);
     block_on(async {
         for op in &ops {
             prop_assert!(finds_its_ground(kernel, op), "too early: {op}, of {ops:?}");
@@ -134,13 +134,13 @@ pub(crate) fn bring_about_of(
         }
         Ok(())
     })?;
-    let left = steps_of(unit, kernel, wanted);
+    let left = steps_of(unit, kernel, desired);
     prop_assert!(left.is_empty(), "applying a plan leaves nothing to plan, but: {left:?}");
     Ok(ops)
 }
 
-pub(crate) fn apply_plan(kernel: &MemoryKernel, wanted: &State) -> Result<Vec<Op>, TestCaseError> {
-    bring_about_of(unit(), kernel, wanted)
+pub(crate) fn apply_plan(kernel: &MemoryKernel, desired: &State) -> Result<Vec<Op>, TestCaseError> {
+    bring_about_of(unit(), kernel, desired)
 }
 
 /// What the real kernel asks for beyond the in-memory one: a gateway on the link, a link for its settings.

@@ -1,4 +1,4 @@
-//! One network on this host: what its wanted state depends on, in a part that all share and pieces that change alone.
+//! One network on this host: what its desired state depends on, in a part that all share and pieces that change alone.
 //!
 //! A changed piece is planned against what was programmed for it, at the cost of that piece; anything else is planned
 //! against the kernel. What drivers make of it is theirs to say; `unit` looks and plans.
@@ -29,7 +29,7 @@ pub(super) struct Programmed {
 
 impl Programmed {
     /// All that it wants.
-    pub(super) fn wanted(&self) -> State {
+    pub(super) fn desired(&self) -> State {
         self.shared.desired(self.pieces.values())
     }
 
@@ -44,7 +44,7 @@ impl Programmed {
 
     /// The namespaces and the host's links without which it is not whole. What is inside, the full looks see to.
     pub(super) fn needs(&self) -> (Vec<Netns>, Vec<IfName>) {
-        self.shared.needs(|| self.wanted())
+        self.shared.needs(|| self.desired())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Looking at one network: where its objects may be, what is wanted of them, the steps; a changed piece alone, or all of it.
+//! Looking at one network: where its objects may be, what is desired of them, the steps; a changed piece alone, or all of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -86,29 +86,29 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if in_doubt && shared.is_none() {
             return Ok(Plan::held());
         }
-        let wanted = shared.as_ref().map(|shared| shared.desired(pieces.values())).unwrap_or_default();
-        let mut look = drivers::look(id, driver, &wanted);
+        let desired = shared.as_ref().map(|shared| shared.desired(pieces.values())).unwrap_or_default();
+        let mut look = drivers::look(id, driver, &desired);
         for netns in self.leftovers.get(&id).into_iter().flatten() {
             look.netns.entry(netns.clone()).or_default().links = None;
         }
         let built_upon = self.built_upon(id);
         if drivers::is_local(driver) {
             let host = look.netns.entry(Netns::Host).or_default().links.get_or_insert_default();
-            host.extend(self.host_links_of(id, &wanted));
+            host.extend(self.host_links_of(id, &desired));
             host.extend(&built_upon);
         }
-        let seen = self.observe_from_here(look).await?;
-        let links = seen.netns.get(&Netns::Host).map(HostLinks::of).unwrap_or_default();
+        let observed = self.observe_from_here(look).await?;
+        let links = observed.netns.get(&Netns::Host).map(HostLinks::of).unwrap_or_default();
         let unit = Unit::Network(id);
         if built_upon.iter().any(|name| links.foreign(*name, unit) != self.links.foreign(*name, unit)) {
             return Err(Stop::ByLinks(ReconcileError::LinksChange));
         }
-        let mut ops = plan(unit, &wanted, &seen);
+        let mut ops = plan(unit, &desired, &observed);
         if in_doubt {
-            ops = without_removals(ops, &seen);
+            ops = without_removals(ops, &observed);
         }
         if let Some(shared) = &shared {
-            self.note_leftovers(id, shared, &wanted);
+            self.note_leftovers(id, shared, &desired);
         }
         Ok(Plan {
             ops,
@@ -117,13 +117,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         })
     }
 
-    /// The links of the host that are a network's, wanted, programmed or marked so.
-    fn host_links_of(&self, id: NetworkId, wanted: &State) -> BTreeSet<IfName> {
-        let before = self.programmed.get(&id).map(|programmed| programmed.wanted()).unwrap_or_default();
+    /// The links of the host that are a network's, desired, programmed or marked so.
+    fn host_links_of(&self, id: NetworkId, desired: &State) -> BTreeSet<IfName> {
+        let before = self.programmed.get(&id).map(|programmed| programmed.desired()).unwrap_or_default();
         let of = |state: &State| -> Vec<IfName> {
             state.netns.get(&Netns::Host).into_iter().flat_map(|host| host.links.keys().copied()).collect()
         };
-        self.links.of_unit(Unit::Network(id)).chain(of(wanted)).chain(of(&before)).collect()
+        self.links.of_unit(Unit::Network(id)).chain(of(desired)).chain(of(&before)).collect()
     }
 
     /// The links of the host that a network's shared part depends on, whoever made them.
@@ -141,9 +141,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 
     /// Note where links without another end are going to be, before they are made.
-    fn note_leftovers(&mut self, id: NetworkId, shared: &Shared, wanted: &State) {
+    fn note_leftovers(&mut self, id: NetworkId, shared: &Shared, desired: &State) {
         if shared.driver().profile().lone_links {
-            let sandboxes = wanted.netns.keys().filter(|netns| **netns != Netns::Host);
+            let sandboxes = desired.netns.keys().filter(|netns| **netns != Netns::Host);
             self.leftovers.entry(id).or_default().extend(sandboxes.cloned());
         }
     }
@@ -161,8 +161,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             return;
         };
         if shared.driver().profile().lone_links {
-            let wanted = shared.desired(pieces.values());
-            self.note_leftovers(id, &shared, &wanted);
+            let desired = shared.desired(pieces.values());
+            self.note_leftovers(id, &shared, &desired);
         }
         if shared.driver().scope() == Scope::Local {
             self.own.insert(id);
@@ -231,8 +231,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     /// Learn which links the host has: all of them, without what hangs off them.
     pub(in crate::reconcile) async fn refresh_links(&mut self) -> Result<NetnsState, ReconcileError> {
         let at = LookAt { links: None, bare: true, ..LookAt::default() };
-        let mut seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
-        let host = seen.netns.remove(&Netns::Host).unwrap_or_default();
+        let mut observed = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+        let host = observed.netns.remove(&Netns::Host).unwrap_or_default();
         self.links = HostLinks::of(&host).into();
         Ok(host)
     }
@@ -248,8 +248,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             return Ok(());
         }
         let at = LookAt { links: Some(names.clone()), bare: true, ..LookAt::default() };
-        let seen = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
-        let links = seen.netns.get(&Netns::Host).map(HostLinks::of).unwrap_or_default();
+        let observed = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
+        let links = observed.netns.get(&Netns::Host).map(HostLinks::of).unwrap_or_default();
         Arc::make_mut(&mut self.links).learn(&names, &links);
         Ok(())
     }

@@ -124,8 +124,8 @@ async fn whatever_is_ours_is_found_by_its_marks_and_nothing_else() {
     bench.check_whole().await;
     drop(bench);
     for (unit, look) in inventory(&*kernel, &[adopted]).await.unwrap() {
-        let seen = kernel.observe(look).await.unwrap();
-        kernel.apply(plan(unit, &State::default(), &seen)).await.unwrap();
+        let observed = kernel.observe(look).await.unwrap();
+        kernel.apply(plan(unit, &State::default(), &observed)).await.unwrap();
     }
     assert_eq!(but_settings(kernel.state()), before);
 }

@@ -48,7 +48,7 @@ impl Revisions {
 pub struct Outcome {
     /// What the stores said then.
     pub at: Revisions,
-    /// Steps that failed, with the reason; the unit is tried again. Empty: the kernel is as wanted.
+    /// Steps that failed, with the reason; the unit is tried again. Empty: the kernel is as desired.
     pub failures: Vec<(Option<Op>, ReconcileError)>,
 }
 
@@ -261,9 +261,9 @@ impl World {
     /// that changed nothing that is followed, until something else does: ask for what wrote a followed key, and put a
     /// limit on it.
     pub async fn reached(&self, revisions: Revisions) {
-        let mut seen = self.revisions.subscribe();
+        let mut observed = self.revisions.subscribe();
         // The sender lives as long as self: this cannot fail.
-        drop(seen.wait_for(|now| now.is_some_and(|now| now.reach(revisions))).await);
+        drop(observed.wait_for(|now| now.is_some_and(|now| now.reach(revisions))).await);
     }
 
     /// Wait until a unit has been looked at with at least `revisions`, and say what came of it.

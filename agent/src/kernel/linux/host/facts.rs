@@ -52,9 +52,9 @@ fn attempt() -> Result<Facts, Refusal> {
             (row.index, link)
         })
         .collect();
-    addresses(&mut host.rtnl, None, &mut |index, seen| {
+    addresses(&mut host.rtnl, None, &mut |index, observed| {
         if let Some(link) = links.get_mut(&index) {
-            link.addresses.push(seen.net);
+            link.addresses.push(observed.net);
         }
     })?;
     let name = |index: &u32| links.get(index).map(|link| link.name);

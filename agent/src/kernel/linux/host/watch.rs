@@ -56,7 +56,7 @@ pub(in crate::kernel::linux) async fn watch(
     let mut changed = changed(&netns_dir);
     let mut pending: Vec<Seen> = Vec::new();
     loop {
-        let seen = tokio::select! {
+        let observed = tokio::select! {
             // Cancel-safe: nothing is held.
             () = stop.cancelled() => return Ok(()),
             // Cancel-safe: a place that is not used goes back.
@@ -79,12 +79,12 @@ pub(in crate::kernel::linux) async fn watch(
             // Cancel-safe: a tick that is lost comes again.
             _ = tick.tick() => {
                 let now = self::changed(&netns_dir);
-                let seen = (now != changed).then_some(Seen::NamedNetns);
+                let observed = (now != changed).then_some(Seen::NamedNetns);
                 changed = now;
-                seen
+                observed
             }
         };
-        pending.extend(seen.filter(|seen| !pending.contains(seen)));
+        pending.extend(observed.filter(|observed| !pending.contains(observed)));
     }
 }
 

@@ -71,7 +71,7 @@ mod tests {
                 find::all(&mut namespace).unwrap().pop().unwrap().conf
             };
             for (protocol, setting, _) in SETTINGS {
-                let mut seen = Vec::new();
+                let mut observed = Vec::new();
                 // What is there first: -1 for some.
                 for value in ["", "1", "0"] {
                     if !value.is_empty() {
@@ -83,9 +83,9 @@ mod tests {
                         Some(is.trim()),
                         "{protocol} {setting}"
                     );
-                    seen.push(is);
+                    observed.push(is);
                 }
-                assert_ne!(seen[1], seen[2], "{protocol} {setting} was not changed");
+                assert_ne!(observed[1], observed[2], "{protocol} {setting} was not changed");
             }
             assert_eq!(told().get("ipv4", "tag"), None);
         });

@@ -99,10 +99,10 @@ pub(in crate::kernel::linux) fn addresses(
         message.header.index = only.unwrap_or(0);
         rtnl.dump(RouteNetlinkMessage::GetAddress(message), &mut |body| {
             if u8_at(body, 0) == Some(family.into())
-                && let Some((index, seen)) = parse_address(body)
+                && let Some((index, observed)) = parse_address(body)
                 && only.is_none_or(|only| only == index)
             {
-                each(index, seen);
+                each(index, observed);
             }
         })?;
     }
@@ -114,13 +114,13 @@ fn parse_address(body: &[u8]) -> Option<(u32, SeenAddress)> {
     // On a point-to-point link IFA_ADDRESS is the other side's.
     let ours = attributes.find(libc::IFA_LOCAL).or_else(|| attributes.find(libc::IFA_ADDRESS))?;
     let flags = attributes.find(libc::IFA_FLAGS).and_then(|value| u32_at(value, 0));
-    let seen = SeenAddress {
+    let observed = SeenAddress {
         net: IpNet::new(address(ours)?, u8_at(body, 1)?).ok()?,
         scope: u8_at(body, 3)?,
         flags: flags.unwrap_or(u8_at(body, 2)?.into()),
         protocol: attributes.find(ADDRESS_PROTOCOL).and_then(|value| u8_at(value, 0)).unwrap_or(0),
     };
-    Some((u32_at(body, 4)?, seen))
+    Some((u32_at(body, 4)?, observed))
 }
 
 fn neighbours(

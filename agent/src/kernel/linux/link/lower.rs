@@ -77,13 +77,13 @@ fn macvlan_mode(mode: MacVlanMode) -> Option<MacvlanMode> {
         (MacVlanMode::Passthrough, MacvlanMode::Passthru),
     ]
     .into_iter()
-    .find_map(|(seen, ours)| (seen == mode).then_some(ours))
+    .find_map(|(observed, ours)| (observed == mode).then_some(ours))
 }
 
 fn ipvlan_mode(mode: IpVlanMode) -> Option<IpvlanMode> {
     [(IpVlanMode::L2, IpvlanMode::L2), (IpVlanMode::L3, IpvlanMode::L3), (IpVlanMode::L3S, IpvlanMode::L3s)]
         .into_iter()
-        .find_map(|(seen, ours)| (seen == mode).then_some(ours))
+        .find_map(|(observed, ours)| (observed == mode).then_some(ours))
 }
 
 fn ipvlan_flag(flags: IpVlanFlags) -> IpvlanFlag {

@@ -22,7 +22,7 @@ use crate::{
 
 /// The comment on our rules.
 const COMMENT: &str = TABLE;
-/// In what is seen, stands for a rule of ours that is not as it should be: never wanted, so that it makes a difference.
+/// In what is seen, stands for a rule of ours that is not as it should be: never desired, so that it makes a difference.
 const ASTRAY: LinkMatch = LinkMatch::StartsNotWith(IfName::literal(TABLE));
 
 /// The openings of the families whose chain is there, unless it lets everything through by itself and has no rule of ours. What
@@ -32,17 +32,17 @@ pub(in crate::kernel::linux) fn read(
     namespace: &Namespace,
     netns: &Netns,
 ) -> Result<BTreeMap<Family, BTreeSet<LinkMatch>>, KernelError> {
-    let mut seen = BTreeMap::new();
+    let mut observed = BTreeMap::new();
     for family in [Family::V4, Family::V6] {
         let Some(chain) = chain(namespace, netns, family)? else { continue };
         if chain.drops || !chain.rules.is_empty() {
             let ours = Ours::of(&chain);
             let links = ours.complete();
             let astray = links.len() * 2 != chain.rules.iter().filter(|rule| is_ours(rule)).count();
-            seen.insert(family, links.into_iter().chain(astray.then_some(ASTRAY)).collect());
+            observed.insert(family, links.into_iter().chain(astray.then_some(ASTRAY)).collect());
         }
     }
-    Ok(seen)
+    Ok(observed)
 }
 
 /// Whether the chain of a family is there and says something that is not ours.
@@ -60,11 +60,11 @@ pub(in crate::kernel::linux) fn set(
     namespace: &Namespace,
     netns: &Netns,
     family: Family,
-    wanted: &BTreeSet<LinkMatch>,
+    desired: &BTreeSet<LinkMatch>,
 ) -> Result<(), KernelError> {
     for _attempt in 0..ATTEMPTS {
         let Some(chain) = chain(namespace, netns, family)? else { return Ok(()) };
-        let commands = commands(family, &chain, wanted).map_err(nft::failure)?;
+        let commands = commands(family, &chain, desired).map_err(nft::failure)?;
         // A rule, or the chain, may have gone since it was looked at.
         if commands.is_empty() || nft::transact(namespace, netns, &commands)? {
             return Ok(());
@@ -107,30 +107,30 @@ impl<'a> Ours<'a> {
     }
 }
 
-/// The commands that bring the chain to what is wanted; none: it is so already.
-fn commands(family: Family, chain: &ForeignChain, wanted: &BTreeSet<LinkMatch>) -> Result<String, String> {
+/// The commands that bring the chain to what is desired; none: it is so already.
+fn commands(family: Family, chain: &ForeignChain, desired: &BTreeSet<LinkMatch>) -> Result<String, String> {
     let ChainName { table, chain: name } = FORWARD;
     let place = match family {
         Family::V4 => format!("ip {table} {name}"),
         Family::V6 => format!("ip6 {table} {name}"),
     };
     if let Some(wrong) =
-        wanted.iter().find(|link| matches!(link, LinkMatch::IsNot(_) | LinkMatch::StartsNotWith(_)))
+        desired.iter().find(|link| matches!(link, LinkMatch::IsNot(_) | LinkMatch::StartsNotWith(_)))
     {
         return Err(format!("{wrong:?} is no opening: it is for links named so, or whose names start so"));
     }
-    let wanted: BTreeSet<Passes> =
-        wanted.iter().flat_map(|link| [Passes::In(link.clone()), Passes::Out(link.clone())]).collect();
+    let desired: BTreeSet<Passes> =
+        desired.iter().flat_map(|link| [Passes::In(link.clone()), Passes::Out(link.clone())]).collect();
     let ours = Ours::of(chain);
     let kept: BTreeMap<&Passes, u64> =
-        ours.0.into_iter().filter(|(passes, _)| wanted.contains(passes)).collect();
+        ours.0.into_iter().filter(|(passes, _)| desired.contains(passes)).collect();
     let mut commands = String::new();
     for rule in chain.rules.iter().filter(|rule| is_ours(rule)) {
         if !kept.values().any(|handle| *handle == rule.handle) {
             commands += &format!("delete rule {place} handle {}\n", rule.handle);
         }
     }
-    for passes in wanted.iter().filter(|passes| !kept.contains_key(passes)) {
+    for passes in desired.iter().filter(|passes| !kept.contains_key(passes)) {
         let (key, link) = match passes {
             Passes::In(link) => ("iifname", link),
             Passes::Out(link) => ("oifname", link),

@@ -1,7 +1,7 @@
 //! What our tables meant, for as long as the kernel has the same words for them.
 //!
 //! The kernel is asked each time ([`words`]). Only words that are not those of the last time are read, here ([`reading`]) or, where
-//! that does not know them, by nft, which costs a process. Nothing here is a handle on anything, and nothing that is wanted is here.
+//! that does not know them, by nft, which costs a process. Nothing here is a handle on anything, and nothing that is desired is here.
 
 use std::{
     collections::BTreeMap,
@@ -60,7 +60,7 @@ impl Listings {
     /// Look at our table in a namespace.
     pub(in crate::kernel::linux) fn look(&self, namespace: &Namespace, netns: &Netns) -> Look {
         let known = self.lock().get(netns).cloned();
-        let words = match seen(namespace, netns, known.as_ref()) {
+        let words = match observed(namespace, netns, known.as_ref()) {
             Ok(Seen::Absent) => {
                 self.forget(netns);
                 return Look::Absent;
@@ -92,7 +92,7 @@ impl Listings {
         before: &Words,
         table: &Table,
     ) {
-        match seen(namespace, netns, None) {
+        match observed(namespace, netns, None) {
             Ok(Seen::Words(now)) if now.fingerprint() == before.fingerprint() => {
                 self.keep(netns, Known::new(&now, table.clone()));
             }
@@ -128,7 +128,7 @@ impl Listings {
         // As it is read: what is empty is not there.
         table.ports.retain(|_, ports| !ports.is_empty());
         let next = before.generation.map(|generation| generation.wrapping_add(1));
-        if let Ok(Seen::Words(now)) = seen(namespace, netns, None)
+        if let Ok(Seen::Words(now)) = observed(namespace, netns, None)
             && Some(now.generation) == next
         {
             self.keep(netns, Known::new(&now, table));
@@ -169,7 +169,7 @@ impl Before {
         changes: &[PortChange],
     ) -> Option<Table> {
         let known = self.known.as_ref()?;
-        let same = match seen(namespace, netns, Some(known)).ok()? {
+        let same = match observed(namespace, netns, Some(known)).ok()? {
             Seen::Absent => false,
             Seen::Same(_) => true,
             Seen::Words(words) => words.fingerprint() == known.fingerprint,
@@ -196,7 +196,7 @@ enum Seen {
 
 /// In the host, which is always the same namespace, no change of any rule is no change of ours; elsewhere another namespace may have
 /// taken the name, and counts from the beginning.
-fn seen(namespace: &Namespace, netns: &Netns, known: Option<&Known>) -> Result<Seen, Refusal> {
+fn observed(namespace: &Namespace, netns: &Netns, known: Option<&Known>) -> Result<Seen, Refusal> {
     let mut socket = namespace.run(Rtnl::open_netfilter)??;
     if let Some(known) = known.filter(|_| *netns == Netns::Host)
         && words::generation(&mut socket)? == known.generation

@@ -46,15 +46,15 @@ pub(in crate::kernel::linux) fn read(
     netns: &Netns,
     listings: &Listings,
 ) -> Result<Option<Table>, KernelError> {
-    let seen = match listings.look(namespace, netns) {
+    let observed = match listings.look(namespace, netns) {
         Look::Absent => return Ok(None),
         Look::Known(table) => return Ok(Some(Table::clone(&table))),
-        Look::Unknown(seen) => seen,
+        Look::Unknown(observed) => observed,
     };
     listings.count();
     let table = listed(namespace, netns)?;
-    if let (Some(seen), Some(table)) = (&seen, &table) {
-        listings.was_read(namespace, netns, seen, table);
+    if let (Some(observed), Some(table)) = (&observed, &table) {
+        listings.was_read(namespace, netns, observed, table);
     }
     Ok(table)
 }

@@ -231,10 +231,11 @@ fn element(name: &str, numbers: &[(u16, u32)], data: Option<(u16, &[u8])>) -> Ve
 }
 
 /// The port that rules with these expressions lead to; 0: they are not as we write them.
-fn port_of(seen: &[Vec<u8>]) -> u16 {
-    let written = seen.first().and_then(|rule| written(rule)).unwrap_or(0);
-    let wanted = rules(written);
-    let same = seen.len() == wanted.len() && seen.iter().zip(&wanted).all(|(seen, rule)| is_as(seen, rule));
+fn port_of(observed: &[Vec<u8>]) -> u16 {
+    let written = observed.first().and_then(|rule| written(rule)).unwrap_or(0);
+    let desired = rules(written);
+    let same = observed.len() == desired.len()
+        && observed.iter().zip(&desired).all(|(observed, rule)| is_as(observed, rule));
     if same { written } else { 0 }
 }
 
@@ -246,13 +247,13 @@ fn written(rule: &[u8]) -> Option<u16> {
 }
 
 /// Whether a rule that was seen has the expressions of one of ours, each with all that ours has; a kernel may tell more.
-fn is_as(seen: &[u8], ours: &[u8]) -> bool {
-    let (seen, ours) = (Expression::all(seen), Expression::all(ours));
-    let same = |(seen, ours): (&Expression<'_>, &Expression<'_>)| {
-        seen.name == ours.name
-            && ours.data.into_iter().all(|(kind, value)| seen.data.find(kind) == Some(value))
+fn is_as(observed: &[u8], ours: &[u8]) -> bool {
+    let (observed, ours) = (Expression::all(observed), Expression::all(ours));
+    let same = |(observed, ours): (&Expression<'_>, &Expression<'_>)| {
+        observed.name == ours.name
+            && ours.data.into_iter().all(|(kind, value)| observed.data.find(kind) == Some(value))
     };
-    seen.len() == ours.len() && seen.iter().zip(&ours).all(same)
+    observed.len() == ours.len() && observed.iter().zip(&ours).all(same)
 }
 
 #[cfg(test)]

@@ -177,13 +177,13 @@ pub(in crate::kernel::linux) fn chain(
     of: ChainName,
 ) -> Result<Option<ForeignChain>, Refusal> {
     let mut socket = namespace.run(Rtnl::open_netfilter)??;
-    let mut seen = None;
+    let mut observed = None;
     let about = request(number(family), &[(CHAIN_TABLE, of.table), (CHAIN_NAME, of.chain)]);
-    match socket.ask(GET_CHAIN, 0, &about, &mut |body| seen = Some(drops(body))) {
+    match socket.ask(GET_CHAIN, 0, &about, &mut |body| observed = Some(drops(body))) {
         Err(refusal) if refusal.is_absence() => return Ok(None),
         outcome => outcome?,
     }
-    let drops = seen.ok_or_else(|| Refusal::new(Errno::EIO, "the kernel gave no answer"))?;
+    let drops = observed.ok_or_else(|| Refusal::new(Errno::EIO, "the kernel gave no answer"))?;
     let mut rules = Vec::new();
     self::rules(&mut socket, number(family), of, &mut |attributes| rules.extend(rule(attributes)))?;
     Ok(Some(ForeignChain { drops, rules }))

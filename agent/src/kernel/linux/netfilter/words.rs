@@ -121,15 +121,15 @@ fn ours(socket: &mut Rtnl) -> Result<Words, Refusal> {
 
 /// All of our table's. `table`: the attribute with its table's name.
 fn dump(socket: &mut Rtnl, get: u16, table: u16) -> Result<Vec<Vec<u8>>, Refusal> {
-    let mut seen = Vec::new();
+    let mut observed = Vec::new();
     socket.ask(get, NLM_F_DUMP, &request(INET, &[(table, TABLE)]), &mut |body| {
         // Not every kernel takes a filter.
         let name = Attributes::after(body, HEADER).find(table).and_then(text);
         if u8_at(body, 0) == Some(INET) && name == Some(TABLE) {
-            seen.push(said(body));
+            observed.push(said(body));
         }
     })?;
-    Ok(seen)
+    Ok(observed)
 }
 
 fn elements(socket: &mut Rtnl, set: &str) -> Result<Vec<Vec<u8>>, Refusal> {

@@ -95,24 +95,24 @@ pub(in crate::kernel::linux) fn remove(dir: &Path, name: &Name) -> Result<(), Re
 
 /// The namespaces in the directory with their marks, sorted by name.
 pub(in crate::kernel::linux) fn list(dir: &Path) -> Result<Vec<(Name, Option<Mark>)>, Refusal> {
-    let mut seen = Vec::new();
+    let mut observed = Vec::new();
     for name in files(dir)? {
         if let Some(file) = open_file(&dir.join(name.as_str()))? {
-            seen.push((name, loopback_mark(&mut Namespace::from_file(file)?)?));
+            observed.push((name, loopback_mark(&mut Namespace::from_file(file)?)?));
         }
     }
-    seen.sort();
-    Ok(seen)
+    observed.sort();
+    Ok(observed)
 }
 
 /// The names in the directory that a namespace is mounted on, with its inode. No namespace is entered.
 pub(in crate::kernel::linux) fn names(dir: &Path) -> Result<BTreeMap<Name, u64>, Refusal> {
     let nsfs = nsfs()?;
-    let mut seen = BTreeMap::new();
+    let mut observed = BTreeMap::new();
     for name in files(dir)? {
         match fs::metadata(dir.join(name.as_str())) {
             Ok(file) if file.dev() == nsfs => {
-                seen.insert(name, file.ino());
+                observed.insert(name, file.ino());
             }
             // What a reboot or a crash in the making leaves.
             Ok(_plain) => {}
@@ -120,7 +120,7 @@ pub(in crate::kernel::linux) fn names(dir: &Path) -> Result<BTreeMap<Name, u64>,
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(seen)
+    Ok(observed)
 }
 
 /// The files in the directory whose names can be a namespace's. A symbolic link is none that we made; it may lead to a namespace

@@ -34,11 +34,11 @@ const ATTEMPTS: usize = 64;
 const BACKLOG: i32 = 128;
 
 impl Sockets for LinuxKernel {
-    fn resolver_in(&self, netns: &Netns, wanted: u16) -> Result<(UdpSocket, TcpListener), KernelError> {
+    fn resolver_in(&self, netns: &Netns, desired: u16) -> Result<(UdpSocket, TcpListener), KernelError> {
         inside(&self.netns_dir, netns, "open the resolver's sockets in", || {
             let mut refused = Refusal::from(Errno::EADDRINUSE);
             for attempt in 0..ATTEMPTS {
-                let udp = match bound(SockType::Datagram, if attempt == 0 { wanted } else { 0 }) {
+                let udp = match bound(SockType::Datagram, if attempt == 0 { desired } else { 0 }) {
                     Err(refusal) if attempt == 0 && refusal.errno == Errno::EADDRINUSE => continue,
                     udp => UdpSocket::from(udp?),
                 };

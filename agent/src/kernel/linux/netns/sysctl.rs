@@ -31,12 +31,12 @@ pub(in crate::kernel::linux) fn read_all(
     let values = namespace
         .run(|| keys.iter().map(|key| (*key, read(procfs.as_deref(), key))).collect::<Vec<_>>())
         .map_err(|refusal| refusal.into_error("read sysctls in", netns.to_string()))?;
-    let mut seen = BTreeMap::new();
+    let mut observed = BTreeMap::new();
     for (key, value) in values {
         let value = value.map_err(|refusal| refusal.into_error("read sysctl", named(key)))?;
-        seen.extend(value.map(|value| (key.to_owned(), value)));
+        observed.extend(value.map(|value| (key.to_owned(), value)));
     }
-    Ok(seen)
+    Ok(observed)
 }
 
 /// Write these values, in order, each with its outcome.

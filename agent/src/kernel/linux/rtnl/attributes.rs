@@ -22,7 +22,7 @@ impl<'a> Attributes<'a> {
 
     /// The value of the first one of this kind.
     pub(in crate::kernel::linux) fn find(self, kind: u16) -> Option<&'a [u8]> {
-        self.into_iter().find(|(seen, _)| *seen == kind).map(|(_, value)| value)
+        self.into_iter().find(|(observed, _)| *observed == kind).map(|(_, value)| value)
     }
 }
 

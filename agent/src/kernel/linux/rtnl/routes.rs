@@ -59,12 +59,12 @@ pub(in crate::kernel::linux) fn dump(rtnl: &mut Rtnl, filter: Filter) -> Result<
         message.header.protocol = filter.protocol.map_or(RouteProtocol::Unspec, RouteProtocol::from);
         message.attributes.extend(filter.link.map(RouteAttribute::Oif));
         let outcome = rtnl.dump(RouteNetlinkMessage::GetRoute(message), &mut |body| {
-            let wanted = |row: &Row| {
+            let desired = |row: &Row| {
                 filter.protocol.is_none_or(|protocol| row.protocol == protocol)
                     && filter.link.is_none_or(|link| row.links.contains(&link))
             };
             // Without IPv6 in the kernel it answers with every family that it has.
-            rows.extend(parse(body).filter(wanted).filter(|_| u8_at(body, 0) == Some(family.into())));
+            rows.extend(parse(body).filter(desired).filter(|_| u8_at(body, 0) == Some(family.into())));
         });
         match outcome {
             // The IPv4 table comes into being with its first route.

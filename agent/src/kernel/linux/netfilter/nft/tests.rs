@@ -281,11 +281,11 @@ fn what_others_put_into_our_table_makes_it_another_one() {
             super::write(&namespace, &Netns::Host, Some(&ours), &listings).unwrap();
             assert_eq!(read(&namespace, &Netns::Host).unwrap().as_ref(), Some(&ours));
             assert!(transact(&namespace, &Netns::Host, damage).unwrap(), "{damage}");
-            let seen = read(&namespace, &Netns::Host).unwrap();
-            assert_ne!(seen.as_ref(), Some(&ours), "{damage}");
-            assert_eq!(read_here(&namespace).0, seen, "{damage}");
+            let observed = read(&namespace, &Netns::Host).unwrap();
+            assert_ne!(observed.as_ref(), Some(&ours), "{damage}");
+            assert_eq!(read_here(&namespace).0, observed, "{damage}");
             // Nor is it taken for what was written.
-            assert_eq!(super::read(&namespace, &Netns::Host, &listings).unwrap(), seen, "{damage}");
+            assert_eq!(super::read(&namespace, &Netns::Host, &listings).unwrap(), observed, "{damage}");
         }
     });
 }

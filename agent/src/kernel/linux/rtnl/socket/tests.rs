@@ -34,14 +34,14 @@ fn check(rtnl: &mut Rtnl) {
         let errno = outcome.as_ref().map(|refusal| refusal.errno);
         assert_eq!(errno, (index(number) == NOWHERE).then_some(Errno::ENODEV), "{number}: {outcome:?}");
     }
-    let mut seen = BTreeSet::new();
+    let mut observed = BTreeSet::new();
     let mut other = Rtnl::open().unwrap();
     contents::addresses(&mut other, Some(LOOPBACK), &mut |_, address| {
-        seen.insert(address.net.addr().to_string());
+        observed.insert(address.net.addr().to_string());
     })
     .unwrap();
     let expected = (0..MANY).filter(|number| index(*number) == LOOPBACK);
-    assert_eq!(seen, expected.map(|number| format!("10.9.9.{number}")).collect());
+    assert_eq!(observed, expected.map(|number| format!("10.9.9.{number}")).collect());
 }
 
 #[test]
