@@ -266,13 +266,13 @@ fn keep_registered(
 
 fn serve_api(tasks: &mut Tasks, api: Api<LinuxKernel>, listener: UnixListener) {
     tasks.run_until(When::First, "API", |stop| async move {
-        let (closed, farewell) = (CancellationToken::new(), stop.clone());
+        let (closed, release) = (CancellationToken::new(), stop.clone());
         let service = Closing::new(api.until(stop.clone()).into_server(), closed.clone());
         let server = tonic::transport::Server::builder().add_service(service);
         let incoming = UnixListenerStream::new(listener);
         let serving = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         let patience = async {
-            farewell.cancelled().await;
+            release.cancelled().await;
             tokio::time::sleep(UNDER_WAY).await;
             closed.cancel();
             tokio::time::sleep(LAST_WORDS).await;

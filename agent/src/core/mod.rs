@@ -19,7 +19,7 @@ use self::peers::GossipPeers;
 use crate::{
     dns::{self, Dns, HostConf, Listeners},
     gossip::{self, Gossip, GossipConfig},
-    kernel::{Kernel, Machine, Seen, Sockets},
+    kernel::{Hint, Kernel, Machine, Sockets},
     model::{NodeId, chain},
     reconcile::{self, Evidence, Reconciler, world::World},
     service::{self, Conditions, Service, Stores},
@@ -157,7 +157,7 @@ impl Task {
 }
 
 /// Pass on what the kernel says of links and namespaces, again after a failure: the full looks go on without it.
-async fn watch_kernel(kernel: Arc<impl Kernel>, hints: mpsc::Sender<Seen>, stop: CancellationToken) {
+async fn watch_kernel(kernel: Arc<impl Kernel>, hints: mpsc::Sender<Hint>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         if let Err(error) = kernel.watch(hints.clone(), stop.clone()).await {
             tracing::warn!(error = chain(&error), "cannot watch the host's links");

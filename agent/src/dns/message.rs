@@ -43,7 +43,7 @@ pub(super) struct Request {
 
 /// A message that is not answered with records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum Rejection {
     /// It is not worth an answer.
     Drop,
     /// It is answered with this code.
@@ -64,15 +64,15 @@ impl Request {
     ///
     /// # Errors
     /// It is none, or not one that is answered here.
-    pub(super) fn parse(packet: &[u8]) -> Result<Self, Refusal> {
-        let header: &[u8; HEADER] = packet.first_chunk().ok_or(Refusal::Drop)?;
+    pub(super) fn parse(packet: &[u8]) -> Result<Self, Rejection> {
+        let header: &[u8; HEADER] = packet.first_chunk().ok_or(Rejection::Drop)?;
         let id = u16::from_be_bytes([header[0], header[1]]);
         if header[2] & 0x80 != 0 {
             // Whoever answered an answer would talk to itself for ever.
-            return Err(Refusal::Drop);
+            return Err(Rejection::Drop);
         }
         let op_code = OpCode::from_u8(header[2] >> 3 & 0x0f);
-        let refuse = |code| Err(Refusal::Code(id, op_code, code));
+        let refuse = |code| Err(Rejection::Code(id, op_code, code));
         if op_code != OpCode::Query {
             return refuse(ResponseCode::NotImp);
         }
@@ -159,7 +159,7 @@ impl Request {
     }
 }
 
-impl Refusal {
+impl Rejection {
     /// The answer, if there is to be one.
     pub(super) fn answer(self) -> Option<Vec<u8>> {
         let Self::Code(id, op_code, code) = self else { return None };
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn what_is_no_query_of_the_internet_is_refused_with_its_reason() {
         let code = |message: &Message| match Request::parse(&message.to_vec().unwrap()) {
-            Err(Refusal::Code(7, _, code)) => code,
+            Err(Rejection::Code(7, _, code)) => code,
             other => panic!("{other:?}"),
         };
         let mut update = query("web.", RecordType::A);
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(code(&future), ResponseCode::BADVERS);
         let mut answer = query("web.", RecordType::A);
         answer.metadata.message_type = MessageType::Response;
-        assert_eq!(Request::parse(&answer.to_vec().unwrap()).unwrap_err(), Refusal::Drop);
+        assert_eq!(Request::parse(&answer.to_vec().unwrap()).unwrap_err(), Rejection::Drop);
     }
 
     proptest! {

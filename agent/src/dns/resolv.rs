@@ -125,11 +125,11 @@ impl From<IpAddr> for Server {
 #[derive(Debug)]
 pub struct HostConf {
     path: PathBuf,
-    seen: Mutex<Seen>,
+    seen: Mutex<Known>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Known {
     looked: Option<Instant>,
     /// What tells one version of the file from another: inode, size, time of change in nanoseconds.
     stamp: Option<(u64, u64, i64, i64)>,
@@ -140,7 +140,7 @@ struct Seen {
 impl HostConf {
     /// The one at `path`, usually /etc/resolv.conf.
     pub fn new(path: &Path) -> Self {
-        let seen = Seen { looked: None, stamp: None, changes: 0, conf: Arc::default() };
+        let seen = Known { looked: None, stamp: None, changes: 0, conf: Arc::default() };
         Self { path: path.to_owned(), seen: Mutex::new(seen) }
     }
 

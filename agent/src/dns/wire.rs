@@ -38,7 +38,7 @@ pub(super) enum Heard {
 }
 
 /// The record at `at`: its type, where its time to live is, and where its data are.
-struct Seen {
+struct RecordSpan {
     kind: u16,
     ttl: usize,
     data: std::ops::Range<usize>,
@@ -91,12 +91,12 @@ fn long_number(message: &[u8], at: usize) -> Option<u32> {
     message.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
-fn record(message: &[u8], at: usize) -> Option<Seen> {
+fn record(message: &[u8], at: usize) -> Option<RecordSpan> {
     let fixed = name_end(message, at)?;
     let length = usize::from(number(message, fixed + 8)?);
     let data = fixed + 10..fixed + 10 + length;
     message.get(data.clone())?;
-    Some(Seen { kind: number(message, fixed)?, ttl: fixed + 4, data })
+    Some(RecordSpan { kind: number(message, fixed)?, ttl: fixed + 4, data })
 }
 
 impl Told {

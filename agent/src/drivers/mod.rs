@@ -90,14 +90,14 @@ impl Shared {
     }
 
     /// The desired state of a network with these pieces.
-    pub fn desired<'a>(&'a self, pieces: impl IntoIterator<Item = &'a Piece>) -> State {
+    pub fn desired<'a>(&'a self, pieces: impl IntoIterator<Item = &'a Element>) -> State {
         let (mut local, mut remote) = (Vec::new(), Vec::new());
         for piece in pieces {
             match piece {
-                Piece::Local(endpoint, sandbox) => {
+                Element::Local(endpoint, sandbox) => {
                     local.push(LocalEndpoint { endpoint, sandbox: sandbox.clone() })
                 }
-                Piece::Remote(station) => remote.push(station.clone()),
+                Element::Remote(station) => remote.push(station.clone()),
             }
         }
         match self {
@@ -130,14 +130,14 @@ impl Shared {
 
 /// A piece that changes alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum Element {
     /// An endpoint of this host, with its sandbox's namespace.
     Local(Box<Endpoint>, Netns),
     /// What is behind another host.
     Remote(Station),
 }
 
-impl Piece {
+impl Element {
     /// The endpoint, if it is of this host.
     pub fn local(&self) -> Option<&Endpoint> {
         match self {

@@ -16,7 +16,7 @@ use super::{
     letter::{Letter, bare},
     protocol::{MAX_MEMBERS, settings},
     roster::{Nodes, Roster, same},
-    strangers::Claim,
+    strangers::Heard,
     timers::Timers,
 };
 
@@ -39,7 +39,7 @@ impl Core {
     }
 
     /// Somebody who takes no part sent something.
-    pub(super) fn refuse(&mut self, claim: Claim, now: Instant) {
+    pub(super) fn refuse(&mut self, claim: Heard, now: Instant) {
         self.counters.refused.more();
         tracing::debug!(from = %claim.from, node = %claim.node, "a datagram of a stranger");
         if self.roster.is_read() {
@@ -50,7 +50,7 @@ impl Core {
     /// Says what was refused, if it is time.
     pub(super) fn tell_of_strangers(&mut self, now: Instant) {
         let Some((claim, count)) = self.strangers.due(&self.roster, now) else { return };
-        let Claim { node, address, from } = claim;
+        let Heard { node, address, from } = claim;
         tracing::warn!(
             "datagrams of strangers to the gossip port are refused, {count} by now; the last came from {from} and said that it \
              is of node {node} at {address}: the store has no such node there. If it is a host of this cluster, see that \
@@ -66,7 +66,7 @@ impl Core {
         };
         let source = letter.header.src.clone();
         if !self.may_speak(&source, from) {
-            self.refuse(Claim { node: source.node, address: source.address, from }, now);
+            self.refuse(Heard { node: source.node, address: source.address, from }, now);
             return;
         }
         let stranger = letter.third().is_some_and(|third| !self.roster.knows(third.node, third.address));

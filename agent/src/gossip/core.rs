@@ -18,7 +18,7 @@ use super::{
     questions::Questions,
     roster::Roster,
     seeds::Seeds,
-    strangers::{Claim, Strangers},
+    strangers::{Heard, Strangers},
     timers::Timers,
     view::resync,
     wire::Packet,
@@ -112,7 +112,7 @@ impl Core {
             }
             Some(Packet::Swim(message)) => self.swim_message(message, from, now),
             Some(Packet::Ask(note)) if !self.roster.knows(note.node, from) => {
-                self.refuse(Claim { node: note.node, address: from, from }, now);
+                self.refuse(Heard { node: note.node, address: from, from }, now);
             }
             Some(Packet::Ask(note)) => {
                 let answer = self.questions.asked(note, from, now);

@@ -14,7 +14,7 @@ const QUIET: Duration = Duration::from_secs(3600);
 
 /// Who a datagram says that it is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(super) struct Heard {
     pub(super) node: NodeId,
     pub(super) address: SocketAddr,
     /// Where it came from.
@@ -24,7 +24,7 @@ pub(super) struct Claim {
 /// What was refused and has not been said.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
-    last: Option<Claim>,
+    last: Option<Heard>,
     count: u64,
     /// When to say it.
     due: Option<Instant>,
@@ -33,7 +33,7 @@ pub(super) struct Strangers {
 
 impl Strangers {
     /// A datagram was refused.
-    pub(super) fn note(&mut self, claim: Claim, now: Instant) {
+    pub(super) fn note(&mut self, claim: Heard, now: Instant) {
         self.last = Some(claim);
         self.count = self.count.saturating_add(1);
         let quiet = self.told.map_or(now, |told| told + QUIET);
@@ -46,7 +46,7 @@ impl Strangers {
     }
 
     /// The last one and how many there were, if it is time to say it: not of one that has become known since.
-    pub(super) fn due(&mut self, roster: &Roster, now: Instant) -> Option<(Claim, u64)> {
+    pub(super) fn due(&mut self, roster: &Roster, now: Instant) -> Option<(Heard, u64)> {
         self.due.filter(|due| *due <= now)?;
         self.due = None;
         let count = std::mem::take(&mut self.count);
@@ -60,9 +60,9 @@ impl Strangers {
 mod tests {
     use super::*;
 
-    fn claim(n: u16) -> Claim {
+    fn claim(n: u16) -> Heard {
         let address = ([192, 0, 2, 9], n).into();
-        Claim { node: NodeId(uuid::Uuid::from_u128(u128::from(n))), address, from: address }
+        Heard { node: NodeId(uuid::Uuid::from_u128(u128::from(n))), address, from: address }
     }
 
     #[test]

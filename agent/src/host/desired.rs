@@ -1,4 +1,4 @@
-//! What all networks of this host share: forwarding, the host's own rules, and openings in those of others.
+//! What all networks of this host share: forwarding, the host's own rules, and accept rules in the FORWARD chains of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::plan::{
     state::{Netns, NetnsState, State},
 };
 
-/// The host's part. Without networks: no openings; forwarding is left as it is, someone else may need it by now, and what it
+/// The host's part. Without networks: no accept rules; forwarding is left as it is, someone else may need it by now, and what it
 /// would open to strangers stays closed. Overlays without a leg are no networks here, but their tunnels are guarded.
 pub fn host(input: &HostInput) -> State {
     let mut networks: Vec<&HostNetwork> = input.networks.iter().collect();

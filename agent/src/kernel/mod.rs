@@ -119,7 +119,7 @@ pub trait Kernel: Send + Sync + 'static {
     /// It cannot be watched (any more): the caller starts again and looks at everything.
     fn watch(
         &self,
-        hints: mpsc::Sender<Seen>,
+        hints: mpsc::Sender<Hint>,
         stop: CancellationToken,
     ) -> impl Future<Output = Result<(), KernelError>> + Send;
 
@@ -132,7 +132,7 @@ pub trait Kernel: Send + Sync + 'static {
 
 /// Where something changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Hint {
     /// Links of the host.
     HostLinks,
     /// Named namespaces.

@@ -1,4 +1,4 @@
-//! What belongs to a namespace as a whole: its sysctls, our tables in it, and our openings in the tables of others.
+//! What belongs to a namespace as a whole: its sysctls, our tables in it, and our accept rules in the FORWARD chains of others.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use super::{
     sysctl,
 };
 
-/// The steps for settings. `gone`: namespaces that go, with all that is in them; `born`: links that are being made, whose
+/// The steps for settings. `gone`: namespaces that go, with all that is in them; `created`: links that are being made, whose
 /// settings start afresh.
 pub(super) fn diff_settings(
     unit: Unit,
     desired: &State,
     observed: &State,
     gone: &BTreeSet<Netns>,
-    born: &BTreeSet<LinkRef>,
+    created: &BTreeSet<LinkRef>,
     ops: &mut Vec<Op>,
 ) {
     let nothing = NetnsState::default();
@@ -24,7 +24,7 @@ pub(super) fn diff_settings(
         let there = observed.netns.get(netns).unwrap_or(&nothing);
         for (key, value) in &want.sysctls {
             let link = sysctl::link_of(key).map(|name| LinkRef { netns: netns.clone(), name });
-            let afresh = link.is_some_and(|link| born.contains(&link));
+            let afresh = link.is_some_and(|link| created.contains(&link));
             if afresh || there.sysctls.get(key) != Some(value) {
                 ops.push(Op::Setting(netns.clone(), SettingOp::SetSysctl(key.clone(), value.clone())));
             }
@@ -56,7 +56,7 @@ pub(super) fn diff_settings(
             ops.push(Op::Setting(netns.clone(), SettingOp::RemoveResolver));
         }
     }
-    diff_openings(unit, desired, observed, ops);
+    diff_forward_accepts(unit, desired, observed, ops);
 }
 
 /// Whether our tables in a namespace are the unit's: they belong to whoever made the namespace, the host's to the host's unit,
@@ -71,7 +71,7 @@ fn has_tables(unit: Unit, netns: &Netns, there: &NetnsState) -> bool {
 }
 
 /// Openings are the host unit's. Where a family was not seen there is no chain for them, or it needs none.
-fn diff_openings(unit: Unit, desired: &State, observed: &State, ops: &mut Vec<Op>) {
+fn diff_forward_accepts(unit: Unit, desired: &State, observed: &State, ops: &mut Vec<Op>) {
     if unit != Unit::Host {
         return;
     }

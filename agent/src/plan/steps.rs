@@ -23,19 +23,19 @@ pub fn plan(unit: Unit, desired: &State, observed: &State) -> Vec<Op> {
     // Both ends of a veth are named: the second one is gone by then, unless the pair was no pair any more.
     ops.extend(to_remove.iter().cloned().map(|at| Op::Link(at, LinkOp::Remove)));
     let survives = |at: &LinkRef| kept(unit, at, observed, &to_remove).is_some();
-    let born: BTreeSet<LinkRef> = links(desired).map(|(at, _)| at).filter(|at| !survives(at)).collect();
+    let created: BTreeSet<LinkRef> = links(desired).map(|(at, _)| at).filter(|at| !survives(at)).collect();
     for (at, link) in links(desired) {
-        if born.contains(&at) {
+        if created.contains(&at) {
             create(&at, link, desired, &mut ops);
         }
         // A bridge of somebody else's, which is not in the desired state, is not made anew by us.
         let bridge_is_new = link
             .port
-            .is_some_and(|port| born.contains(&LinkRef { netns: at.netns.clone(), name: port.bridge }));
+            .is_some_and(|port| created.contains(&LinkRef { netns: at.netns.clone(), name: port.bridge }));
         diff_link(&at, link, kept(unit, &at, observed, &to_remove), bridge_is_new, &mut ops);
     }
     let gone = removed_netns(unit, desired, observed).cloned().collect();
-    diff_settings(unit, desired, observed, &gone, &born, &mut ops);
+    diff_settings(unit, desired, observed, &gone, &created, &mut ops);
     ops.sort_by_key(rank);
     ops
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Peers, Reconciler, world::World};
 use crate::{
-    drivers::{self, Piece},
+    drivers::{self, Element},
     host::{HostInput, host},
     kernel::{Kernel, KernelError},
     model::{NetworkId, chain},
@@ -153,13 +153,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
 /// The addresses of endpoints here that some pieces of a network had and those in their place do not have.
 pub(super) fn gone_addresses<'a>(
-    before: impl Iterator<Item = &'a Piece>,
-    after: impl Iterator<Item = &'a Piece>,
+    before: impl Iterator<Item = &'a Element>,
+    after: impl Iterator<Item = &'a Element>,
 ) -> BTreeSet<IpAddr> {
     let kept: BTreeSet<IpAddr> = after.flat_map(addresses).collect();
     before.flat_map(addresses).filter(|address| !kept.contains(address)).collect()
 }
 
-fn addresses(piece: &Piece) -> impl Iterator<Item = IpAddr> {
+fn addresses(piece: &Element) -> impl Iterator<Item = IpAddr> {
     piece.local().into_iter().flat_map(|endpoint| endpoint.addresses.iter().map(IpNet::addr))
 }

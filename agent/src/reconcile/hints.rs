@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::kernel::Seen;
+use crate::kernel::Hint;
 
 /// How long after a hint about links or namespaces we wait for more.
 const QUIET: Duration = Duration::from_millis(300);
@@ -41,11 +41,11 @@ pub(super) enum Due {
 
 impl Hints {
     /// A hint has come.
-    pub(super) fn note(&mut self, hint: Seen, now: Instant) {
+    pub(super) fn note(&mut self, hint: Hint, now: Instant) {
         let (links, rules) = match hint {
-            Seen::HostLinks | Seen::NamedNetns => (true, false),
-            Seen::Ruleset => (false, true),
-            Seen::Lost => (true, true),
+            Hint::HostLinks | Hint::NamedNetns => (true, false),
+            Hint::Ruleset => (false, true),
+            Hint::Lost => (true, true),
         };
         if links {
             self.presence.get_or_insert(now + QUIET);
@@ -102,7 +102,7 @@ mod tests {
     async fn a_burst_of_hints_is_one_look_of_each_kind() {
         let (mut hints, now) = (Hints::default(), Instant::now());
         assert_eq!(hints.next(), None);
-        for hint in [Seen::HostLinks, Seen::NamedNetns, Seen::Ruleset, Seen::Ruleset, Seen::Lost] {
+        for hint in [Hint::HostLinks, Hint::NamedNetns, Hint::Ruleset, Hint::Ruleset, Hint::Lost] {
             hints.note(hint, now);
         }
         assert_eq!(hints.next(), Some(now));
@@ -114,7 +114,7 @@ mod tests {
 
     /// A hint, and how long its look waits.
     fn answer(hints: &mut Hints, now: &mut Instant, mended: bool) -> Duration {
-        hints.note(Seen::Ruleset, *now);
+        hints.note(Hint::Ruleset, *now);
         let next = hints.next().unwrap();
         let waited = next - *now;
         *now = next;

@@ -58,7 +58,7 @@ use self::{
 use crate::{
     drivers::{HostLinks, USUAL_MTU},
     host::HostInput,
-    kernel::{Kernel, Seen},
+    kernel::{Hint, Kernel},
     model::{Leg, Name, NetworkId, NodeId, SandboxId, chain},
     plan::{
         Features,
@@ -206,7 +206,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub async fn run(
         mut self,
         mut requests: mpsc::Receiver<Request>,
-        mut hints: mpsc::Receiver<Seen>,
+        mut hints: mpsc::Receiver<Hint>,
         stop: CancellationToken,
     ) {
         // Unknown is not empty: nothing is looked at before both stores have been read.

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Failures, Peers, ReconcileError, Reconciler, connections::gone_addresses, dirty::Row};
 use crate::{
-    drivers::{Piece, Shared},
+    drivers::{Element, Shared},
     host::HostInput,
     kernel::{ApplyError, Kernel},
     model::NetworkId,
@@ -32,7 +32,7 @@ pub(super) enum Done {
     /// The host.
     Host(HostInput),
     /// A network; None: nothing of it is here.
-    Network(Option<(Shared, BTreeMap<Row, Piece>)>),
+    Network(Option<(Shared, BTreeMap<Row, Element>)>),
     /// A sandbox.
     Sandbox(SandboxDone),
     /// Nothing: what the stores say of it cannot be read.

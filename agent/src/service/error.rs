@@ -168,7 +168,7 @@ mod tests {
     use std::{io, time::Duration};
 
     use super::*;
-    use crate::{drivers::DriverError, model::IfName, store::Refusal};
+    use crate::{drivers::DriverError, model::IfName, store::GuardRefusal};
 
     const LACKS: KernelError = KernelError::Missing { feature: "vxlan devices", option: "CONFIG_VXLAN" };
 
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_the_loop_meets_is_of_the_kind_that_it_is_for_a_verb() {
-        let conflict = || CommitError::Refused(Vec::<Refusal>::new());
+        let conflict = || CommitError::Refused(Vec::<GuardRefusal>::new());
         let gone = DriverError::NoParent { link: IfName::literal("eth9"), network: "lan".parse().unwrap() };
         for (loops, verbs, kind) in [
             (ReconcileError::from(LACKS), ServiceError::from(LACKS), ErrorKind::Missing),

@@ -47,7 +47,7 @@ pub enum Write {
 
 /// A guard that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct GuardRefusal {
     /// The guard.
     pub guard: Guard,
     /// What the store has under its key.
@@ -59,13 +59,13 @@ pub struct Refusal {
 pub enum CommitError {
     /// These guards did not hold; nothing was changed.
     #[error("the store has changed meanwhile: {}", list(.0))]
-    Refused(Vec<Refusal>),
+    Refused(Vec<GuardRefusal>),
     /// The store could not be asked, or did not accept it. See [`StoreError::retry`].
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-fn list(refusals: &[Refusal]) -> String {
+fn list(refusals: &[GuardRefusal]) -> String {
     let texts: Vec<String> = refusals
         .iter()
         .map(|refusal| match (&refusal.guard, &refusal.found) {
@@ -229,9 +229,9 @@ mod tests {
     fn a_refusal_says_what_was_found() {
         let found = Entry { key: vni(1).to_string(), value: "x".into(), mod_revision: 7, lease: 0 };
         let error = CommitError::Refused(vec![
-            Refusal { guard: Guard::Absent(vni(1)), found: Some(found.clone()) },
-            Refusal { guard: Guard::Unchanged(vni(1), 3), found: Some(found) },
-            Refusal { guard: Guard::Present(vni(2)), found: None },
+            GuardRefusal { guard: Guard::Absent(vni(1)), found: Some(found.clone()) },
+            GuardRefusal { guard: Guard::Unchanged(vni(1), 3), found: Some(found) },
+            GuardRefusal { guard: Guard::Present(vni(2)), found: None },
         ]);
         assert_eq!(
             error.to_string(),

@@ -153,7 +153,7 @@ fn read_pem(role: &'static str, file: &PathBuf) -> Result<Vec<u8>, StoreError> {
 
 /// What a failure means for a request.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum CallFailure {
     /// It never left: another endpoint may be asked without a second thought.
     NotSent(Cause),
     /// It may have arrived, and may still be carried out.
@@ -172,7 +172,7 @@ pub(super) enum No {
     Other(Cause),
 }
 
-impl Fault {
+impl CallFailure {
     /// The failure of something that had to come first, and changes nothing: logging in.
     pub(super) fn before_sending(self) -> Self {
         match self {
@@ -201,7 +201,7 @@ impl Fault {
     }
 }
 
-impl From<etcd_client::Error> for Fault {
+impl From<etcd_client::Error> for CallFailure {
     fn from(error: etcd_client::Error) -> Self {
         use etcd_client::Error as E;
         match error {
@@ -222,7 +222,7 @@ impl From<etcd_client::Error> for Fault {
     }
 }
 
-impl From<tonic::Status> for Fault {
+impl From<tonic::Status> for CallFailure {
     fn from(status: tonic::Status) -> Self {
         let text = status.message().to_owned();
         let cause = words(&status);

@@ -13,8 +13,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Change, KeyEvent, KeyRange, Store, StoreError, backoff::Backoff, client::ANSWER_MAX, endpoint::Fault,
-    history::History, reach::REQUEST_TIMEOUT, wire,
+    Change, KeyEvent, KeyRange, Store, StoreError, backoff::Backoff, client::ANSWER_MAX,
+    endpoint::CallFailure, history::History, reach::REQUEST_TIMEOUT, wire,
 };
 use crate::model::chain;
 
@@ -251,7 +251,7 @@ impl Follower {
     }
 
     fn failed(&self, error: etcd_client::Error) -> StoreError {
-        Fault::from(error).into_error(OPERATION, self.store.names(), Duration::ZERO)
+        CallFailure::from(error).into_error(OPERATION, self.store.names(), Duration::ZERO)
     }
 
     fn broken(&self, source: super::Cause, waited: Duration) -> StoreError {

@@ -31,7 +31,7 @@ pub enum Tenure {
 }
 
 /// Tells a value that may be replaced from somebody else's.
-pub type Ours = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+pub type IsOurs = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// A key to be held, and whose it may be.
 pub struct Claim {
@@ -42,7 +42,7 @@ pub struct Claim {
     /// How long it stays when its holder does not renew it: whole seconds, at least 2.
     pub ttl: Duration,
     /// Whether the key may be taken over from whoever gave it this other value.
-    pub ours: Ours,
+    pub ours: IsOurs,
 }
 
 impl std::fmt::Debug for Claim {
@@ -72,7 +72,7 @@ pub async fn hold_claim(store: Store, claim: Claim, tenure: watch::Sender<Tenure
     let mut holder = Holder { store, claim, tenure, lease: None };
     let mut backoff = Backoff::new(rand::random());
     loop {
-        // A round that is cancelled leaves a lease that `farewell` revokes or that expires.
+        // A round that is cancelled leaves a lease that `release` revokes or that expires.
         let done = tokio::select! {
             () = stop.cancelled() => break,
             done = holder.round() => done,
@@ -95,7 +95,7 @@ pub async fn hold_claim(store: Store, claim: Claim, tenure: watch::Sender<Tenure
             () = sleep(wait) => {}
         }
     }
-    holder.farewell().await;
+    holder.release().await;
 }
 
 struct Holder {
@@ -179,7 +179,7 @@ impl Holder {
     }
 
     /// Takes the key away with its lease.
-    async fn farewell(&self) {
+    async fn release(&self) {
         let Some(lease) = self.lease else { return };
         match timeout(FAREWELL, self.store.revoke(lease)).await {
             Ok(Ok(())) => {}

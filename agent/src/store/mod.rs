@@ -23,12 +23,12 @@ mod transact;
 mod wire;
 
 pub use client::{Health, Store};
-pub use commit::{Commit, CommitError, Guard, Refusal, Write};
+pub use commit::{Commit, CommitError, Guard, GuardRefusal, Write};
 pub use embedded::Embedded;
 pub use endpoint::{EtcdConfig, TlsPaths};
 pub use entry::{Change, Entry, KeyEvent, Listing};
 pub use error::{Cause, Retry, StoreError};
 pub use follow::{StoreStatus, follow};
-pub use hold::{Claim, Ours, Tenure, hold, hold_claim};
+pub use hold::{Claim, IsOurs, Tenure, hold, hold_claim};
 pub use keys::{Identity, Key};
 pub use range::KeyRange;

@@ -7,7 +7,7 @@ use super::{Entry, Write};
 
 /// What the store shows for one write of the change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum Found {
     /// The key that it writes or deletes.
     Key(Option<Entry>),
     /// How many keys are in the range that it deletes.
@@ -15,7 +15,7 @@ pub(super) enum Seen {
 }
 
 /// The revision that made the change, if it was made after `base`, going by what the store showed at revision `now`.
-pub(super) fn made_at(writes: &[Write], seen: &[Seen], base: i64, now: i64) -> Option<i64> {
+pub(super) fn made_at(writes: &[Write], seen: &[Found], base: i64, now: i64) -> Option<i64> {
     let mut revision = None;
     if writes.len() != seen.len() {
         return None;
@@ -26,16 +26,16 @@ pub(super) fn made_at(writes: &[Write], seen: &[Seen], base: i64, now: i64) -> O
             Write::PutLeased(_, value, lease) => (value, *lease),
             Write::Delete(_) | Write::DeleteRange(_) => continue,
         };
-        let Seen::Key(Some(entry)) = seen else { return None };
+        let Found::Key(Some(entry)) = seen else { return None };
         let ours = entry.value == *value && entry.lease == lease && entry.mod_revision > base;
         if !ours || revision.is_some_and(|other| other != entry.mod_revision) {
             return None;
         }
         revision = Some(entry.mod_revision);
     }
-    let gone = |(write, seen): (&Write, &Seen)| match write {
+    let gone = |(write, seen): (&Write, &Found)| match write {
         Write::Put(..) | Write::PutLeased(..) => true,
-        Write::Delete(_) | Write::DeleteRange(_) => matches!(seen, Seen::Key(None) | Seen::Count(0)),
+        Write::Delete(_) | Write::DeleteRange(_) => matches!(seen, Found::Key(None) | Found::Count(0)),
     };
     // With puts to go by, deleted keys may be back already; without, deleting again would do no harm either.
     revision.or_else(|| writes.iter().zip(seen).all(gone).then_some(now))
@@ -53,14 +53,14 @@ mod tests {
         Key::Vni(Vni::new(1).unwrap())
     }
 
-    fn has(value: &'static str, mod_revision: i64) -> Seen {
-        Seen::Key(Some(Entry { key: key().to_string(), value: value.into(), mod_revision, lease: 0 }))
+    fn has(value: &'static str, mod_revision: i64) -> Found {
+        Found::Key(Some(Entry { key: key().to_string(), value: value.into(), mod_revision, lease: 0 }))
     }
 
     #[test]
     fn a_change_was_made_when_all_its_values_came_with_one_later_revision() {
         let writes = [Write::Put(key(), "a".into()), Write::Put(key(), "b".into()), Write::Delete(key())];
-        let gone = Seen::Key(None);
+        let gone = Found::Key(None);
         assert_eq!(made_at(&writes, &[has("a", 8), has("b", 8), gone.clone()], 7, 9), Some(8));
         assert_eq!(made_at(&writes, &[has("a", 8), has("b", 8), has("back", 9)], 7, 9), Some(8));
         assert_eq!(made_at(&writes, &[has("a", 7), has("b", 7), gone.clone()], 7, 9), None, "it is older");
@@ -72,9 +72,9 @@ mod tests {
     #[test]
     fn a_change_that_only_deletes_was_made_when_nothing_is_left() {
         let writes = [Write::Delete(key()), Write::DeleteRange(KeyRange::everything())];
-        assert_eq!(made_at(&writes, &[Seen::Key(None), Seen::Count(0)], 7, 9), Some(9));
-        assert_eq!(made_at(&writes, &[Seen::Key(None), Seen::Count(1)], 7, 9), None);
-        assert_eq!(made_at(&writes, &[has("a", 3), Seen::Count(0)], 7, 9), None);
+        assert_eq!(made_at(&writes, &[Found::Key(None), Found::Count(0)], 7, 9), Some(9));
+        assert_eq!(made_at(&writes, &[Found::Key(None), Found::Count(1)], 7, 9), None);
+        assert_eq!(made_at(&writes, &[has("a", 3), Found::Count(0)], 7, 9), None);
     }
 
     #[test]

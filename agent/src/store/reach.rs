@@ -8,7 +8,7 @@ use std::{future::Future, sync::atomic::Ordering, time::Duration};
 use etcd_client::Client;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Store, StoreError, backoff::Backoff, endpoint::Fault};
+use super::{Store, StoreError, backoff::Backoff, endpoint::CallFailure};
 
 /// How long one endpoint may take for one answer.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -67,7 +67,7 @@ impl Store {
                 Err(fault) => fault,
             };
             for _ in 1..self.shared.endpoints.len() {
-                if !matches!(fault, Fault::Lost(_)) {
+                if !matches!(fault, CallFailure::Lost(_)) {
                     break;
                 }
                 fault = match self.attempt(&call).await {
@@ -75,31 +75,31 @@ impl Store {
                     Err(fault) => fault,
                 };
             }
-            if matches!(fault, Fault::No(_)) || !rounds.another().await {
+            if matches!(fault, CallFailure::No(_)) || !rounds.another().await {
                 return Err(fault.into_error(operation, self.names(), rounds.waited()));
             }
         }
     }
 
     /// A request, sent once at most: goes from endpoint to endpoint while it cannot be sent.
-    pub(super) async fn attempt<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Fault>
+    pub(super) async fn attempt<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, CallFailure>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         let count = self.shared.endpoints.len();
         let first = self.shared.preferred.load(Ordering::Relaxed);
-        let mut last = Fault::NotSent("there is no endpoint".into());
+        let mut last = CallFailure::NotSent("there is no endpoint".into());
         for offset in 0..count {
             let at = (first + offset) % count;
             let Some(endpoint) = self.shared.endpoints.get(at) else { continue };
             let began = Instant::now();
             last = match timeout(REQUEST_TIMEOUT, endpoint.client()).await {
-                Err(elapsed) => Fault::NotSent(elapsed.into()),
-                Ok(Err(error)) => Fault::from(error).before_sending(),
+                Err(elapsed) => CallFailure::NotSent(elapsed.into()),
+                Ok(Err(error)) => CallFailure::from(error).before_sending(),
                 Ok(Ok(client)) => match timeout(REQUEST_TIMEOUT, call(client)).await {
                     Err(elapsed) => {
                         self.note_pace(began.elapsed());
-                        Fault::Lost(elapsed.into())
+                        CallFailure::Lost(elapsed.into())
                     }
                     Ok(Err(error)) => error.into(),
                     Ok(Ok(answer)) => {
@@ -110,13 +110,13 @@ impl Store {
                 },
             };
             match last {
-                Fault::NotSent(_) => {}
-                Fault::Lost(_) => {
+                CallFailure::NotSent(_) => {}
+                CallFailure::Lost(_) => {
                     // Whoever lost it is asked last the next time.
                     self.shared.preferred.store((at + 1) % count, Ordering::Relaxed);
                     return Err(last);
                 }
-                Fault::No(_) => return Err(last),
+                CallFailure::No(_) => return Err(last),
             }
         }
         Err(last)

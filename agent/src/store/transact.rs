@@ -7,7 +7,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use etcd_client::TxnResponse;
 
 use super::{
-    Cause, Commit, CommitError, Store, StoreError, client::ANSWER_MAX, endpoint::Fault, outcome,
+    Cause, Commit, CommitError, Store, StoreError, client::ANSWER_MAX, endpoint::CallFailure, outcome,
     reach::Rounds, wire,
 };
 
@@ -36,12 +36,12 @@ impl Store {
                 .await;
             match sent {
                 Ok(response) => return self.answer(&commit, &response, lost.is_some(), base).await,
-                Err(Fault::NotSent(cause)) => {
+                Err(CallFailure::NotSent(cause)) => {
                     if !rounds.another().await {
                         return Err(self.given_up(cause, lost, rounds.waited()).into());
                     }
                 }
-                Err(Fault::Lost(cause)) => {
+                Err(CallFailure::Lost(cause)) => {
                     if let Ok(Some(revision)) = self.made(&commit, base).await {
                         return Ok(revision);
                     }
@@ -50,7 +50,7 @@ impl Store {
                     }
                     lost = Some(cause);
                 }
-                Err(fault @ Fault::No(_)) => {
+                Err(fault @ CallFailure::No(_)) => {
                     return Err(fault.into_error(OPERATION, self.names(), rounds.waited()).into());
                 }
             }
@@ -60,7 +60,7 @@ impl Store {
     /// Nobody takes the change any more: it was not made, unless an earlier try was lost on the way.
     fn given_up(&self, cause: Cause, lost: Option<Cause>, waited: Duration) -> StoreError {
         match lost {
-            None => Fault::NotSent(cause).into_error(OPERATION, self.names(), waited),
+            None => CallFailure::NotSent(cause).into_error(OPERATION, self.names(), waited),
             Some(source) => self.unknown(source, waited),
         }
     }

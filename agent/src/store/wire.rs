@@ -6,7 +6,7 @@ use etcd_client::{
     TxnOpResponse, TxnResponse,
 };
 
-use super::{Commit, Entry, Guard, Key, KeyRange, Refusal, Write, outcome::Seen};
+use super::{Commit, Entry, Guard, GuardRefusal, Key, KeyRange, Write, outcome::Found};
 
 /// The transaction: all writes if all guards hold, else a look at every guard's key.
 pub(super) fn txn(commit: &Commit) -> Txn {
@@ -32,13 +32,13 @@ pub(super) fn review(writes: &[Write]) -> Txn {
 }
 
 /// What [`review`] saw, write by write.
-pub(super) fn reviewed(writes: &[Write], response: &TxnResponse) -> Vec<Seen> {
+pub(super) fn reviewed(writes: &[Write], response: &TxnResponse) -> Vec<Found> {
     let seen = |(write, response): (&Write, TxnOpResponse)| {
         let TxnOpResponse::Get(mut found) = response else { return None };
         Some(match write {
-            Write::DeleteRange(_) => Seen::Count(found.count()),
+            Write::DeleteRange(_) => Found::Count(found.count()),
             Write::Put(..) | Write::PutLeased(..) | Write::Delete(_) => {
-                Seen::Key(entries(&mut found).into_iter().next())
+                Found::Key(entries(&mut found).into_iter().next())
             }
         })
     };
@@ -46,11 +46,11 @@ pub(super) fn reviewed(writes: &[Write], response: &TxnResponse) -> Vec<Seen> {
 }
 
 /// The guards that did not hold, from the looks of a transaction that was refused.
-pub(super) fn refusals(guards: &[Guard], response: &TxnResponse) -> Vec<Refusal> {
+pub(super) fn refusals(guards: &[Guard], response: &TxnResponse) -> Vec<GuardRefusal> {
     let refusal = |(guard, response): (&Guard, TxnOpResponse)| {
         let TxnOpResponse::Get(mut found) = response else { return None };
         let found = entries(&mut found).into_iter().next();
-        (!guard.holds(found.as_ref())).then(|| Refusal { guard: guard.clone(), found })
+        (!guard.holds(found.as_ref())).then(|| GuardRefusal { guard: guard.clone(), found })
     };
     guards.iter().zip(response.op_responses()).filter_map(refusal).collect()
 }

@@ -165,7 +165,7 @@ pub(super) async fn packets() -> Outcome {
     outcome
 }
 
-/// A look at the openings costs what they are, not what others have.
+/// A look at the accept rules costs what they are, not what others have.
 pub(super) async fn huge() -> Outcome {
     let kernel = LinuxKernel::new(NETNS_DIR);
     let rules: String = (0..20_000_u32).fold(String::new(), |text, number| {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ovagent::{
-    kernel::{Kernel, KernelError, LinuxKernel, Seen},
+    kernel::{Hint, Kernel, KernelError, LinuxKernel},
     plan::{
         op::{LinkOp, LinkRow, NetnsOp, Op, RowOp, SettingOp},
         ruleset::Table,
@@ -152,7 +152,7 @@ pub(super) async fn hints() -> Outcome {
     let mut seen = Vec::new();
     // The watch may start after the first change: changes go on until one is seen.
     let mut round = 0;
-    while !(seen.contains(&Seen::HostLinks) && seen.contains(&Seen::NamedNetns)) {
+    while !(seen.contains(&Hint::HostLinks) && seen.contains(&Hint::NamedNetns)) {
         round += 1;
         apply(&kernel, vec![Op::Netns(named("ovk-hint"), NetnsOp::Add(mark("netns")))]).await?;
         apply(&kernel, vec![Op::AddLink(new(&Netns::Host, "ovh-hint", 1), LinkKind::Bridge)]).await?;
@@ -171,7 +171,7 @@ pub(super) async fn hints() -> Outcome {
     watching.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
-async fn watch(hints: mpsc::Sender<Seen>, stop: CancellationToken) -> Result<(), KernelError> {
+async fn watch(hints: mpsc::Sender<Hint>, stop: CancellationToken) -> Result<(), KernelError> {
     LinuxKernel::new(NETNS_DIR).watch(hints, stop).await
 }
 
@@ -187,7 +187,7 @@ pub(super) async fn rule_hints() -> Outcome {
     outcome
 }
 
-async fn hinted(hints: &mut mpsc::Receiver<Seen>) -> Outcome {
+async fn hinted(hints: &mut mpsc::Receiver<Hint>) -> Outcome {
     // The watch may start after the first change: changes go on until one is seen.
     while hints.try_recv().is_err() {
         sh("nft add table inet ovnet; nft delete table inet ovnet")?;
@@ -211,29 +211,29 @@ async fn hinted(hints: &mut mpsc::Receiver<Seen>) -> Outcome {
     ] {
         settled(hints).await?;
         sh(change)?;
-        while next(hints, change).await? != Seen::Ruleset {}
+        while next(hints, change).await? != Hint::Ruleset {}
     }
     sh("nft add table ip theirs; iptables -N others")?;
     settled(hints).await?;
     sh(quiet)?;
     let seen = settled(hints).await?;
-    told(!seen.contains(&Seen::Ruleset), || format!("hints of others' rules: {seen:?}"))
+    told(!seen.contains(&Hint::Ruleset), || format!("hints of others' rules: {seen:?}"))
 }
 
 /// The next hint.
-async fn next(hints: &mut mpsc::Receiver<Seen>, after: &str) -> Result<Seen, String> {
+async fn next(hints: &mut mpsc::Receiver<Hint>, after: &str) -> Result<Hint, String> {
     let wait = std::time::Duration::from_secs(20);
     let hint = tokio::time::timeout(wait, hints.recv()).await;
     hint.map_err(|_late| format!("no hint of {after}"))?.ok_or("the watch has ended".into())
 }
 
 /// All hints of what was before: some changes of links say that it has been read.
-async fn settled(hints: &mut mpsc::Receiver<Seen>) -> Result<Vec<Seen>, String> {
+async fn settled(hints: &mut mpsc::Receiver<Hint>) -> Result<Vec<Hint>, String> {
     let mut seen = Vec::new();
     for _round in 0..3 {
         sh("ip link add ok-mark type bridge; ip link del ok-mark")?;
         let start = seen.len();
-        while !seen[start..].contains(&Seen::HostLinks) {
+        while !seen[start..].contains(&Hint::HostLinks) {
             seen.push(next(hints, "a link").await?);
         }
         while let Ok(hint) = hints.try_recv() {

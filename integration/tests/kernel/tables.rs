@@ -7,7 +7,7 @@ use std::{
 };
 
 use ovagent::{
-    kernel::{ApplyError, Facts, Kernel, KernelError, LinuxKernel, Seen},
+    kernel::{ApplyError, Facts, Hint, Kernel, KernelError, LinuxKernel},
     model::{IfName, Name},
     plan::{
         Outdated,
@@ -62,7 +62,7 @@ impl Kernel for Forgetful {
     async fn lacking(&self) -> Result<Vec<KernelError>, KernelError> {
         LinuxKernel::new(NETNS_DIR).lacking().await
     }
-    async fn watch(&self, hints: mpsc::Sender<Seen>, stop: CancellationToken) -> Result<(), KernelError> {
+    async fn watch(&self, hints: mpsc::Sender<Hint>, stop: CancellationToken) -> Result<(), KernelError> {
         LinuxKernel::new(NETNS_DIR).watch(hints, stop).await
     }
     async fn netns_inode(&self, path: PathBuf) -> Result<Option<u64>, KernelError> {

@@ -157,7 +157,7 @@ impl Host {
     }
 
     fn receive(&self, packet: Packet) -> End {
-        if self.verdict(Hook::Raw, &packet) == Some(Outcome::Verdict(Action::Drop)) {
+        if self.verdict(Hook::Raw, &packet) == Some(Fate::Verdict(Action::Drop)) {
             return End::Dropped;
         }
         // Nobody translates what belongs to no connection.
@@ -200,14 +200,13 @@ impl Host {
             return End::Host;
         }
         let packet = Packet { output: Some(self.route(packet.destination)), ..packet };
-        if packet.input.is_some()
-            && self.verdict(Hook::Forward, &packet) == Some(Outcome::Verdict(Action::Drop))
+        if packet.input.is_some() && self.verdict(Hook::Forward, &packet) == Some(Fate::Verdict(Action::Drop))
         {
             return End::Dropped;
         }
         let at = format!("{} {}", packet.destination, packet.port);
         let masquerades = packet.state != Connection::Invalid
-            && self.verdict(Hook::Postrouting, &packet) == Some(Outcome::Verdict(Action::Masquerade));
+            && self.verdict(Hook::Postrouting, &packet) == Some(Fate::Verdict(Action::Masquerade));
         if masquerades { End::Masqueraded(at) } else { End::Reaches(at) }
     }
 
@@ -220,12 +219,12 @@ impl Host {
             state: Connection::Established,
             ..Packet::new(ip(source), ip(to), 40_000)
         };
-        self.verdict(Hook::Forward, &packet) == Some(Outcome::Verdict(Action::Accept))
+        self.verdict(Hook::Forward, &packet) == Some(Fate::Verdict(Action::Accept))
     }
 
     fn translated(&self, hook: Hook, packet: Packet) -> Packet {
         match self.verdict(hook, &packet) {
-            Some(Outcome::Redirected(destination, port)) => {
+            Some(Fate::Redirected(destination, port)) => {
                 Packet { destination, port, redirected: true, ..packet }
             }
             Some(other) => panic!("{other:?} has no place in {hook:?}"),
@@ -233,30 +232,30 @@ impl Host {
         }
     }
 
-    fn verdict(&self, hook: Hook, packet: &Packet) -> Option<Outcome> {
+    fn verdict(&self, hook: Hook, packet: &Packet) -> Option<Fate> {
         let chain = self.table.chains.iter().find(|chain| chain.hook == hook)?;
         chain.rules.iter().find_map(|rule| self.outcome(rule, packet))
     }
 
-    fn outcome(&self, rule: &Rule, packet: &Packet) -> Option<Outcome> {
+    fn outcome(&self, rule: &Rule, packet: &Packet) -> Option<Fate> {
         if !rule.matches.iter().all(|condition| self.holds(condition, packet)) {
             return None;
         }
         if let Action::Goto(hook) = &rule.action {
             // At the end of that chain the packet passes: rules behind this one are not for it.
-            return Some(self.verdict(*hook, packet).unwrap_or(Outcome::Verdict(Action::Accept)));
+            return Some(self.verdict(*hook, packet).unwrap_or(Fate::Verdict(Action::Accept)));
         }
-        let Action::Redirect(map) = &rule.action else { return Some(Outcome::Verdict(rule.action.clone())) };
+        let Action::Redirect(map) = &rule.action else { return Some(Fate::Verdict(rule.action.clone())) };
         let address = map.addressed.then_some(packet.destination);
         let key = PortKey { address, protocol: Protocol::Tcp, port: packet.port };
         let (to, port) = self.table.ports[map].get(&key)?;
-        (map.family == Family::of(packet.destination)).then_some(Outcome::Redirected(*to, *port))
+        (map.family == Family::of(packet.destination)).then_some(Fate::Redirected(*to, *port))
     }
 }
 
 /// What a chain does with a packet.
 #[derive(Debug, PartialEq)]
-enum Outcome {
+enum Fate {
     Verdict(Action),
     /// Its destination becomes this.
     Redirected(IpAddr, u16),

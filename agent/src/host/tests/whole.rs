@@ -175,7 +175,7 @@ fn forwarding_is_set_for_the_families_that_are_routed_and_only_if_it_may_be() {
 }
 
 #[test]
-fn openings_are_for_the_links_that_there_are_by_family() {
+fn forward_accepts_are_for_the_links_that_there_are_by_family() {
     let networks = vec![
         bridge_of(1, |it| it.subnets.truncate(1)),
         bridge_of(2, |it| {
@@ -192,7 +192,7 @@ fn openings_are_for_the_links_that_there_are_by_family() {
 }
 
 #[test]
-fn where_a_family_has_no_chain_for_openings_none_are_made() {
+fn where_a_family_has_no_chain_for_forward_accepts_none_are_made() {
     let kernel = kernel();
     kernel.edit(|state| {
         state.netns.get_mut(&Netns::Host).unwrap().forward_accepts.remove(&Family::V6);

@@ -37,11 +37,11 @@ async fn opened<K: Kernel>(kernel: &K) -> Built<()> {
     let observed = kernel.observe(unasked).await.map_err(|error| chain(&error))?;
     match observed.netns.get(&Netns::Host) {
         Some(host) if host.forward_accepts.is_empty() && host.forwarders.is_empty() => Ok(()),
-        host => Err(format!("openings were seen although the look did not ask: {host:?}")),
+        host => Err(format!("accept rules were seen although the look did not ask: {host:?}")),
     }
 }
 
-/// Whether these openings are seen over IPv4, and none over IPv6.
+/// Whether these accept rules are seen over IPv4, and none over IPv6.
 async fn same<K: Kernel>(kernel: &K, desired: Option<&BTreeSet<LinkMatch>>) -> Built<()> {
     let at = LookAt { forward_accepts: true, ..LookAt::default() };
     let look = Look { netns: [(Netns::Host, at)].into() };

@@ -76,7 +76,7 @@ pub const CHECKS: [&str; 17] = [
     "a_taken_name_is_an_error",
     "failures_name_their_steps_and_what_depends_on_them_is_left_out",
     "sysctls_that_the_kernel_lacks_are_told",
-    "openings_are_there_where_others_close",
+    "forward_accepts_are_there_where_others_drop",
     "links_on_a_link_of_the_host_are_seen_as_made",
     "a_namespace_that_goes_frees_its_vni",
     "ten_thousand_rows_are_seen_as_applied",
@@ -103,7 +103,7 @@ pub async fn check<K: Kernel>(name: &str, kernel: &K, stranger: &impl Stranger) 
             refusals::dependents(kernel).await
         }
         "sysctls_that_the_kernel_lacks_are_told" => refusals::sysctls(kernel).await,
-        "openings_are_there_where_others_close" => forward_accepts::kept(kernel, stranger).await,
+        "forward_accepts_are_there_where_others_drop" => forward_accepts::kept(kernel, stranger).await,
         "links_on_a_link_of_the_host_are_seen_as_made" => parents::kept(kernel, stranger).await,
         "a_namespace_that_goes_frees_its_vni" => rows::vni(kernel).await,
         "ten_thousand_rows_are_seen_as_applied" => rows::ten_thousand(kernel).await,

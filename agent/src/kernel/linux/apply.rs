@@ -80,9 +80,9 @@ fn together(first: &Op, op: &Op) -> bool {
     }
 }
 
-type Outcome = Result<(), Failure>;
+type StepResult = Result<(), Failure>;
 
-fn set_sysctls(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Outcome> {
+fn set_sysctls(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<StepResult> {
     let values: Vec<(&str, &str)> = run
         .iter()
         .filter_map(|op| {
@@ -97,7 +97,7 @@ fn set_sysctls(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Out
     }
 }
 
-fn remove_links(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Outcome> {
+fn remove_links(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<StepResult> {
     let names: Vec<_> = run.iter().filter_map(|op| op.link()).map(|link| link.name).collect();
     let outcomes = match session.namespace(netns) {
         Ok(namespace) => removal::remove_named(namespace, &names),
@@ -108,8 +108,8 @@ fn remove_links(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Ou
     outcomes.into_iter().map(|outcome| outcome.map_err(Failure::from)).collect()
 }
 
-fn set_rows(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<Outcome> {
-    let mut outcomes: Vec<Outcome> = Vec::with_capacity(run.len());
+fn set_rows(session: &mut Session<'_>, netns: &Netns, run: &[&Op]) -> Vec<StepResult> {
+    let mut outcomes: Vec<StepResult> = Vec::with_capacity(run.len());
     let mut requests: Vec<Request> = Vec::with_capacity(run.len());
     let mut places = Vec::with_capacity(run.len());
     for (place, op) in run.iter().enumerate() {
@@ -140,7 +140,7 @@ fn row(session: &mut Session<'_>, op: &Op) -> Result<Request, Failure> {
     Ok(rows::request(*op, row, index, bridge))
 }
 
-fn single(session: &mut Session<'_>, op: &Op) -> Outcome {
+fn single(session: &mut Session<'_>, op: &Op) -> StepResult {
     match op {
         Op::Netns(netns, NetnsOp::Add(mark)) => Ok(add_netns(session, netns, mark)?),
         Op::Netns(netns, NetnsOp::Remove) => Ok(remove_netns(session, netns)?),
@@ -191,7 +191,7 @@ fn change_link(session: &mut Session<'_>, link: &LinkRef, op: &LinkOp) -> Result
     }
 }
 
-fn change_setting(session: &mut Session<'_>, netns: &Netns, op: &SettingOp) -> Outcome {
+fn change_setting(session: &mut Session<'_>, netns: &Netns, op: &SettingOp) -> StepResult {
     let listings = session.listings;
     let namespace = session.namespace(netns)?;
     match op {

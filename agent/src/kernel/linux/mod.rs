@@ -39,7 +39,7 @@ use self::{
     },
     refusal::Refusal,
 };
-use super::{ApplyError, Facts, Kernel, KernelError, Seen};
+use super::{ApplyError, Facts, Hint, Kernel, KernelError};
 use crate::{
     model::{IfName, Name},
     plan::{
@@ -193,7 +193,7 @@ impl Kernel for LinuxKernel {
         blocking("look at", move || probe::lacking().map_err(failed)).await
     }
 
-    async fn watch(&self, hints: mpsc::Sender<Seen>, stop: CancellationToken) -> Result<(), KernelError> {
+    async fn watch(&self, hints: mpsc::Sender<Hint>, stop: CancellationToken) -> Result<(), KernelError> {
         watch::watch(self.netns_dir.clone(), hints, stop).await
     }
 

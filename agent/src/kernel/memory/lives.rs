@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::{
     named,
-    refuse::{Outcome, refuse},
+    refuse::{StepResult, refuse},
     upper,
     world::{World, sysctl_link},
 };
@@ -17,21 +17,21 @@ use crate::{
 };
 
 impl World {
-    fn must_be_free(&mut self, at: &LinkRef) -> Outcome {
+    fn must_be_free(&mut self, at: &LinkRef) -> StepResult {
         if self.netns(&at.netns)?.links.contains_key(&at.name) {
             return Err(refuse(ErrorKind::AlreadyExists, format!("there is a link named {at} already")));
         }
         Ok(())
     }
 
-    fn insert(&mut self, new: &NewLink, kind: LinkKind) -> Outcome {
+    fn insert(&mut self, new: &NewLink, kind: LinkKind) -> StepResult {
         let mac = upper::mac(&self.state, &kind).or(new.mac);
         let link = Link { up: false, ..Link::new(kind, new.mark.clone(), mac, new.mtu) };
         self.netns(&new.at.netns)?.links.insert(new.at.name, link);
         Ok(())
     }
 
-    pub(super) fn add_link(&mut self, new: &NewLink, kind: &LinkKind) -> Outcome {
+    pub(super) fn add_link(&mut self, new: &NewLink, kind: &LinkKind) -> StepResult {
         self.must_be_free(&new.at)?;
         match kind {
             LinkKind::Bridge => {}
@@ -63,7 +63,7 @@ impl World {
         self.insert(new, kind.clone())
     }
 
-    pub(super) fn add_veth(&mut self, a: &NewLink, b: &NewLink) -> Outcome {
+    pub(super) fn add_veth(&mut self, a: &NewLink, b: &NewLink) -> StepResult {
         self.must_be_free(&a.at)?;
         self.must_be_free(&b.at)?;
         self.insert(a, LinkKind::Veth)?;
@@ -72,7 +72,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn remove_netns(&mut self, netns: &Netns) -> Outcome {
+    pub(super) fn remove_netns(&mut self, netns: &Netns) -> StepResult {
         let Some(there) = self.state.netns.get(netns) else { return Ok(()) };
         if there.mark.is_none() {
             return Err(refuse(ErrorKind::InvalidInput, "it does not carry our mark"));
@@ -86,7 +86,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn remove_link(&mut self, at: &LinkRef) -> Outcome {
+    pub(super) fn remove_link(&mut self, at: &LinkRef) -> StepResult {
         match self.link(at) {
             Err(_gone) => return Ok(()),
             Ok(link) if link.mark.is_none() => {

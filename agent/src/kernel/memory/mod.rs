@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{machine::Things, world::World};
 use super::{
-    ApplyError, Facts, Kernel, KernelError, Seen,
+    ApplyError, Facts, Hint, Kernel, KernelError,
     step::{self, Broken},
 };
 use crate::{
@@ -42,7 +42,7 @@ const NETNS_DIR: &str = "/run/netns";
 const MTU: u32 = 1500;
 
 /// When to fail.
-type Fault = Box<dyn Fn(&Op) -> bool + Send>;
+type FailsOn = Box<dyn Fn(&Op) -> bool + Send>;
 /// Which looks to hold up.
 type Gate = Box<dyn Fn(&Look) -> bool + Send>;
 
@@ -59,8 +59,8 @@ struct Inner {
     facts: Facts,
     path_mtus: BTreeMap<IpAddr, u32>,
     connections: BTreeMap<Netns, Vec<Connection>>,
-    fault: Option<Fault>,
-    lack: Option<Fault>,
+    fault: Option<FailsOn>,
+    lack: Option<FailsOn>,
     gate: Option<Gate>,
     held: u64,
     looks_to_fail: u32,
@@ -314,7 +314,7 @@ impl Kernel for MemoryKernel {
     }
 
     /// Nobody gives hints of what is in memory.
-    async fn watch(&self, _hints: mpsc::Sender<Seen>, stop: CancellationToken) -> Result<(), KernelError> {
+    async fn watch(&self, _hints: mpsc::Sender<Hint>, stop: CancellationToken) -> Result<(), KernelError> {
         stop.cancelled().await;
         Ok(())
     }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::{
     named,
-    refuse::{Outcome, refuse},
+    refuse::{StepResult, refuse},
     upper,
 };
 use crate::{
@@ -67,7 +67,7 @@ impl World {
         Some(inode)
     }
 
-    pub(super) fn apply(&mut self, op: &Op) -> Outcome {
+    pub(super) fn apply(&mut self, op: &Op) -> StepResult {
         match op {
             Op::Netns(netns, NetnsOp::Add(mark)) => self.add_netns(netns, mark),
             Op::Netns(netns, NetnsOp::Remove) => self.remove_netns(netns),
@@ -82,7 +82,7 @@ impl World {
         }
     }
 
-    fn add_netns(&mut self, netns: &Netns, mark: &Mark) -> Outcome {
+    fn add_netns(&mut self, netns: &Netns, mark: &Mark) -> StepResult {
         if self.state.netns.contains_key(netns) {
             return Err(refuse(ErrorKind::AlreadyExists, format!("there is {netns} already")));
         }
@@ -91,7 +91,7 @@ impl World {
         Ok(())
     }
 
-    fn change_link(&mut self, at: &LinkRef, op: &LinkOp) -> Outcome {
+    fn change_link(&mut self, at: &LinkRef, op: &LinkOp) -> StepResult {
         match op {
             LinkOp::Remove => return self.remove_link(at),
             LinkOp::SetMac(mac) => set_mac(self.link(at)?, *mac),
@@ -112,7 +112,7 @@ impl World {
         Ok(())
     }
 
-    fn change_setting(&mut self, netns: &Netns, op: &SettingOp) -> Outcome {
+    fn change_setting(&mut self, netns: &Netns, op: &SettingOp) -> StepResult {
         match op {
             SettingOp::SetSysctl(key, value) => return self.set_sysctl(netns, key, value),
             SettingOp::SetTable(table) => {
@@ -143,7 +143,7 @@ impl World {
     }
 
     /// All or none, as nft has it.
-    fn change_ports(&mut self, netns: &Netns, changes: &[PortChange]) -> Outcome {
+    fn change_ports(&mut self, netns: &Netns, changes: &[PortChange]) -> StepResult {
         let absent = |what: String| Err(refuse(ErrorKind::NotFound, what));
         let Some(table) = &mut self.netns(netns)?.table else {
             return absent(format!("there is no table of ours in {netns}"));
@@ -165,7 +165,7 @@ impl World {
         Ok(())
     }
 
-    fn set_sysctl(&mut self, netns: &Netns, key: &str, value: &str) -> Outcome {
+    fn set_sysctl(&mut self, netns: &Netns, key: &str, value: &str) -> StepResult {
         if !SYSCTLS.iter().any(|start| key.starts_with(start)) {
             return Err(refuse(ErrorKind::NotFound, format!("this kernel has no {key}")));
         }
@@ -187,7 +187,7 @@ impl World {
         self.netns(&at.netns)?.links.get_mut(&at.name).ok_or_else(gone)
     }
 
-    fn set_port(&mut self, at: &LinkRef, port: Port) -> Outcome {
+    fn set_port(&mut self, at: &LinkRef, port: Port) -> StepResult {
         let bridge = LinkRef { netns: at.netns.clone(), name: port.bridge };
         if self.link(&bridge)?.kind != LinkKind::Bridge {
             return Err(refuse(ErrorKind::Unsupported, format!("{bridge} is no bridge")));
@@ -200,7 +200,7 @@ impl World {
         Ok(())
     }
 
-    fn set_route(&mut self, at: &LinkRef, to: IpNet, route: Route) -> Outcome {
+    fn set_route(&mut self, at: &LinkRef, to: IpNet, route: Route) -> StepResult {
         let route = as_set(to, route);
         if self.foreign_routes.contains(&(at.netns.clone(), to, route.metric)) {
             let text = format!("there is a route to {to} with metric {} that is not ours", route.metric);
@@ -220,7 +220,7 @@ impl World {
     }
 }
 
-fn change_row(link: &mut Link, op: RowOp, row: &LinkRow) -> Outcome {
+fn change_row(link: &mut Link, op: RowOp, row: &LinkRow) -> StepResult {
     let has_table = match row {
         LinkRow::Address(_) | LinkRow::Neighbour(..) => true,
         LinkRow::VxlanFdb(..) | LinkRow::Flood(_) => matches!(link.kind, LinkKind::Vxlan(_)),

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 pub(super) use self::unit::Leftovers;
 use super::dirty::Row;
 use crate::{
-    drivers::{Env, Piece, Shared, Station},
+    drivers::{Element, Env, Shared, Station},
     intent::Intent,
     model::{IfName, Mac, NetworkId, NodeId},
     plan::state::{Netns, State},
@@ -24,7 +24,7 @@ pub(super) struct Programmed {
     /// The shared part.
     pub shared: Shared,
     /// The pieces.
-    pub pieces: BTreeMap<Row, Piece>,
+    pub pieces: BTreeMap<Row, Element>,
 }
 
 impl Programmed {
@@ -36,8 +36,8 @@ impl Programmed {
     /// The namespaces of sandboxes that it has something in.
     pub(super) fn sandboxes(&self) -> BTreeSet<&Netns> {
         let netns = self.pieces.values().filter_map(|piece| match piece {
-            Piece::Local(_, netns) => Some(netns),
-            Piece::Remote(_) => None,
+            Element::Local(_, netns) => Some(netns),
+            Element::Remote(_) => None,
         });
         netns.collect()
     }
@@ -49,7 +49,7 @@ impl Programmed {
 }
 
 /// One piece; None where there is nothing to program for it (any more).
-pub(super) fn piece(intent: &Intent, env: &Env, id: NetworkId, row: Row) -> Option<Piece> {
+pub(super) fn piece(intent: &Intent, env: &Env, id: NetworkId, row: Row) -> Option<Element> {
     let view = intent.network(id)?;
     match row {
         Row::Endpoint(endpoint) => {
@@ -58,7 +58,7 @@ pub(super) fn piece(intent: &Intent, env: &Env, id: NetworkId, row: Row) -> Opti
             let sandbox = endpoint.sandbox.as_ref()?;
             if endpoint.node == env.me {
                 let netns = env.sandboxes.get(sandbox)?;
-                return Some(Piece::Local(Box::new(endpoint.clone()), netns.clone()));
+                return Some(Element::Local(Box::new(endpoint.clone()), netns.clone()));
             }
             station(intent, env, endpoint.node, endpoint.mac, &endpoint.addresses)
         }
@@ -70,13 +70,13 @@ pub(super) fn piece(intent: &Intent, env: &Env, id: NetworkId, row: Row) -> Opti
     }
 }
 
-fn station(intent: &Intent, env: &Env, node: NodeId, mac: Mac, addresses: &[IpNet]) -> Option<Piece> {
+fn station(intent: &Intent, env: &Env, node: NodeId, mac: Mac, addresses: &[IpNet]) -> Option<Element> {
     let vtep = intent.nodes().get(&node).filter(|_| !env.hidden.contains(&node))?.vtep;
-    Some(Piece::Remote(Station { mac, addresses: addresses.iter().map(IpNet::addr).collect(), vtep }))
+    Some(Element::Remote(Station { mac, addresses: addresses.iter().map(IpNet::addr).collect(), vtep }))
 }
 
 /// All pieces.
-pub(super) fn pieces(intent: &Intent, env: &Env, id: NetworkId) -> BTreeMap<Row, Piece> {
+pub(super) fn pieces(intent: &Intent, env: &Env, id: NetworkId) -> BTreeMap<Row, Element> {
     rows(intent, id).filter_map(|row| Some((row, piece(intent, env, id, row)?))).collect()
 }
 

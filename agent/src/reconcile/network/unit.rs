@@ -7,7 +7,7 @@ use std::{
 
 use super::Programmed;
 use crate::{
-    drivers::{self, Env, HostLinks, Piece, Shared},
+    drivers::{self, Element, Env, HostLinks, Shared},
     kernel::Kernel,
     model::{Driver, IfName, NetworkId, Scope},
     plan::{
@@ -152,7 +152,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     pub(in crate::reconcile) async fn network_is_done(
         &mut self,
         id: NetworkId,
-        done: Option<(Shared, BTreeMap<Row, Piece>)>,
+        done: Option<(Shared, BTreeMap<Row, Element>)>,
     ) {
         self.leftovers.remove(&id);
         let Some((shared, pieces)) = done else {

@@ -4,14 +4,14 @@ use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::kernel::Seen;
+use crate::kernel::Hint;
 
 /// A loop that runs, on a bench whose own loop is not used any more.
 pub(super) struct Running {
     pub(super) kernel: Arc<MemoryKernel>,
     pub(super) world: Arc<World>,
     pub(super) told: Told,
-    hint: mpsc::Sender<Seen>,
+    hint: mpsc::Sender<Hint>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -53,11 +53,11 @@ async fn flushed_rules_are_back_at_once() {
     let running = Running::start().await;
     for _ in 0..5 {
         running.flush();
-        running.hint.send(Seen::Ruleset).await.unwrap();
+        running.hint.send(Hint::Ruleset).await.unwrap();
         sleep(Duration::from_millis(1)).await;
         assert!(running.has_table());
         // Our own writing is hinted at, too.
-        running.hint.send(Seen::Ruleset).await.unwrap();
+        running.hint.send(Hint::Ruleset).await.unwrap();
         sleep(Duration::from_secs(1)).await;
     }
     running.end().await;
@@ -69,8 +69,8 @@ async fn our_own_writes_do_not_keep_us_busy() {
     let (looked, applied) = (running.kernel.looked(), running.kernel.applied());
     for _ in 0..100 {
         // Each hint finds all as it should be.
-        running.hint.send(Seen::Ruleset).await.unwrap();
-        running.hint.send(Seen::HostLinks).await.unwrap();
+        running.hint.send(Hint::Ruleset).await.unwrap();
+        running.hint.send(Hint::HostLinks).await.unwrap();
         sleep(Duration::from_millis(10)).await;
     }
     sleep(Duration::from_secs(60)).await;
@@ -90,7 +90,7 @@ async fn somebody_who_flushes_whatever_we_write_is_answered_slowly_and_never_lat
         if running.has_table() {
             longest = longest.max(std::mem::take(&mut away));
             running.flush();
-            running.hint.send(Seen::Ruleset).await.unwrap();
+            running.hint.send(Hint::Ruleset).await.unwrap();
         }
         sleep(STEP).await;
         away += STEP;
@@ -109,7 +109,7 @@ async fn a_lost_hint_is_a_reason_for_both_looks() {
         let host = state.netns.get_mut(&Netns::Host).unwrap();
         host.links.retain(|name, _| !name.as_str().starts_with("ovb-"));
     });
-    running.hint.send(Seen::Lost).await.unwrap();
+    running.hint.send(Hint::Lost).await.unwrap();
     sleep(Duration::from_secs(1)).await;
     assert!(running.has_table());
     let links = running.kernel.state().netns.remove(&Netns::Host).unwrap().links;

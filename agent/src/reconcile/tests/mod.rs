@@ -33,11 +33,11 @@ mod sandboxes;
 pub(super) const ME: NodeId = testing::ME;
 
 /// A network with the revision up to which it was programmed; None: nothing of it is here.
-type Word = (NetworkId, Option<i64>);
+type Report = (NetworkId, Option<i64>);
 
 /// What the other nodes are told.
 #[derive(Clone, Default)]
-pub(super) struct Told(Arc<Mutex<Vec<Word>>>, Arc<Mutex<BTreeSet<NodeId>>>);
+pub(super) struct Told(Arc<Mutex<Vec<Report>>>, Arc<Mutex<BTreeSet<NodeId>>>);
 
 impl Told {
     /// Have gossip take a node for down.

@@ -11,14 +11,14 @@ use super::{
     choice::{Choice, Macs},
     draft::{self, Draft},
     ports::{self, HostPorts, Ports, Refused},
-    reservations::{Claim, Reserved},
+    reservations::{Reservation, Reserved},
 };
 use crate::{
     convert::Record,
     kernel::Kernel,
     model::{AddressOwner, Endpoint, IfName, Mac, Member, NetworkId, Sandbox, Scope},
     plan::state::{Look, LookAt, Netns},
-    store::{Commit, CommitError, Guard, Key, Refusal, StoreError},
+    store::{Commit, CommitError, Guard, GuardRefusal, Key, StoreError},
 };
 
 /// How long to let other attaches of this host come to an end before choosing again.
@@ -116,7 +116,7 @@ impl<K: Kernel> Service<K> {
                 }
                 Err(CommitError::Store(error)) => {
                     if matches!(error, StoreError::Unknown { .. }) {
-                        self.take_back(&draft.endpoint).await;
+                        self.roll_back(&draft.endpoint).await;
                     }
                     return Err(error.into());
                 }
@@ -229,7 +229,7 @@ impl<K: Kernel> Service<K> {
     async fn weigh_macs(
         &self,
         spec: &AttachSpec,
-        refusals: &[Refusal],
+        refusals: &[GuardRefusal],
         macs: &mut Macs,
     ) -> Result<(), ServiceError> {
         for refusal in refusals {
@@ -269,7 +269,7 @@ impl<K: Kernel> Service<K> {
         &self,
         draft: &Draft,
         spec: &AttachSpec,
-        refusals: Vec<Refusal>,
+        refusals: Vec<GuardRefusal>,
     ) -> Result<Vec<IpAddr>, ServiceError> {
         let mut taken = Vec::new();
         for refusal in refusals {
@@ -307,8 +307,9 @@ impl<K: Kernel> Service<K> {
 }
 
 /// The ports of an endpoint to be, for others to see.
-fn claim(draft: &Draft) -> Option<(crate::model::EndpointId, Claim)> {
+fn claim(draft: &Draft) -> Option<(crate::model::EndpointId, Reservation)> {
     let Endpoint { id, name, ports, .. } = &draft.endpoint;
     let holder = format!("endpoint {name} of network {}", draft.network.name);
-    (!ports.is_empty()).then(|| (*id, Claim { network: draft.network.id, holder, ports: ports.clone() }))
+    (!ports.is_empty())
+        .then(|| (*id, Reservation { network: draft.network.id, holder, ports: ports.clone() }))
 }

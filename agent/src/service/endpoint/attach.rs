@@ -65,7 +65,7 @@ impl<K: Kernel> Service<K> {
                 Ok(Attached { endpoint: draft.endpoint, unconfirmed })
             }
             Err(error) => {
-                self.take_back(&draft.endpoint).await;
+                self.roll_back(&draft.endpoint).await;
                 Err(error)
             }
         }

@@ -1,7 +1,7 @@
 //! Endpoints: `network connect` and `disconnect`.
 //!
 //! `attach` is the verb; `claim` chooses and commits with `choosing`, `draft`, `terms` (who may join) and `ports`; `detach` and
-//! `take_back` remove what there is of an endpoint.
+//! `roll_back` remove what there is of an endpoint.
 
 mod admission;
 mod allocate;

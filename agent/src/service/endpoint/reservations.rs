@@ -18,12 +18,12 @@ pub(in crate::service) struct Choosing(Mutex<Chosen>);
 pub(in crate::service) struct Chosen {
     addresses: BTreeSet<(NetworkId, IpAddr)>,
     /// The ports of each endpoint to be, with its network and how the holder is called.
-    ports: BTreeMap<EndpointId, Claim>,
+    ports: BTreeMap<EndpointId, Reservation>,
 }
 
 /// The ports of an endpoint to be.
 #[derive(Clone, Debug)]
-pub(in crate::service) struct Claim {
+pub(in crate::service) struct Reservation {
     /// Its network.
     pub(in crate::service) network: NetworkId,
     /// "endpoint web of network bridge".
@@ -51,7 +51,7 @@ impl Choosing {
         &self,
         chosen: &mut Chosen,
         addresses: impl IntoIterator<Item = (NetworkId, IpAddr)>,
-        claim: Option<(EndpointId, Claim)>,
+        claim: Option<(EndpointId, Reservation)>,
     ) -> Reserved<'_> {
         let addresses = addresses.into_iter().filter(|key| chosen.addresses.insert(*key)).collect();
         let ports = claim.as_ref().map(|(id, _)| *id);
@@ -67,7 +67,7 @@ impl Chosen {
     }
 
     /// Ports of this host that others are about to take.
-    pub(in crate::service) fn ports(&self) -> impl Iterator<Item = &Claim> {
+    pub(in crate::service) fn ports(&self) -> impl Iterator<Item = &Reservation> {
         self.ports.values()
     }
 }

@@ -13,7 +13,7 @@ const TRIES: u32 = 150;
 
 impl<K: Kernel> Service<K> {
     /// Remove an endpoint that was refused; if the store cannot be reached, again later, until it is gone.
-    pub(in crate::service) async fn take_back(self: &Arc<Self>, endpoint: &Endpoint) {
+    pub(in crate::service) async fn roll_back(self: &Arc<Self>, endpoint: &Endpoint) {
         let Err(error) = self.remove_endpoint(endpoint).await else { return };
         tracing::warn!(endpoint = %endpoint.id.short(), %error, "cannot take back an endpoint yet");
         let (service, endpoint) = (Arc::clone(self), endpoint.clone());

@@ -30,7 +30,7 @@ use crate::{
     ipam::{self, SubnetKind},
     kernel::Kernel,
     model::{Name, Network, NetworkId, Scope, Vni},
-    store::{Commit, CommitError, Guard, Key, KeyRange, Refusal},
+    store::{Commit, CommitError, Guard, GuardRefusal, Key, KeyRange},
 };
 
 impl<K: Kernel> Service<K> {
@@ -53,7 +53,7 @@ impl<K: Kernel> Service<K> {
         let mut passed_over: Vec<IpNet> = routes.into_iter().map(|(prefix, _)| prefix).collect();
         let mut passed_vnis = Vec::new();
         for _ in 0..TRIES {
-            let network = self.settle(&wanted, &passed_over, &passed_vnis)?;
+            let network = self.resolve(&wanted, &passed_over, &passed_vnis)?;
             match self.store(scope).commit(creation(&network, &wanted.chosen)).await {
                 Ok(revision) => {
                     self.follow_change(scope, revision).await;
@@ -63,7 +63,7 @@ impl<K: Kernel> Service<K> {
                     return Ok(network);
                 }
                 Err(CommitError::Refused(refusals)) => {
-                    for Refusal { guard, .. } in refusals {
+                    for GuardRefusal { guard, .. } in refusals {
                         if let Guard::Absent(Key::Vni(vni)) = guard
                             && wanted.vni.is_none()
                         {
@@ -84,7 +84,7 @@ impl<K: Kernel> Service<K> {
     }
 
     /// Choose what was left open: subnets and VNI.
-    fn settle(&self, wanted: &Wanted, passed_over: &[IpNet], vnis: &[Vni]) -> Result<Network, ServiceError> {
+    fn resolve(&self, wanted: &Wanted, passed_over: &[IpNet], vnis: &[Vni]) -> Result<Network, ServiceError> {
         let mut network = wanted.network.clone();
         self.world.read(|intent| {
             let others: Vec<&Network> = intent.networks().filter_map(|(_, view)| view.network()).collect();

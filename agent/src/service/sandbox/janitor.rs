@@ -134,7 +134,7 @@ impl<K: Kernel> Service<K> {
         let finished =
             record.is_some_and(|record| Sandbox::from_bytes(&record.value).is_ok_and(|it| !it.unfinished));
         if !finished || lost.contains(&sandbox.id) {
-            self.dismantle(sandbox).await?;
+            self.remove_or_defer(sandbox).await?;
         }
         Ok(())
     }

@@ -121,7 +121,7 @@ impl<K: Kernel> Service<K> {
                 Ok(created)
             }
             Err(error) => {
-                if let Err(undo) = self.dismantle(&sandbox).await {
+                if let Err(undo) = self.remove_or_defer(&sandbox).await {
                     tracing::warn!(sandbox = %sandbox.name, error = %undo, "cannot take back a sandbox: it is tried again");
                 }
                 Err(error)
@@ -318,14 +318,14 @@ impl<K: Kernel> Service<K> {
         if !force {
             self.refuse_running(&sandbox).await?;
         }
-        if self.dismantle(&sandbox).await? {
+        if self.remove_or_defer(&sandbox).await? {
             tracing::info!(sandbox = %sandbox.name, "sandbox removed");
         }
         Ok(sandbox.name)
     }
 
     /// Remove a sandbox with all that it has, for whoever has its turn. False: it stays for those that share its namespace.
-    pub(super) async fn dismantle(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
+    pub(super) async fn remove_or_defer(&self, sandbox: &Sandbox) -> Result<bool, ServiceError> {
         if self.defer_removal(sandbox).await? {
             return Ok(false);
         }

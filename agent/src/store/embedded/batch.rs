@@ -36,7 +36,7 @@ pub(super) struct Batch<'t> {
 }
 
 /// What a transaction leaves to be done in memory, once it is durable.
-pub(super) struct Outcome {
+pub(super) struct Applied {
     pub(super) head: Head,
     pub(super) attachments: Vec<Attachment>,
     pub(super) ended: Option<i64>,
@@ -159,7 +159,7 @@ impl<'t> Batch<'t> {
     }
 
     /// Ends it: trims the history and writes the numbers. `None` if nothing was changed.
-    pub(super) fn finish(mut self, limits: Limits) -> Result<Option<Outcome>, Fault> {
+    pub(super) fn finish(mut self, limits: Limits) -> Result<Option<Applied>, Fault> {
         if self.events > 0 {
             self.head.revision = self.revision;
             let floor = self.revision - limits.history_revisions.max(1);
@@ -171,7 +171,7 @@ impl<'t> Batch<'t> {
         for (name, number) in [("revision", revision), ("compacted", compacted), ("log_bytes", log_bytes)] {
             self.meta.insert(name, number)?;
         }
-        Ok(Some(Outcome { head: self.head, attachments: self.attachments, ended: self.ended }))
+        Ok(Some(Applied { head: self.head, attachments: self.attachments, ended: self.ended }))
     }
 
     /// Drops whole revisions from the old end: all up to `floor`, then as many as it takes to get under `bytes`.

@@ -18,7 +18,7 @@ use tokio::{net::UnixDatagram, sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::kernel::{
-    KernelError, Seen,
+    Hint, KernelError,
     linux::{netfilter::wire, refusal::Refusal},
 };
 
@@ -40,7 +40,7 @@ const RULES: u32 = 1 << (7 - 1);
 /// No socket, or its end.
 pub(in crate::kernel::linux) async fn watch(
     netns_dir: PathBuf,
-    hints: mpsc::Sender<Seen>,
+    hints: mpsc::Sender<Hint>,
     stop: CancellationToken,
 ) -> Result<(), KernelError> {
     let failed = |error: io::Error| Refusal::from(error).into_error("watch links and rules of", "the host");
@@ -54,7 +54,7 @@ pub(in crate::kernel::linux) async fn watch(
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changed = changed(&netns_dir);
-    let mut pending: Vec<Seen> = Vec::new();
+    let mut pending: Vec<Hint> = Vec::new();
     loop {
         let observed = tokio::select! {
             // Cancel-safe: nothing is held.
@@ -68,18 +68,18 @@ pub(in crate::kernel::linux) async fn watch(
             // Cancel-safe: readiness alone is awaited, the reading does not wait.
             ready = links.readable() => {
                 let drained = ready.and_then(|()| drain(&links, &mut inbox[..LINKS_INBOX], &|_links| true));
-                drained.map_err(failed)?.map(|drained| drained.hint(Seen::HostLinks, Seen::Lost))
+                drained.map_err(failed)?.map(|drained| drained.hint(Hint::HostLinks, Hint::Lost))
             }
             // Cancel-safe, as above.
             ready = readable(rules.as_ref()) => {
                 let drained = ready.and_then(|rules| drain(rules, &mut inbox, &wire::concerns_us));
                 // Nothing but rules can have been lost.
-                drained.map_err(failed)?.map(|drained| drained.hint(Seen::Ruleset, Seen::Ruleset))
+                drained.map_err(failed)?.map(|drained| drained.hint(Hint::Ruleset, Hint::Ruleset))
             }
             // Cancel-safe: a tick that is lost comes again.
             _ = tick.tick() => {
                 let now = self::changed(&netns_dir);
-                let observed = (now != changed).then_some(Seen::NamedNetns);
+                let observed = (now != changed).then_some(Hint::NamedNetns);
                 changed = now;
                 observed
             }
@@ -115,7 +115,7 @@ enum Drained {
 }
 
 impl Drained {
-    fn hint(self, notice: Seen, overflow: Seen) -> Seen {
+    fn hint(self, notice: Hint, overflow: Hint) -> Hint {
         match self {
             Self::Notice => notice,
             Self::Overflow => overflow,

@@ -25,7 +25,7 @@ const COMMENT: &str = TABLE;
 /// In what is seen, stands for a rule of ours that is not as it should be: never desired, so that it makes a difference.
 const ASTRAY: LinkMatch = LinkMatch::StartsNotWith(IfName::literal(TABLE));
 
-/// The openings of the families whose chain is there, unless it lets everything through by itself and has no rule of ours. What
+/// The accept rules of the families whose chain is there, unless it lets everything through by itself and has no rule of ours. What
 /// carries our comment, but is half an opening, a second one, or before a rule of somebody else, is seen as a
 /// [`LinkMatch::StartsNotWith`].
 pub(in crate::kernel::linux) fn read(
@@ -36,7 +36,7 @@ pub(in crate::kernel::linux) fn read(
     for family in [Family::V4, Family::V6] {
         let Some(chain) = chain(namespace, netns, family)? else { continue };
         if chain.drops || !chain.rules.is_empty() {
-            let ours = Ours::of(&chain);
+            let ours = OwnRules::of(&chain);
             let links = ours.complete();
             let astray = links.len() * 2 != chain.rules.iter().filter(|rule| is_ours(rule)).count();
             observed.insert(family, links.into_iter().chain(astray.then_some(ASTRAY)).collect());
@@ -55,7 +55,7 @@ pub(in crate::kernel::linux) fn has_others(
     Ok(chain.is_some_and(|chain| chain.drops || chain.rules.iter().any(|rule| !is_ours(rule))))
 }
 
-/// Have exactly these openings, in one transaction. Where there is no such chain, everything is open.
+/// Have exactly these accept rules, in one transaction. Where there is no such chain, everything is open.
 pub(in crate::kernel::linux) fn set(
     namespace: &Namespace,
     netns: &Netns,
@@ -83,9 +83,9 @@ fn is_ours(rule: &ForeignRule) -> bool {
 }
 
 /// The rules of ours that are in place: as we write them, each once, behind all others.
-struct Ours<'a>(BTreeMap<&'a Passes, u64>);
+struct OwnRules<'a>(BTreeMap<&'a Passes, u64>);
 
-impl<'a> Ours<'a> {
+impl<'a> OwnRules<'a> {
     fn of(chain: &'a ForeignChain) -> Self {
         let last = chain.rules.iter().rposition(|rule| !is_ours(rule)).map_or(0, |last| last + 1);
         let mut ours = BTreeMap::new();
@@ -121,7 +121,7 @@ fn commands(family: Family, chain: &ForeignChain, desired: &BTreeSet<LinkMatch>)
     }
     let desired: BTreeSet<Passes> =
         desired.iter().flat_map(|link| [Passes::In(link.clone()), Passes::Out(link.clone())]).collect();
-    let ours = Ours::of(chain);
+    let ours = OwnRules::of(chain);
     let kept: BTreeMap<&Passes, u64> =
         ours.0.into_iter().filter(|(passes, _)| desired.contains(passes)).collect();
     let mut commands = String::new();

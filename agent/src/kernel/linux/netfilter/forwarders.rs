@@ -58,7 +58,7 @@ pub(in crate::kernel::linux) fn read(
 }
 
 /// A chain of somebody else's in nf_tables at that hook, of a table by this number of a family. That of iptables is not among
-/// them: our openings are rules in it.
+/// them: our accept rules are rules in it.
 struct Chain(u8);
 
 impl Chain {

@@ -61,12 +61,12 @@ impl Listings {
     pub(in crate::kernel::linux) fn look(&self, namespace: &Namespace, netns: &Netns) -> Look {
         let known = self.lock().get(netns).cloned();
         let words = match observed(namespace, netns, known.as_ref()) {
-            Ok(Seen::Absent) => {
+            Ok(Listed::Absent) => {
                 self.forget(netns);
                 return Look::Absent;
             }
-            Ok(Seen::Same(table)) => return Look::Known(table),
-            Ok(Seen::Words(words)) => words,
+            Ok(Listed::Same(table)) => return Look::Known(table),
+            Ok(Listed::Words(words)) => words,
             Err(refusal) if wire::is_missing(&refusal) => return Look::Absent,
             // Left for nft to tell.
             Err(_refusal) => return Look::Unknown(None),
@@ -93,7 +93,7 @@ impl Listings {
         table: &Table,
     ) {
         match observed(namespace, netns, None) {
-            Ok(Seen::Words(now)) if now.fingerprint() == before.fingerprint() => {
+            Ok(Listed::Words(now)) if now.fingerprint() == before.fingerprint() => {
                 self.keep(netns, Known::new(&now, table.clone()));
             }
             Ok(_) | Err(_) => self.forget(netns),
@@ -128,7 +128,7 @@ impl Listings {
         // As it is read: what is empty is not there.
         table.ports.retain(|_, ports| !ports.is_empty());
         let next = before.generation.map(|generation| generation.wrapping_add(1));
-        if let Ok(Seen::Words(now)) = observed(namespace, netns, None)
+        if let Ok(Listed::Words(now)) = observed(namespace, netns, None)
             && Some(now.generation) == next
         {
             self.keep(netns, Known::new(&now, table));
@@ -170,9 +170,9 @@ impl Before {
     ) -> Option<Table> {
         let known = self.known.as_ref()?;
         let same = match observed(namespace, netns, Some(known)).ok()? {
-            Seen::Absent => false,
-            Seen::Same(_) => true,
-            Seen::Words(words) => words.fingerprint() == known.fingerprint,
+            Listed::Absent => false,
+            Listed::Same(_) => true,
+            Listed::Words(words) => words.fingerprint() == known.fingerprint,
         };
         if !same {
             return None;
@@ -188,7 +188,7 @@ impl Before {
 }
 
 /// What the kernel says.
-enum Seen {
+enum Listed {
     Absent,
     Same(Arc<Table>),
     Words(Words),
@@ -196,12 +196,12 @@ enum Seen {
 
 /// In the host, which is always the same namespace, no change of any rule is no change of ours; elsewhere another namespace may have
 /// taken the name, and counts from the beginning.
-fn observed(namespace: &Namespace, netns: &Netns, known: Option<&Known>) -> Result<Seen, Refusal> {
+fn observed(namespace: &Namespace, netns: &Netns, known: Option<&Known>) -> Result<Listed, Refusal> {
     let mut socket = namespace.run(Rtnl::open_netfilter)??;
     if let Some(known) = known.filter(|_| *netns == Netns::Host)
         && words::generation(&mut socket)? == known.generation
     {
-        return Ok(Seen::Same(Arc::clone(&known.table)));
+        return Ok(Listed::Same(Arc::clone(&known.table)));
     }
-    Ok(words::of_ours(&mut socket)?.map_or(Seen::Absent, Seen::Words))
+    Ok(words::of_ours(&mut socket)?.map_or(Listed::Absent, Listed::Words))
 }

@@ -120,13 +120,13 @@ pub(in crate::kernel::linux) fn transact(
     }
 }
 
-struct Outcome {
+struct Finished {
     status: ExitStatus,
     stdout: String,
     stderr: String,
 }
 
-impl Outcome {
+impl Finished {
     fn is_absence(&self) -> bool {
         self.stderr.contains(ABSENT)
     }
@@ -151,7 +151,7 @@ pub(in crate::kernel::linux) const fn missing() -> KernelError {
 }
 
 /// The error of a call that was refused.
-fn refused(outcome: &Outcome) -> KernelError {
+fn refused(outcome: &Finished) -> KernelError {
     // "cache initialization failed: Protocol not supported" without netfilter's sockets, "… Invalid argument" without
     // nf_tables, "… Address family not supported by protocol" without the family.
     let says = |part: &str| outcome.stderr.contains(part);
@@ -172,7 +172,7 @@ fn call(
     netns: &Netns,
     arguments: &[&str],
     input: &str,
-) -> Result<Outcome, KernelError> {
+) -> Result<Finished, KernelError> {
     let outcome = namespace
         .run(|| run(arguments, input))
         .map_err(|refusal| refusal.into_error("enter network namespace", netns.to_string()))?;
@@ -185,7 +185,7 @@ fn call(
     })
 }
 
-fn run(arguments: &[&str], input: &str) -> io::Result<Outcome> {
+fn run(arguments: &[&str], input: &str) -> io::Result<Finished> {
     let mut child = Command::new("nft")
         .args(arguments)
         .env("LC_ALL", "C")
@@ -209,7 +209,7 @@ fn run(arguments: &[&str], input: &str) -> io::Result<Outcome> {
                 let _gone = kill(pid, Signal::SIGKILL);
             })
             .unwrap_or_default();
-        Ok(Outcome { status: child.wait()?, stdout, stderr })
+        Ok(Finished { status: child.wait()?, stdout, stderr })
     })
 }
 
