@@ -1,4 +1,5 @@
-//! What all networks of this host want of it together: forwarding, the host's own rules, and accept rules in the FORWARD chains of others. Pure.
+//! What all networks of this host want of it together: forwarding, the host's own rules, and accept rules in the FORWARD chains of
+//! others. Pure.
 //!
 //! `gather` makes the `inputs` of what the stores say, [`host()`] makes of them what is desired, with the rules of `firewall` and
 //! those that guard the agent's own ports (`guard`).
