@@ -247,7 +247,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             }
             Unit::Network(id) => {
                 let subject = Subject::Network(id, Arc::clone(self.programmed.get(&id)?));
-                let network = Some(self.surroundings_of(id).await.ok()?);
+                let network = Some(self.context_of(id).await.ok()?);
                 Some(Comparison { subject, times, network })
             }
             Unit::Sandbox(_) => None,
@@ -267,7 +267,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.host.as_ref().filter(|host| ***host == input).map(|host| Subject::Host(Arc::clone(host)))
     }
 
-    async fn surroundings_of(&mut self, id: NetworkId) -> Result<NetworkContext, ReconcileError> {
+    async fn context_of(&mut self, id: NetworkId) -> Result<NetworkContext, ReconcileError> {
         let env = self.env_as_known(id, None).await?;
         let vteps = self.world.read(|intent| drivers::peer_vteps(intent, &env, id));
         Ok(NetworkContext {

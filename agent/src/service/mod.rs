@@ -125,7 +125,7 @@ pub struct Service<K> {
     /// The network `bridge` has been made, or that was tried.
     prepared: watch::Sender<bool>,
     turns: locks::Turns,
-    /// What is wrong with the surroundings.
+    /// What is wrong with the environment.
     notices: Conditions,
     /// Whether the cluster's store is there.
     store_status: watch::Receiver<StoreStatus>,

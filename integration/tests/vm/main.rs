@@ -3,12 +3,12 @@
 //! Three machines are booted once, and the tests go over them in this order; any can be run alone by its name. Each leaves
 //! no network, no sandbox and nothing in the way of others.
 
+mod environment;
 mod fixture;
 mod lan;
 mod outages;
 mod package;
 mod readme;
-mod surroundings;
 mod underlay;
 mod unit;
 
@@ -45,14 +45,14 @@ const TESTS: &[(&str, Body)] = &[
     ("a host without power goes and comes back", outages::power),
     ("the package goes up and down under traffic without a lost packet", package::up_and_down),
     ("what the administrator wrote survives an upgrade", package::conffile),
-    ("without the kernel's module an error names it", surroundings::no_module),
-    ("without nf_tables an error names it, too", surroundings::no_nf_tables),
-    ("a full disk is named, and nothing is lost by it", surroundings::full_disk),
-    ("a clock that is off by an hour does not matter", surroundings::clock),
-    ("a store that answers slowly is waited for", surroundings::slow_store),
-    ("two hosts of one name are told", surroundings::namesake),
-    ("two hosts of one identity are told", surroundings::clone),
-    ("a firewall in the way is told", surroundings::firewalls),
+    ("without the kernel's module an error names it", environment::no_module),
+    ("without nf_tables an error names it, too", environment::no_nf_tables),
+    ("a full disk is named, and nothing is lost by it", environment::full_disk),
+    ("a clock that is off by an hour does not matter", environment::clock),
+    ("a store that answers slowly is waited for", environment::slow_store),
+    ("two hosts of one name are told", environment::namesake),
+    ("two hosts of one identity are told", environment::clone),
+    ("a firewall in the way is told", environment::firewalls),
     ("purge leaves nothing", package::purged),
 ];
 

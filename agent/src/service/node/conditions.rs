@@ -1,4 +1,4 @@
-//! What is wrong with the surroundings now, node by node, as the watchers in `app` found it: `node ls` and `inspect` tell it.
+//! What is wrong with the environment now, node by node, as the watchers in `app` found it: `node ls` and `inspect` tell it.
 
 use std::{
     collections::BTreeMap,

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::readme::Surroundings;
+use crate::readme::Environment;
 
 /// What a figure must be.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -97,9 +97,9 @@ pub(crate) fn print(figures: &[Figure]) -> Result<()> {
 }
 
 /// Write the figures as JSON.
-pub(crate) fn write(figures: &[Figure], around: &Surroundings, path: &Path) -> Result<()> {
+pub(crate) fn write(figures: &[Figure], around: &Environment, path: &Path) -> Result<()> {
     let met: Vec<Option<bool>> = figures.iter().map(Figure::met).collect();
-    let json = serde_json::json!({ "surroundings": around, "figures": figures, "met": met });
+    let json = serde_json::json!({ "environment": around, "figures": figures, "met": met });
     let text = serde_json::to_string_pretty(&json).context("write JSON")?;
     fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
 }

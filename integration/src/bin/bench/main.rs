@@ -122,7 +122,7 @@ fn bench() -> Result<bool> {
     let place = |file: &Option<PathBuf>| file.as_ref().map(std::path::absolute).transpose();
     let json = place(&arguments.json).context("the path of the JSON file")?;
     let readme = place(&arguments.readme).context("the path of the page")?;
-    let surroundings = readme::Surroundings::read()?;
+    let environment = readme::Environment::read()?;
     enter::enter_with(Disk::Yes)?;
     let lab = Lab::builder()
         .hosts(2)
@@ -143,11 +143,11 @@ fn bench() -> Result<bool> {
     drop(lab);
     figure::print(&figures)?;
     if let Some(path) = json {
-        figure::write(&figures, &surroundings, &path)?;
+        figure::write(&figures, &environment, &path)?;
     }
     if let Some(path) = readme {
         let how = format!("{} rounds, {} attaches of each kind", arguments.rounds, arguments.connects);
-        readme::write(&figures, &how, &surroundings, &path)?;
+        readme::write(&figures, &how, &environment, &path)?;
     }
     Ok(!arguments.check || figures.iter().all(|figure| figure.met() != Some(false)))
 }

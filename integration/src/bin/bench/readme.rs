@@ -13,14 +13,14 @@ const END: &str = "<!-- bench:end -->";
 
 /// Where figures come from: those of one machine compare with each other alone, those of a busy one with nothing.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Surroundings {
+pub(crate) struct Environment {
     kernel: String,
     cpus: usize,
     /// Programs that waited for a CPU, in the mean of the minute before (proc(5), loadavg).
     load: String,
 }
 
-impl Surroundings {
+impl Environment {
     /// As they are now.
     pub(crate) fn read() -> Result<Self> {
         let read = |path: &str| fs::read_to_string(path).with_context(|| format!("read {path}"));
@@ -31,7 +31,7 @@ impl Surroundings {
 }
 
 /// Write the table into a file, in place of the one that is there.
-pub(crate) fn write(figures: &[Figure], how: &str, around: &Surroundings, path: &Path) -> Result<()> {
+pub(crate) fn write(figures: &[Figure], how: &str, around: &Environment, path: &Path) -> Result<()> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let text = replace(&text, &table(figures, how, around))
         .with_context(|| format!("{} has no lines bench:begin and bench:end", path.display()))?;
@@ -44,7 +44,7 @@ fn replace(text: &str, table: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}{table}{END}{after}"))
 }
 
-fn table(figures: &[Figure], how: &str, around: &Surroundings) -> String {
+fn table(figures: &[Figure], how: &str, around: &Environment) -> String {
     let mut text = format!(
         "| ovnet, by `make bench` ({how}; {} CPUs, load {} before) | measured | should be |\n|---|---|---|\n",
         around.cpus, around.load
@@ -85,7 +85,7 @@ mod tests {
             figure("b", 0.987, "x", Bar::AtLeast(0.97)),
             figure("c", 0.0, "", Bar::None),
         ];
-        let around = Surroundings { kernel: "6.1".into(), cpus: 2, load: "0.10".into() };
+        let around = Environment { kernel: "6.1".into(), cpus: 2, load: "0.10".into() };
         let text = format!("before\n{BEGIN}| old |\n{END}\nafter\n");
         let now = replace(&text, &table(&figures, "2 rounds", &around)).unwrap();
         let rows = "| ovnet, by `make bench` (2 rounds; 2 CPUs, load 0.10 before) | measured | should be |\n|---|---|---|\n\

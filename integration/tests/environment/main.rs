@@ -1,4 +1,4 @@
-//! Bad surroundings: what is wrong around a host is said in words that name it, once, on all the hosts concerned; traffic goes
+//! A bad environment: what is wrong around a host is said in words that name it, once, on all the hosts concerned; traffic goes
 //! on; and it is over when the cause is.
 
 mod clock;

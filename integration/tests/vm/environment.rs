@@ -1,4 +1,4 @@
-//! Bad surroundings: what is wrong with a host is said in words that name it.
+//! A bad environment: what is wrong with a host is said in words that name it.
 
 use std::time::Duration;
 
