@@ -32,7 +32,8 @@ async fn held(world: &World) {
 /// the agent finds them, or the store lets it wait too long.
 pub(super) fn ready(
     tasks: &mut Tasks,
-    (world, tenure): (Arc<World>, watch::Receiver<Tenure>),
+    world: Arc<World>,
+    tenure: watch::Receiver<Tenure>,
     name: String,
     vtep: IpAddr,
 ) {

@@ -73,7 +73,9 @@ pub(super) fn whose(name: Option<&Name>, value: &[u8]) -> String {
 
 /// Say while another host has this one's id, until stopped.
 pub(super) async fn watch_tenure(
-    (id, global, state_dir): (NodeId, Store, Box<Path>),
+    id: NodeId,
+    global: Store,
+    state_dir: Box<Path>,
     mut tenure: watch::Receiver<Tenure>,
     notices: Conditions,
     stop: CancellationToken,

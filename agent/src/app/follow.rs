@@ -17,7 +17,8 @@ use crate::{
 pub(super) fn watch_stores(
     tasks: &mut Tasks,
     world: &Arc<World>,
-    (local, noted): (&Store, bool),
+    local: &Store,
+    noted: bool,
     status: watch::Receiver<StoreStatus>,
 ) {
     tasks.run("note of the hold", note_holds(Arc::clone(world), local.clone(), noted, tasks.stop.clone()));

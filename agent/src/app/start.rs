@@ -102,13 +102,12 @@ pub(super) async fn run(config: Config) -> Result<()> {
         world.set_cluster(cluster);
     }
     tasks.run("identity", places.keep_cluster(Arc::clone(&world), tasks.stop.clone()));
-    let claim = (held, claim);
     start_tasks(
         &mut tasks,
-        Parts { config, kernel, stores, core, node, claim, dead, conditions, noted },
+        Parts { config, kernel, stores, core, node, held, claim, dead, conditions, noted },
         api,
     );
-    announce::ready(&mut tasks, (world, tenure), name.to_string(), vtep);
+    announce::ready(&mut tasks, world, tenure, name.to_string(), vtep);
     let ended = tasks.until_stopped().await;
     tracing::info!("stopped; what is in the kernel stays");
     ended
@@ -136,7 +135,8 @@ struct Parts {
     core: Core<LinuxKernel>,
     node: Node,
     /// Its hold on its id, and where it is told how that stands.
-    claim: (watch::Sender<Tenure>, Claim),
+    held: watch::Sender<Tenure>,
+    claim: Claim,
     dead: Dead,
     conditions: Conditions,
     /// It is noted that the cluster's store was held.
@@ -183,7 +183,7 @@ fn settings(config: &Config, node: &Node) -> Settings {
 }
 
 fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) {
-    let Parts { config, kernel, stores, core, node, claim, dead, conditions, noted } = parts;
+    let Parts { config, kernel, stores, core, node, held, claim, dead, conditions, noted } = parts;
     let Core { world, gossip, store_status, service, tasks: own, resolvers, .. } = core;
     for Task { name, work } in own {
         tasks.run(name, work);
@@ -194,11 +194,12 @@ fn start_tasks(tasks: &mut Tasks, parts: Parts, api: UnixListener) {
             Ok(())
         });
     }
-    let tenure = claim.0.subscribe();
-    follow::watch_stores(tasks, &world, (&stores.local, noted), store_status);
-    keep_registered(tasks, &world, &stores, (&gossip, &node), claim);
-    let whose = (node.id, stores.global.clone(), config.state_dir.as_path().into());
-    tasks.run("node id watch", watch_tenure(whose, tenure, conditions.clone(), tasks.stop.clone()));
+    let tenure = held.subscribe();
+    follow::watch_stores(tasks, &world, &stores.local, noted, store_status);
+    keep_registered(tasks, &world, &stores, &gossip, &node, held, claim);
+    let state_dir = config.state_dir.as_path().into();
+    let (global, stop) = (stores.global.clone(), tasks.stop.clone());
+    tasks.run("node id watch", watch_tenure(node.id, global, state_dir, tenure, conditions.clone(), stop));
     tasks.run("join", members::join(gossip.clone(), config.join.clone(), tasks.stop.clone()));
     let health = health::Watch {
         world: Arc::clone(&world),
@@ -251,8 +252,10 @@ fn keep_registered(
     tasks: &mut Tasks,
     world: &Arc<World>,
     stores: &Stores,
-    (gossip, node): (&Gossip, &Node),
-    (held, claim): (watch::Sender<Tenure>, Claim),
+    gossip: &Gossip,
+    node: &Node,
+    held: watch::Sender<Tenure>,
+    claim: Claim,
 ) {
     let stop = || tasks.stop.clone();
     let tenure = held.subscribe();

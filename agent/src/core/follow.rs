@@ -29,7 +29,8 @@ pub(super) fn follow_both(
     tasks: &mut Vec<Task>,
     world: &Arc<World>,
     stores: &Stores,
-    (evidence, tenure): (&Evidence, &watch::Receiver<Tenure>),
+    evidence: &Evidence,
+    tenure: &watch::Receiver<Tenure>,
     stop: &CancellationToken,
 ) -> watch::Receiver<StoreStatus> {
     let (status, seen) = watch::channel(StoreStatus::Starting);

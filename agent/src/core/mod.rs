@@ -105,7 +105,7 @@ impl<K: Kernel + Machine + Sockets> Core<K> {
         let (stop, host_conf) = (parts.stop, parts.host_conf);
         let mut tasks = Vec::new();
         let world = Arc::new(World::new(gossip.node));
-        let store_status = follow::follow_both(&mut tasks, &world, &stores, (&evidence, &tenure), &stop);
+        let store_status = follow::follow_both(&mut tasks, &world, &stores, &evidence, &tenure, &stop);
 
         let (gossip, pump) = gossip::new(socket, gossip, stop.clone());
         tasks.push(Task::new("gossip", follow::once_undisputed(pump, tenure, stop.clone())));

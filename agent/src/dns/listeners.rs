@@ -178,7 +178,7 @@ impl Listeners {
             let one = name.and_then(|name| intent.sandboxes().get(name));
             let all = intent.sandboxes().values().filter(|_| name.is_none());
             let needs = |sandbox: &&Sandbox| {
-                needs_resolver(intent, shared.world.me, sandbox, (&shared.defaults, &host))
+                needs_resolver(intent, shared.world.me, sandbox, &shared.defaults, &host)
             };
             one.into_iter().chain(all).filter(needs).cloned().collect()
         });
@@ -256,8 +256,12 @@ impl Listeners {
         let udp = UdpSocket::from_std(udp)?;
         let tcp = TcpListener::from_std(tcp)?;
         let port = udp.local_addr()?.port();
-        let name = (wanted.sandbox.name.clone(), id);
-        let resolver = Arc::new(Resolver::new(Arc::clone(&self.shared), name, wanted.netns.clone()));
+        let resolver = Arc::new(Resolver::new(
+            Arc::clone(&self.shared),
+            wanted.sandbox.name.clone(),
+            id,
+            wanted.netns.clone(),
+        ));
         let stop = CancellationToken::new();
         let task = tokio::spawn(resolver.serve(udp, tcp, stop.clone()));
         self.open.insert(id, Open { inode, port, stop, task });

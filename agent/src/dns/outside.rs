@@ -42,7 +42,8 @@ pub(super) enum From {
 /// What is to be done with a question of this sandbox that is not ours to answer. Before all is known, `copy` may have what was
 /// known before.
 pub(super) fn way(
-    (intent, copy): (&Intent, Option<&Intent>),
+    intent: &Intent,
+    copy: Option<&Intent>,
     me: NodeId,
     sandbox: &Sandbox,
     question: &Question,
@@ -103,7 +104,8 @@ pub fn direct_servers(
     intent: &Intent,
     me: NodeId,
     sandbox: &Sandbox,
-    (defaults, host): (&DnsChoice, &ResolvConf),
+    defaults: &DnsChoice,
+    host: &ResolvConf,
 ) -> Option<Vec<Server>> {
     let own: Vec<&Endpoint> = intent.endpoints_in(me, &sandbox.name).collect();
     let nameless = |network: Option<&Network>| network.is_some_and(Network::is_default);
@@ -130,10 +132,12 @@ pub(super) fn needs_resolver(
     intent: &Intent,
     me: NodeId,
     sandbox: &Sandbox,
-    choice: (&DnsChoice, &ResolvConf),
+    defaults: &DnsChoice,
+    host: &ResolvConf,
 ) -> bool {
     // Those that share its namespace share its resolver. Before all is known, a socket too many does no harm.
-    sandbox.shares.is_none() && (!intent.loaded() || direct_servers(intent, me, sandbox, choice).is_none())
+    sandbox.shares.is_none()
+        && (!intent.loaded() || direct_servers(intent, me, sandbox, defaults, host).is_none())
 }
 
 #[cfg(test)]

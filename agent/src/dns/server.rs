@@ -72,7 +72,7 @@ enum Reaction {
 }
 
 impl Resolver {
-    pub(super) fn new(shared: Arc<Shared>, (sandbox, id): (Name, SandboxId), netns: Netns) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, sandbox: Name, id: SandboxId, netns: Netns) -> Self {
         Self {
             shared,
             sandbox,
@@ -110,7 +110,7 @@ impl Resolver {
                 match socket.try_recv_from(&mut buffer) {
                     Ok((length, client)) => {
                         let packet = buffer.get(..length).unwrap_or_default();
-                        self.take(packet, (&socket, client), &mut asking);
+                        self.take(packet, &socket, client, &mut asking);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // An answer of ours that did not arrive, for one.
@@ -124,7 +124,8 @@ impl Resolver {
     fn take(
         self: &Arc<Self>,
         packet: &[u8],
-        (socket, client): (&Arc<UdpSocket>, SocketAddr),
+        socket: &Arc<UdpSocket>,
+        client: SocketAddr,
         asking: &mut JoinSet<()>,
     ) {
         let (request, upstreams) = match self.react(packet, Transport::Udp) {
@@ -209,7 +210,7 @@ impl Resolver {
             }
             let record = intent.sandboxes().get(&self.sandbox).filter(|record| record.id == self.id);
             let Some(record) = record else { return Err(coded(ResponseCode::ServFail)) };
-            let unsure = match way((intent, before), world.me, record, &request.question) {
+            let unsure = match way(intent, before, world.me, record, &request.question) {
                 Way::Ask { unsure } => unsure,
                 Way::NoName => return Err(coded(ResponseCode::NXDomain)),
                 Way::Refuse => return Err(coded(ResponseCode::Refused)),

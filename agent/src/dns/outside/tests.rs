@@ -35,7 +35,7 @@ fn ask(name: &str) -> Question {
 }
 
 fn direct(intent: &Intent, sandbox: &Sandbox, host: &str) -> Option<Vec<String>> {
-    let servers = direct_servers(intent, ME, sandbox, (&DnsChoice::default(), &ResolvConf::parse(host)));
+    let servers = direct_servers(intent, ME, sandbox, &DnsChoice::default(), &ResolvConf::parse(host));
     servers.map(|servers| servers.into_iter().map(|server| server.address.to_string()).collect())
 }
 
@@ -47,7 +47,7 @@ fn nothing_of_a_sandbox_without_a_way_out_leaves_the_host() {
     let own = |network: &Network, number, name: &str| endpoint(network, number, name, &["10.1.0.1/16"]);
     let all = [own(&internal, 1, "a"), own(&pair, 2, "a"), own(&internal, 3, "b"), own(&open, 4, "b")];
     let intent = intent(&[internal, pair, open], &all);
-    let way = |name, question| super::way((&intent, None), ME, &sandbox(name, &[]), &ask(question));
+    let way = |name, question| super::way(&intent, None, ME, &sandbox(name, &[]), &ask(question));
     assert_eq!(way("a", "example.com"), Way::Refuse);
     assert_eq!(way("a", "nobody"), Way::NoName);
     assert_eq!(way("b", "example.com"), Way::Ask { unsure: false });
@@ -59,10 +59,10 @@ fn whoever_chose_to_search_hears_at_once_that_a_bare_name_is_not_there() {
     let net = bridge("net", 1);
     let intent = intent(std::slice::from_ref(&net), &[endpoint(&net, 1, "a", &["10.1.0.1/16"])]);
     let mut chosen = sandbox("a", &[]);
-    assert_eq!(way((&intent, None), ME, &chosen, &ask("nobody")), Way::Ask { unsure: false });
+    assert_eq!(way(&intent, None, ME, &chosen, &ask("nobody")), Way::Ask { unsure: false });
     chosen.dns.options = vec!["ndots:0".into(), "ndots:2".into()];
-    assert_eq!(way((&intent, None), ME, &chosen, &ask("nobody")), Way::NoName);
-    assert_eq!(way((&intent, None), ME, &chosen, &ask("no.body")), Way::Ask { unsure: false });
+    assert_eq!(way(&intent, None, ME, &chosen, &ask("nobody")), Way::NoName);
+    assert_eq!(way(&intent, None, ME, &chosen, &ask("no.body")), Way::Ask { unsure: false });
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn before_all_is_known_a_no_is_no_answer() {
     let facts =
         vec![Fact::Network(net.id, Some(net.clone())), Fact::Endpoint(net.id, own.id, Some(own.clone()))];
     intent.apply(Source::Local, 1, facts);
-    let way = |name, question| super::way((&intent, None), ME, &sandbox(name, &[]), &ask(question));
+    let way = |name, question| super::way(&intent, None, ME, &sandbox(name, &[]), &ask(question));
     assert_eq!(way("a", "example.com"), Way::Ask { unsure: true });
     assert_eq!(way("a", "web"), Way::NotYet);
     assert_eq!(way("b", "example.com"), Way::NotYet, "its networks may all be internal");
@@ -81,10 +81,9 @@ fn before_all_is_known_a_no_is_no_answer() {
         std::slice::from_ref(&net),
         &[endpoint(&net, 3, "b", &["10.1.0.3/16"])],
     );
-    let known = super::way((&intent, Some(&copy)), ME, &sandbox("b", &[]), &ask("example.com"));
+    let known = super::way(&intent, Some(&copy), ME, &sandbox("b", &[]), &ask("example.com"));
     assert_eq!(known, Way::Ask { unsure: true }, "as it was known before");
-    let none = (&DnsChoice::default(), &ResolvConf::default());
-    assert!(needs_resolver(&intent, ME, &sandbox("b", &[]), none));
+    assert!(needs_resolver(&intent, ME, &sandbox("b", &[]), &DnsChoice::default(), &ResolvConf::default()));
 }
 
 #[test]
@@ -124,7 +123,7 @@ fn only_whoever_has_a_name_or_no_other_resolver_has_ours() {
     assert_eq!(direct(&intent, &sandbox("alone", &[]), mixed).unwrap().len(), 3);
     let host = ResolvConf::parse("nameserver 127.0.0.53\n");
     let mut sharer = sandbox("plain", &[]);
-    assert!(needs_resolver(&intent, ME, &sharer, (&DnsChoice::default(), &host)));
+    assert!(needs_resolver(&intent, ME, &sharer, &DnsChoice::default(), &host));
     sharer.shares = Some("named".parse().unwrap());
-    assert!(!needs_resolver(&intent, ME, &sharer, (&DnsChoice::default(), &host)));
+    assert!(!needs_resolver(&intent, ME, &sharer, &DnsChoice::default(), &host));
 }

@@ -63,7 +63,7 @@ async fn run(servers: &[&str]) -> Running {
         before: std::sync::RwLock::default(),
     };
     let netns = Netns::Path("/nowhere".into());
-    let resolver = Arc::new(Resolver::new(Arc::new(shared), (own.name, own.id), netns));
+    let resolver = Arc::new(Resolver::new(Arc::new(shared), own.name, own.id, netns));
     let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = udp.local_addr().unwrap();
     let tcp = TcpListener::bind(address).await.unwrap();

@@ -126,7 +126,7 @@ fn gateways(intent: &Intent, own: &[&Endpoint], around: &Context<'_>) -> Vec<IpA
 
 fn resolv(intent: &Intent, sandbox: &Sandbox, around: &Context<'_>) -> String {
     let (chosen, defaults, host) = (&sandbox.dns, around.defaults, around.host);
-    let servers = dns::direct_servers(intent, around.me, sandbox, (defaults, host));
+    let servers = dns::direct_servers(intent, around.me, sandbox, defaults, host);
     let first = |lists: [&Vec<String>; 3]| {
         lists.into_iter().find(|list| !list.is_empty()).cloned().unwrap_or_default()
     };
