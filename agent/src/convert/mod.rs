@@ -21,6 +21,8 @@ pub use limits::{
     MAX_ADDRESSES, MAX_ALIASES, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_RECORD, check_labels,
 };
 pub use nearest::nearest;
+#[cfg(test)]
+pub(crate) use options::usual;
 pub use options::{Options, parse_options};
 pub use record::{Record, decode, encode};
 pub use resolver::{dns_option, dns_server, domain, search_domain};

@@ -241,6 +241,14 @@ fn parse_bool(text: &str) -> Result<bool, String> {
     }
 }
 
+/// What a network of a driver has where nothing is chosen; on this link, if it is on one.
+#[cfg(test)]
+pub(crate) fn usual(driver: Driver, parent: &str) -> DriverSettings {
+    let on_parent = known(driver).any(|name| PARENT.0.contains(&name));
+    let options = on_parent.then(|| (PARENT.0[0].to_owned(), parent.to_owned())).into_iter().collect();
+    parse_options(driver, &options).unwrap().settings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

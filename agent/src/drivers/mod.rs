@@ -163,9 +163,17 @@ pub fn is_here(view: &NetworkView, me: NodeId) -> bool {
 pub fn shared(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<Shared>, DriverError> {
     let Some(view) = intent.network(id).filter(|view| is_here(view, env.me)) else { return Ok(None) };
     let Some(network) = view.network() else { return Ok(None) };
+    if let Some(settings) = network.settings.overlay() {
+        let shared = overlay::shared(intent, env, network, view, settings);
+        return Ok(shared.map(|shared| Shared::Overlay(Box::new(shared))));
+    }
+    of_this_host(env, network)
+}
+
+/// The shared part of a network that depends on its record and this host alone; None for an overlay.
+fn of_this_host(env: &Env, network: &Network) -> Result<Option<Shared>, DriverError> {
     Ok(match &network.settings {
-        DriverSettings::Overlay(settings) => overlay::shared(intent, env, network, view, settings)
-            .map(|shared| Shared::Overlay(Box::new(shared))),
+        DriverSettings::Overlay(_) => None,
         DriverSettings::Bridge(settings) => {
             Some(Shared::Bridge(Box::new(bridge::shared(env, network, settings)?)))
         }

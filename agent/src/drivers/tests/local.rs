@@ -1,15 +1,19 @@
 //! Properties of what every local driver wants, and of going from one to another.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 
 use crate::{
+    convert,
     drivers::*,
     kernel::Kernel,
     model::{
-        BridgeSettings, DriverSettings, Endpoint, IfName, IpvlanFlag, IpvlanMode, MacvlanMode, Network,
-        Parent, Protocol, PublishedPort,
+        BridgeSettings, Driver, DriverSettings, Endpoint, IfName, IpvlanFlag, IpvlanMode, MacvlanMode,
+        Network, Parent, Protocol, PublishedPort, Scope, testing,
     },
     plan::{
         op::{LinkOp, NewLink, Op, SettingOp},
@@ -21,25 +25,29 @@ use crate::{
 
 /// What a test network is made of.
 #[derive(Clone, Debug)]
-pub(super) struct Shape {
-    pub(super) settings: DriverSettings,
+pub(in crate::drivers) struct Shape {
+    pub(in crate::drivers) settings: DriverSettings,
     /// IPv4, IPv6.
-    pub(super) families: (bool, bool),
-    pub(super) internal: bool,
-    pub(super) mtu: u32,
+    pub(in crate::drivers) families: (bool, bool),
+    pub(in crate::drivers) internal: bool,
+    pub(in crate::drivers) mtu: u32,
     /// Its endpoints, with the priority of their gateways.
-    pub(super) local: Vec<(u8, i32)>,
-    pub(super) published: bool,
-    pub(super) features: Features,
+    pub(in crate::drivers) local: Vec<(u8, i32)>,
+    pub(in crate::drivers) published: bool,
+    pub(in crate::drivers) features: Features,
 }
 
-pub(super) const FEATURES: Features = Features { bridge_netfilter: true, bridge_firewall: false, ipv6: true };
+pub(in crate::drivers) const FEATURES: Features =
+    Features { bridge_netfilter: true, bridge_firewall: false, ipv6: true };
 
 pub(super) fn vlan() -> Parent {
     Parent { link: IfName::literal("eth9.10"), vlan: Some((FOREIGN[0], 10)) }
 }
 
+/// Every local driver as it is where nothing is chosen, and the choices that change what is wanted.
 fn settings() -> impl Strategy<Value = DriverSettings> {
+    let local = Driver::ALL.into_iter().filter(|driver| driver.scope() == Scope::Local);
+    let usual: Vec<_> = local.map(|driver| convert::usual(driver, FOREIGN[0].as_str())).collect();
     let bridge = |name: Option<IfName>| {
         any::<bool>().prop_map(move |icc| {
             DriverSettings::Bridge(BridgeSettings { name, icc, ..BridgeSettings::default() })
@@ -49,16 +57,13 @@ fn settings() -> impl Strategy<Value = DriverSettings> {
     let macvlan = prop_oneof![Just(MacvlanMode::Bridge), Just(MacvlanMode::Passthru)];
     let ipvlan = prop_oneof![Just(IpvlanMode::L2), Just(IpvlanMode::L3), Just(IpvlanMode::L3s)];
     prop_oneof![
-        bridge(None),
-        bridge(Some(IfName::literal("lab.1"))),
-        bridge(Some(FOREIGN_BRIDGE)),
-        (parent(), macvlan).prop_map(|(parent, mode)| DriverSettings::Macvlan(parent, mode)),
-        (parent(), ipvlan).prop_map(|(parent, mode)| DriverSettings::Ipvlan(
-            parent,
-            mode,
-            IpvlanFlag::Bridge
-        )),
-        Just(DriverSettings::P2p),
+        1 => bridge(None),
+        1 => bridge(Some(IfName::literal("lab.1"))),
+        1 => bridge(Some(FOREIGN_BRIDGE)),
+        1 => (parent(), macvlan).prop_map(|(parent, mode)| DriverSettings::Macvlan(parent, mode)),
+        1 => (parent(), ipvlan)
+            .prop_map(|(parent, mode)| DriverSettings::Ipvlan(parent, mode, IpvlanFlag::Bridge)),
+        5 => prop::sample::select(usual),
     ]
 }
 
@@ -79,8 +84,8 @@ fn shapes() -> impl Strategy<Value = Shape> {
 }
 
 /// Whether there is room for but one endpoint.
-const fn is_alone(settings: &DriverSettings) -> bool {
-    matches!(settings, DriverSettings::Macvlan(_, MacvlanMode::Passthru))
+fn is_alone(settings: &DriverSettings) -> bool {
+    settings.profile().most.is_some_and(|most| most.count == 1)
 }
 
 fn member(network: &Network, shape: &Shape, (number, priority): (u8, i32)) -> Endpoint {
@@ -95,24 +100,33 @@ fn member(network: &Network, shape: &Shape, (number, priority): (u8, i32)) -> En
     endpoint
 }
 
-pub(super) fn desired(shape: &Shape) -> State {
+pub(in crate::drivers) fn desired(shape: &Shape) -> State {
     let mut network = network(shape.families.0, shape.families.1);
     network.settings = shape.settings.clone();
     network.internal = shape.internal;
     let endpoints: Vec<Endpoint> = shape.local.iter().map(|end| member(&network, shape, *end)).collect();
-    let place = |endpoint, number: &u8| LocalEndpoint { endpoint, sandbox: sandbox(*number) };
-    let local = endpoints.iter().zip(&shape.local).map(|(endpoint, (number, _))| place(endpoint, number));
-    let (mtu, features, local) = (shape.mtu, shape.features, local.collect::<Vec<_>>());
-    match shape.settings {
-        DriverSettings::Bridge(settings) => {
-            let foreign = settings.name == Some(FOREIGN_BRIDGE);
-            bridge(&BridgeShared { network, settings, foreign, mtu, features }, &local)
-        }
-        DriverSettings::Macvlan(on, _) | DriverSettings::Ipvlan(on, ..) => {
-            parent(&ParentShared { network, parent: on, make_vlan: true, mtu, features }, &local)
-        }
-        DriverSettings::P2p => p2p(&P2pShared { network, mtu, features }, &local),
-        DriverSettings::Overlay(_) => panic!("has properties of its own"),
+    let ends = endpoints.into_iter().zip(&shape.local);
+    let elements: Vec<_> =
+        ends.map(|(endpoint, (number, _))| Element::Local(Box::new(endpoint), sandbox(*number))).collect();
+    network.mtu = Some(shape.mtu);
+    let shared = of_this_host(&env(shape.features), &network).unwrap().expect("a local driver");
+    shared.desired(&elements)
+}
+
+/// A host with the links of [`kernel`].
+fn env(features: Features) -> Env {
+    Env {
+        me: testing::ME,
+        vtep: [192, 0, 2, 1].into(),
+        vxlan_port: 4789,
+        underlay_mtu: 1500,
+        outside_mtu: 1500,
+        paths: BTreeMap::new(),
+        features,
+        links: Arc::new(HostLinks::of(&kernel().state().netns[&Netns::Host])),
+        hidden: BTreeSet::new(),
+        sandboxes: BTreeMap::new(),
+        legs: BTreeMap::new(),
     }
 }
 
@@ -167,7 +181,7 @@ proptest! {
 
     #[test]
     fn an_endpoint_more_planned_alone_comes_to_the_same(shape in shapes(), more in (2..30_u8, -2..3_i32)) {
-        prop_assume!(shape.settings != DriverSettings::P2p && !is_alone(&shape.settings));
+        prop_assume!(shape.settings.profile().rows_alone && !is_alone(&shape.settings));
         prop_assume!(shape.local.iter().all(|(number, _)| *number != more.0));
         let with = |local: Vec<(u8, i32)>| desired(&Shape { local, ..shape.clone() });
         let all = || shape.local.iter().copied().chain([more]).collect();

@@ -1,6 +1,6 @@
 //! Properties of what drivers want, with the in-memory kernel carrying out the steps.
 
 mod bridge;
-mod local;
+pub(super) mod local;
 mod overlay;
 mod parent;
