@@ -4,7 +4,7 @@ use super::*;
 use crate::{drivers::outer_name, plan::netns_of, store::EtcdConfig};
 
 pub(super) fn all() -> Vec<Network> {
-    vec![bridge(1), macvlan(2, ETH9), macvlan(3, VLAN), ipvlan(4, ETH9), p2p(5), testing::network()]
+    local().into_iter().chain([testing::network()]).collect()
 }
 
 pub(super) async fn with(network: &Network, sandboxes: &[&str]) -> Bench {
@@ -85,8 +85,8 @@ async fn a_store_that_the_loop_does_not_reach_is_away_and_the_kernel_has_refused
 }
 
 #[tokio::test]
-async fn one_endpoint_more_on_a_bridge_or_a_parent_costs_no_look() {
-    for network in [bridge(1), macvlan(2, ETH9), macvlan(3, VLAN), ipvlan(4, ETH9), testing::network()] {
+async fn one_endpoint_more_costs_no_look_where_rows_stand_alone() {
+    for network in all().into_iter().filter(|network| network.profile().rows_alone) {
         let mut bench = with(&network, &["a", "b"]).await;
         let source = source_of(&network);
         bench.say(source, vec![there(&endpoint(&network, 2, "a"))]).await;

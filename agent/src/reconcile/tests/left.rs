@@ -27,7 +27,7 @@ fn sandboxes() -> Vec<Fact> {
 
 #[tokio::test]
 async fn links_of_endpoints_that_are_gone_are_found_in_the_sandboxes_at_the_next_start() {
-    for network in [bridge(1), macvlan(2, ETH9), macvlan(3, VLAN), ipvlan(4, ETH9), p2p(5)] {
+    for network in local() {
         let kernel = furnished(std::slice::from_ref(&network)).await.kernel;
         // Its endpoints went while no agent ran; of one network all, of another one of two.
         for stays in [None, Some(endpoint(&network, 3, "b"))] {
@@ -97,9 +97,7 @@ async fn a_link_is_removed_from_a_sandbox_after_a_failure_too() {
 
 #[tokio::test]
 async fn whatever_is_ours_is_found_by_its_marks_and_nothing_else() {
-    // No link is the parent of both kinds.
-    let eth0 = Parent { link: IfName::literal("eth0"), vlan: None };
-    let networks = [bridge(1), macvlan(2, ETH9), macvlan(3, VLAN), ipvlan(4, eth0), p2p(5)];
+    let networks = local();
     let mut bench = Bench::new().await;
     let kernel = Arc::clone(&bench.kernel);
     let path = std::path::PathBuf::from("/proc/77/ns/net");

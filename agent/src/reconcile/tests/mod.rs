@@ -8,10 +8,11 @@ use std::{
 
 use super::{world::World, *};
 use crate::{
+    convert,
     intent::{Fact, Source},
     kernel::MemoryKernel,
     model::{
-        BridgeSettings, DriverSettings, Endpoint, EndpointId, IfName, IpvlanFlag, IpvlanMode, Mac,
+        BridgeSettings, Driver, DriverSettings, Endpoint, EndpointId, IfName, IpvlanFlag, IpvlanMode, Mac,
         MacvlanMode, Network, Parent, Sandbox, Scope, Timestamp, testing,
     },
     plan::{
@@ -187,11 +188,12 @@ pub(super) fn sandbox(name: &str) -> Sandbox {
     }
 }
 
-/// A network of this host alone, 172.30.<number>.0/24 and fd00:<number>::/64.
+/// A network of this host alone, 172.30.<number>.0/24 and fd00:<number>::/64, with gateways if its driver has them.
 pub(super) fn network(number: u8, settings: DriverSettings) -> Network {
+    let has_gateway = settings.profile().gateway.is_ok();
     let subnet = |prefix: String, gateway: String| crate::model::Subnet {
         prefix: prefix.parse().unwrap(),
-        gateway: Some(gateway.parse().unwrap()),
+        gateway: has_gateway.then(|| gateway.parse().unwrap()),
         ..testing::network().subnets.remove(0)
     };
     Network {
@@ -225,15 +227,22 @@ pub(super) fn ipvlan(number: u8, parent: Parent) -> Network {
 }
 
 pub(super) fn p2p(number: u8) -> Network {
-    let mut network = network(number, DriverSettings::P2p);
-    network.subnets.iter_mut().for_each(|subnet| subnet.gateway = None);
-    network
+    network(number, DriverSettings::P2p)
+}
+
+/// A network of each driver whose networks one host has alone, and one on a VLAN. No link is the parent of two kinds.
+pub(super) fn local() -> Vec<Network> {
+    let parent = |driver| if driver == Driver::Macvlan { "eth9" } else { "eth0" };
+    let local = Driver::ALL.into_iter().filter(|driver| driver.scope() == Scope::Local);
+    let usual = (2..).zip(local).map(|(number, it)| network(number, convert::usual(it, parent(it))));
+    [macvlan(1, VLAN)].into_iter().chain(usual).collect()
 }
 
 /// An endpoint of a network by number, in the sandbox of this name.
 pub(super) fn endpoint(network: &Network, number: u8, sandbox: &str) -> Endpoint {
     let mut id = [number; 32];
-    id[31] = network.id.as_bytes()[0];
+    // In front: names of links have an identifier's first digits.
+    id[0] = network.id.as_bytes()[0];
     let addresses = network.subnets.iter().map(|subnet| {
         let host = if subnet.prefix.addr().is_ipv4() { format!("{number}") } else { format!("{number:x}") };
         let start = subnet.prefix.addr().to_string();

@@ -58,7 +58,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn rows_by_rows_a_network_comes_to_what_a_full_look_wants(rounds in events(), which in 0..6_usize) {
+    fn rows_by_rows_a_network_comes_to_what_a_full_look_wants(rounds in events(), which in 0..all().len()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let network = all().swap_remove(which);
