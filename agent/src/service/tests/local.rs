@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::{
     convert::Record,
-    model::Mac,
+    model::{Driver, Mac},
     plan::op::{Op, SettingOp},
 };
 
@@ -92,7 +92,8 @@ async fn a_name_is_one_networks_in_both_scopes() {
         assert!(error.starts_with(&format!("invalid network \"{mode}\"")) && error.contains(part), "{error}");
     }
     let error = refusal(host.make(("brigde", "x"), &[], |_| ()).await);
-    assert!(error.contains("this agent has: overlay, bridge, macvlan, ipvlan, p2p"), "{error}");
+    let all = Driver::ALL.map(Driver::as_str).join(", ");
+    assert!(error.contains(&format!("this agent has: {all}")), "{error}");
     host.end().await;
 }
 
