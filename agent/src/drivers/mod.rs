@@ -186,7 +186,13 @@ fn of_this_host(env: &Env, network: &Network) -> Result<Option<Shared>, DriverEr
 
 /// The bridge that a network has in the host, whoever made it.
 pub fn bridge_of(network: &Network) -> Option<IfName> {
-    network.settings.bridge().map(|settings| bridge_name(network, settings))
+    match &network.settings {
+        DriverSettings::Bridge(settings) => Some(bridge_name(network, settings)),
+        DriverSettings::Overlay(_)
+        | DriverSettings::Macvlan(..)
+        | DriverSettings::Ipvlan(..)
+        | DriverSettings::P2p => None,
+    }
 }
 
 /// A network's link in the host, where it has one under a name that people know.
