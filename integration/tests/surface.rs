@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::UdpSocket};
 
 use anyhow::{Context, Result, ensure};
+use ovagent::model::Driver;
 use ovnet_integration::{
     frame::{self, Test},
     lab::{Host, Lab},
@@ -21,12 +22,28 @@ fn main() -> Result<()> {
         Test::new("a subnet that overlaps a route is refused unless forced", one(), overlap),
         Test::new("the exit status tells refusal, usage and an absent agent apart", one(), statuses),
         Test::new("data goes to stdout and everything else to stderr", one(), streams),
+        Test::new("ovctl offers exactly the drivers that the agent has", bare(), drivers),
         Test::new("a second agent on the same state directory is refused", one(), second_agent),
         Test::new("a port in use is named with its holder", bare(), port_in_use),
         Test::new("an agent without privilege says what it needs", bare(), no_privilege),
         Test::new("a store that is away at start is named", bare(), store_away),
         Test::new("all mistakes of a configuration are told at once", bare(), mistakes),
     ])
+}
+
+fn drivers(lab: &Lab) -> Result<()> {
+    let help = lab.host(1)?.ovctl(&["network", "create", "--help"])?;
+    let offered: BTreeSet<&str> = help
+        .stdout
+        .lines()
+        .skip_while(|line| !line.contains("--driver"))
+        .skip_while(|line| !line.contains("Possible values"))
+        .skip(1)
+        .map_while(|line| line.trim().strip_prefix("- ")?.split(':').next())
+        .collect();
+    let known: BTreeSet<&str> = Driver::ALL.iter().map(|driver| driver.as_str()).collect();
+    ensure!(offered == known, "offered: {offered:?}, known: {known:?}");
+    Ok(())
 }
 
 /// Run `ovctl` and expect a refusal whose message has all of these.
