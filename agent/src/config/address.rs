@@ -35,10 +35,10 @@ impl FromStr for Advertise {
             };
         }
         if text.contains('.') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-            return Err("it is no IPv4 address: expected four numbers from 0 to 255".into());
+            return Err("it is not an IPv4 address: expected four numbers from 0 to 255".into());
         }
         text.parse().map(Self::Interface).map_err(|invalid: crate::model::Invalid| {
-            format!("it is neither an address without port nor an interface's name: {}", invalid.reason)
+            format!("it is neither an address without a port nor an interface name: {}", invalid.reason)
         })
     }
 }

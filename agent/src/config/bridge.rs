@@ -62,7 +62,10 @@ pub(super) fn read(settings: &mut Settings) -> BridgeConfig {
         [(key::BIP, &config.addresses), (key::FIXED_CIDR, &config.ranges), (key::DEFAULT_GATEWAY, &gateways)]
     {
         if families(v4, nets) > 1 || families(v6, nets) > 1 {
-            settings.mistake(key, "it is given twice for one family; give one of IPv4, one of IPv6, or both");
+            settings.mistake(
+                key,
+                "it is given twice for the same family; give at most one for IPv4 and one for IPv6",
+            );
         }
     }
     refuse_outside(settings, key::FIXED_CIDR, &config, &config.ranges);
@@ -94,11 +97,11 @@ fn refuse_idle(settings: &mut Settings, config: &BridgeConfig) {
         BridgeLink::Own => return,
         BridgeLink::Named(name) => (
             &[key::BIP],
-            format!("the bridge {name} of --bridge has addresses of its own; give one of the two"),
+            format!("the bridge {name} of --bridge has addresses already; give only one of the two"),
         ),
         BridgeLink::None => (
             &[key::BIP, key::FIXED_CIDR, key::MTU, key::DEFAULT_GATEWAY],
-            "there is no network bridge with --bridge none; give one of the two".to_owned(),
+            "--bridge none means no network bridge; give only one of the two".to_owned(),
         ),
     };
     for key in keys {
@@ -127,13 +130,13 @@ fn parse_address(text: &str) -> Result<IpNet, String> {
     let net: IpNet = parsed(text, "an address with prefix length such as 172.17.0.1/16")?;
     let longest = net.max_prefix_len() - 2;
     if net.prefix_len() > longest {
-        return Err(format!("its subnet has no room for endpoints: /{longest} is the smallest"));
+        return Err(format!("its subnet is too small for endpoints: /{longest} is the smallest"));
     }
     if net.addr() == net.network() || net.addr().is_ipv4() && net.addr() == net.broadcast() {
         return Err("it is the address of the subnet or its broadcast address: choose one in between".into());
     }
     if !is_unicast(net.addr()) {
-        return Err("expected an address that hosts can have".into());
+        return Err("expected the address of a host".into());
     }
     Ok(net)
 }
@@ -149,7 +152,7 @@ fn parse_range(text: &str) -> Result<IpNet, String> {
 
 fn parse_gateway(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr = parsed(text, "an IPv4 or IPv6 address")?;
-    if is_unicast(address) { Ok(address) } else { Err("expected an address that hosts can have".into()) }
+    if is_unicast(address) { Ok(address) } else { Err("expected the address of a host".into()) }
 }
 
 /// An address that a link of a host can have, loopback left out.

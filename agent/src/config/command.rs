@@ -19,8 +19,9 @@ Stopping, killing or upgrading an agent never touches traffic: what it has progr
 removes it.";
 
 const AFTER: &str = "\
-Every setting is a flag, an environment variable and a key of the configuration file. A flag goes before the variable, \
-the variable before the file, the file before the default. In the file a key has the flag's name without the dashes:
+Every setting is a flag, an environment variable and a key of the configuration file. A flag overrides the \
+variable, the variable the file, and the file the default. In the file a key has the flag's name without the \
+dashes:
 
   # /etc/ovnet/agent.toml
   advertise = \"eth1\"
@@ -35,16 +36,16 @@ pub(super) const FORCE: &str = "force";
 const CLEANUP: &str = "\
 Removes every object that agents with these directories have made on this host (namespaces, devices, routes, \
 nftables rules, files of sandboxes, the state with the embedded store) and leaves the host as it was before the first \
-start. With --store serve that is the store of the whole cluster, and needs --force; from an etcd this node's records are \
-removed, if it can be reached. Traffic of its networks stops. Foreign objects are not touched. No agent may be running on the same \
-directories.";
+start. With --store serve this deletes the store of the whole cluster and needs --force; with etcd, this \
+node's records are removed from it, if it can be reached. Traffic of its networks stops. Foreign objects are \
+not touched. Stop the agent on these directories first.";
 
 /// The command line of `ovagent`.
 pub fn command() -> Command {
     let force = Arg::new(FORCE)
         .long(FORCE)
         .action(ArgAction::SetTrue)
-        .help("Also where this host serves the store of a cluster, whose networks are lost then");
+        .help("Clean up even if this host serves the store of a cluster; the cluster loses its networks");
     let cleanup = Command::new("cleanup")
         .about("Remove everything that the agent made on this host")
         .long_about(CLEANUP)
@@ -56,8 +57,8 @@ pub fn command() -> Command {
         .global(true)
         .help_heading(key::STATE_DIR.heading)
         .help(format!(
-            "Configuration file (TOML); one that is named must exist [default: {DEFAULT_FILE}, if it exists] [env: \
-             OVNET_CONFIG]"
+            "Configuration file (TOML); a file given here must exist [default: {DEFAULT_FILE}, if it exists] \
+             [env: OVNET_CONFIG]"
         ));
     Command::new("ovagent")
         .version(env!("CARGO_PKG_VERSION"))

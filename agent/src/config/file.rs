@@ -118,7 +118,7 @@ fn scalar(value: &Spanned<DeValue<'_>>) -> Result<(String, usize), String> {
         | DeValue::Datetime(_)
         | DeValue::Array(_)
         | DeValue::Table(_)) => {
-            Err(format!("expected a text in quotes or a number, not a value of type {}", other.type_str()))
+            Err(format!("expected a string or a number, not a value of type {}", other.type_str()))
         }
     }
 }

@@ -70,8 +70,8 @@ pub(super) const ADVERTISE: Key = one(
     None,
     (
         NODE,
-        "Underlay address that the other nodes reach this one at, for gossip and VXLAN, or the interface that has it. \
-         If not given, the address that the default route leaves from",
+        "Underlay address at which the other nodes reach this node, for gossip and VXLAN, or the interface \
+         that has it. If not given, the source address of the default route",
     ),
 );
 pub(super) const LOG_LEVEL: Key = one(
@@ -83,12 +83,8 @@ pub(super) const LOG_LEVEL: Key = one(
         "What to log: error, warn, info, debug or trace, or directives such as info,ovagent::gossip=debug",
     ),
 );
-pub(super) const API_GROUP: Key = one(
-    "api-group",
-    "GROUP",
-    None,
-    (NODE, "Group whose members may use the API socket; only root if not given"),
-);
+pub(super) const API_GROUP: Key =
+    one("api-group", "GROUP", None, (NODE, "Group that may use the API socket; only root if not given"));
 pub(super) const STORE: Key = one(
     "store",
     "STORE",
@@ -103,10 +99,7 @@ pub(super) const STORE_CA: Key = one(
     "store-ca",
     "FILE",
     None,
-    (
-        CLUSTER,
-        "Certificates (PEM) of the authorities that the store's certificate must come from; turns TLS on",
-    ),
+    (CLUSTER, "CA certificates (PEM) that must have signed the store's certificate; turns TLS on"),
 );
 pub(super) const STORE_CERT: Key = one(
     "store-cert",
@@ -117,7 +110,7 @@ pub(super) const STORE_CERT: Key = one(
 pub(super) const STORE_KEY: Key =
     one("store-key", "FILE", None, (CLUSTER, "Private key (PEM) of the certificate of --store-cert"));
 pub(super) const STORE_USER: Key =
-    one("store-user", "NAME", None, (CLUSTER, "User at the store; needs --store-password-file"));
+    one("store-user", "NAME", None, (CLUSTER, "User name for the store; needs --store-password-file"));
 pub(super) const STORE_PASSWORD_FILE: Key = one(
     "store-password-file",
     "FILE",
@@ -130,15 +123,15 @@ pub(super) const JOIN: Key = many(
     None,
     (
         CLUSTER,
-        "Address or name of a node to gossip with first; may be given more than once. Not needed with etcd, where the \
-         nodes find each other. PORT is the gossip port unless given",
+        "Address or name of a node to gossip with first; may be given more than once. Not needed with etcd: \
+         the nodes find each other there. PORT is the gossip port unless given",
     ),
 );
 pub(super) const LEASE_TTL: Key = one(
     "lease-ttl",
     "SECONDS",
     Some("15"),
-    (CLUSTER, "How long the store counts this node as alive without a sign of life, 5 to 3600"),
+    (CLUSTER, "How long the store keeps this node alive without a renewal, 5 to 3600"),
 );
 pub(super) const GOSSIP_PORT: Key =
     one("gossip-port", "PORT", Some("7946"), (CLUSTER, "UDP port of the gossip between the nodes"));
@@ -203,17 +196,17 @@ pub(super) const DEFAULT_GATEWAY: Key = many(
     "default-gateway",
     "ADDR",
     None,
-    (BRIDGES, "Gateway that sandboxes get in place of the bridge's address; one of each family may be given"),
+    (BRIDGES, "Gateway of sandboxes instead of the bridge's address; one of each family may be given"),
 );
 pub(super) const ICC: Key = truth(
     "icc",
     "true",
-    (BRIDGES, "Let its sandboxes talk to each other by more than published ports and links"),
+    (BRIDGES, "Let its sandboxes reach each other; false: only over links and published ports"),
 );
 pub(super) const IP_MASQ: Key = truth(
     "ip-masq",
     "true",
-    (BRIDGES, "Give what leaves for the outside an address of this host as its source"),
+    (BRIDGES, "Masquerade traffic to the outside: its source becomes an address of this host"),
 );
 pub(super) const DNS: Key = many(
     "dns",
@@ -250,25 +243,28 @@ pub(super) const STATE_DIR: Key = one(
     "state-dir",
     "DIR",
     Some("/var/lib/ovnet"),
-    (PLACES, "What must survive a reboot: this node's identity and its embedded store"),
+    (PLACES, "Directory of what must survive a reboot: this node's identity and its embedded store"),
 );
 pub(super) const RUN_DIR: Key = one(
     "run-dir",
     "DIR",
     Some("/run/ovnet"),
-    (PLACES, "What need not survive a reboot: the API socket (api.sock) and the files of sandboxes"),
+    (
+        PLACES,
+        "Directory of what need not survive a reboot: the API socket (api.sock) and the files of sandboxes",
+    ),
 );
 pub(super) const NETNS_DIR: Key = one(
     "netns-dir",
     "DIR",
     Some("/run/netns"),
-    (PLACES, "Where named network namespaces are, as `ip netns` sees them"),
+    (PLACES, "Directory of named network namespaces, as `ip netns` uses it"),
 );
 pub(super) const NETNS_ETC_DIR: Key = one(
     "netns-etc-dir",
     "DIR",
     Some("/etc/netns"),
-    (PLACES, "Where files for named network namespaces are, as `ip netns exec` sees them"),
+    (PLACES, "Directory of the files of named network namespaces, as `ip netns exec` uses it"),
 );
 
 pub(super) const MOUNT_NAMESPACE: Key = one(

@@ -59,9 +59,9 @@ pub struct ConfigErrors(pub Vec<ConfigError>);
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {
-            [one] => write!(f, "a mistake in the configuration: {one}"),
+            [one] => write!(f, "invalid configuration: {one}"),
             all => {
-                write!(f, "{} mistakes in the configuration:", all.len())?;
+                write!(f, "invalid configuration, {} mistakes:", all.len())?;
                 all.iter().try_for_each(|one| write!(f, "\n  {one}"))
             }
         }

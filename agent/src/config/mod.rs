@@ -116,7 +116,7 @@ fn assemble(verb: Verb, settings: &mut settings::Settings) -> Config {
     let gossip_port = settings.port(key::GOSSIP_PORT);
     let vxlan_port = settings.port(key::VXLAN_PORT);
     if gossip_port == vxlan_port && gossip_port != 0 {
-        settings.mistake(key::GOSSIP_PORT, "the VXLAN devices have the same port; choose two different ones");
+        settings.mistake(key::GOSSIP_PORT, "the VXLAN devices use the same port; choose two different ports");
     }
     // After a mistake here what depends on the store is not to be blamed as well.
     let store = settings.required(key::STORE, StoreConfig::Etcd(Vec::new()), str::parse);

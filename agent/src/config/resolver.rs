@@ -41,7 +41,7 @@ pub(super) fn host_gateways(settings: &mut Settings) -> Vec<IpAddr> {
     if twice(false) || twice(true) {
         settings.mistake(
             key::HOST_GATEWAY_IP,
-            "it is given twice for one family; give one of IPv4, one of IPv6, or both",
+            "it is given twice for the same family; give at most one for IPv4 and one for IPv6",
         );
     }
     addresses

@@ -113,7 +113,7 @@ fn pair<A, B>(
 ) -> Option<(A, B)> {
     for (key, other) in [(first.0, second.0), (second.0, first.0)] {
         if settings.given(key) && !settings.given(other) {
-            settings.mistake(key, &format!("it needs --{} beside it", other.name));
+            settings.mistake(key, &format!("it needs --{} too", other.name));
         }
     }
     let first = settings.optional(first.0, first.1);
@@ -128,8 +128,7 @@ fn refuse_without_etcd(settings: &mut Settings, store: &StoreConfig, keys: &[Key
     };
     for key in keys {
         if !etcd && settings.given(*key) {
-            settings
-                .mistake(*key, &format!("it has a meaning with --store etcd://… only; the store is {store}"));
+            settings.mistake(*key, &format!("it is valid only with --store etcd://…; the store is {store}"));
         }
     }
 }

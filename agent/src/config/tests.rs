@@ -69,7 +69,7 @@ fn an_address_that_the_others_cannot_reach_is_refused_where_there_are_others() {
         }
     }
     let error = load("300.1.1.1", "local").unwrap_err().to_string();
-    assert!(error.contains("it is no IPv4 address"), "{error}");
+    assert!(error.contains("it is not an IPv4 address"), "{error}");
 }
 
 #[test]
@@ -139,15 +139,15 @@ fn all_mistakes_are_told_at_once_with_their_places() {
     );
     all.sort();
     let expected = [
-        "--advertise \"a/b\": it is neither an address without port nor an interface's name: white space, '/' and ':' \
-         are not allowed"
+        "--advertise \"a/b\": it is neither an address without a port nor an interface name: white space, \
+         '/' and ':' are not allowed"
             .to_owned(),
         "--default-address-pool \"10.0.0.0/8\": expected CIDR,size=LENGTH such as 10.0.0.0/8,size=24".into(),
         "--state-dir \"here\": expected an absolute path, which begins with /".into(),
         format!("{path}:2: gossip_port: there is no such key; did you mean gossip-port?"),
         format!("{path}:3: vxlan-port = \"many\": expected a number from 1 to 65535"),
         format!("{path}:5: join = \"-bad-\": expected ADDRESS, NAME, ADDRESS:PORT or [IPV6]:PORT"),
-        format!("{path}:6: log-level: expected a text in quotes or a number, not a value of type boolean"),
+        format!("{path}:6: log-level: expected a string or a number, not a value of type boolean"),
         format!("{path}:7: table: there is no such key; `ovagent --help` lists them"),
         "OVNET_LEASE_TTL=\"1\": expected a number from 5 to 3600".into(),
         "OVNET_NODE_NAME=\"a b\": character ' ' at position 2 is not allowed: a name starts with a letter or digit and \
@@ -225,8 +225,8 @@ fn settings_of_the_store_that_need_each_other_are_told() {
     assert_eq!(
         mistakes(&with(&etcd, &["--store-cert", "/c", "--store-user", "u"]), &[]),
         [
-            "--store-cert \"/c\": it needs --store-key beside it",
-            "--store-user \"u\": it needs --store-password-file beside it"
+            "--store-cert \"/c\": it needs --store-key too",
+            "--store-user \"u\": it needs --store-password-file too"
         ]
     );
     let config = load_with(
@@ -241,7 +241,7 @@ fn settings_of_the_store_that_need_each_other_are_told() {
     assert_eq!(config.store_login, Some(StoreLogin { user: "u".into(), password_file: "/p".into() }));
     assert_eq!(
         mistakes(&["--config", &empty, "--store-ca", "/c"], &[]),
-        ["--store-ca \"/c\": it has a meaning with --store etcd://… only; the store is local"]
+        ["--store-ca \"/c\": it is valid only with --store etcd://…; the store is local"]
     );
 }
 
@@ -251,7 +251,7 @@ fn two_udp_ports_cannot_be_one() {
     let all = mistakes(&["--config", &empty, "--gossip-port", "4789"], &[]);
     assert_eq!(
         all,
-        ["--gossip-port \"4789\": the VXLAN devices have the same port; choose two different ones"]
+        ["--gossip-port \"4789\": the VXLAN devices use the same port; choose two different ports"]
     );
 }
 
@@ -309,20 +309,20 @@ fn what_cannot_be_of_the_network_bridge_is_told() {
         (&["--bip", "10.1.255.255/16"], "choose one in between"),
         (&["--bip", "10.1.0.1"], "such as 172.17.0.1/16"),
         (&["--bip", "10.1.0.1/31"], "/30 is the smallest"),
-        (&["--bip", "127.0.0.1/8"], "that hosts can have"),
-        (&["--bip", "10.1.0.1/16", "--bip", "10.2.0.1/16"], "twice for one family"),
+        (&["--bip", "127.0.0.1/8"], "expected the address of a host"),
+        (&["--bip", "10.1.0.1/16", "--bip", "10.2.0.1/16"], "twice for the same family"),
         (&["--bip", "10.1.0.1/16", "--fixed-cidr", "10.2.0.0/24"], "10.2.0.0/24 lies outside 10.1.0.0/16"),
         (&["--bip", "10.1.0.1/16", "--default-gateway", "10.2.0.1"], "lies outside 10.1.0.0/16"),
         (&["--fixed-cidr", "10.1.0.1/24"], "did you mean 10.1.0.0/24?"),
         (&["--mtu", "100"], "expected a number from 576 to 65535"),
         (&["--mtu", "1000", "--bip", "fd00::1/64"], "needs an MTU from 1280"),
         (&["--bridge", "a b"], "white space"),
-        (&["--bridge", "br0", "--bip", "10.1.0.1/16"], "the bridge br0 of --bridge has addresses of its own"),
-        (&["--bridge", "none", "--mtu", "1400"], "there is no network bridge with --bridge none"),
+        (&["--bridge", "br0", "--bip", "10.1.0.1/16"], "the bridge br0 of --bridge has addresses already"),
+        (&["--bridge", "none", "--mtu", "1400"], "--bridge none means no network bridge"),
         (&["--dns", "0.0.0.0"], "expected the address of a name server"),
         (&["--dns-search", "a b"], "character ' ' is not allowed"),
         (&["--dns-opt", "ndot:1"], "did you mean ndots?"),
-        (&["--host-gateway-ip", "10.0.0.1", "--host-gateway-ip", "10.0.0.2"], "twice for one family"),
+        (&["--host-gateway-ip", "10.0.0.1", "--host-gateway-ip", "10.0.0.2"], "twice for the same family"),
         (&["--netns-etc-dir", "netns"], "expected an absolute path"),
     ] {
         let all = mistakes(&[&["--config", &empty], flags].concat(), &[]);
