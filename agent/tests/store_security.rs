@@ -121,11 +121,11 @@ fn tls_files_that_cannot_be_used_are_named() {
     assert!(refused(Some(&missing), None, None).contains("CA file"));
     assert!(refused(Some(&missing), None, None).contains("missing.pem"));
     assert!(refused(Some(&no_pem), None, None).contains("no.pem: it is not a PEM file"));
-    assert!(refused(None, None, None).contains("TLS without a CA file"));
+    assert!(refused(None, None, None).contains("TLS needs a CA file"));
     assert!(refused(Some(&ca), Some(&cert), None).contains("belong together"));
     assert!(refused(Some(&ca), Some(&cert), Some(&missing)).contains("key file"));
     // A key where the certificate belongs.
-    assert!(refused(Some(&ca), Some(&key), Some(&cert)).contains("do not fit together"));
+    assert!(refused(Some(&ca), Some(&key), Some(&cert)).contains("do not match"));
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn unreadable(lab: &Lab) -> Result<()> {
         wait_until("the record to be named", SOON, || {
             Ok([h1, h2].iter().any(|host| {
                 fs::read_to_string(host.log())
-                    .is_ok_and(|log| log.contains(&key) && log.contains("cannot be read"))
+                    .is_ok_and(|log| log.contains(&key) && log.contains("cannot read a record"))
             }))
         })?;
         lab.switch_ok(&["sh", "-c", &format!("echo {value} | base64 -d | ETCDCTL_API=3 etcdctl put {key}")])?;

@@ -196,7 +196,7 @@ fn impostor(lab: &Lab) -> Result<()> {
 fn nobody_is_fooled(h1: &Host, h2: &Host) -> Result<()> {
     let said = || -> Result<usize> {
         let log = std::fs::read_to_string(h1.log()).context("read the log")?;
-        Ok(log.matches("datagrams of strangers to the gossip port are refused").count())
+        Ok(log.matches("gossip datagrams from unknown nodes").count())
     };
     wait_until("the stranger to be refused", NEWS * 2, || Ok(said()? > 0))?;
     // Its kernel is there, its agent does not answer: nobody else may do that for it.

@@ -129,7 +129,7 @@ fn attended(lab: &Lab) -> Result<()> {
     ensure!(reader.status.code() == Some(3) && said.contains("the agent is stopping"), "the events: {said}");
     let log = std::fs::read_to_string(host.log()).context("read the log")?;
     ensure!(log.contains("stopped; what is in the kernel stays"), "it was cut short:\n{log}");
-    ensure!(!log.contains("some tasks did not end in time"), "it waited for somebody ({took:?}):\n{log}");
+    ensure!(!log.contains("some tasks did not stop in time"), "it waited for somebody ({took:?}):\n{log}");
     ensure!(took < Duration::from_secs(3), "it took {took:?}");
     eprintln!("with clients and without its store the stop took {took:?}");
     Ok(())

@@ -26,7 +26,8 @@ pub(super) fn until<T: Send + 'static>(
     all: impl Stream<Item = Result<T, Status>> + Send + 'static,
 ) -> stream::BoxStream<'static, Result<T, Status>> {
     let last = closing.clone();
-    let told = stream::once(async move { last.is_cancelled().then(|| Err(stopping("this is all"))) });
+    let told =
+        stream::once(async move { last.is_cancelled().then(|| Err(stopping("this stream ends here"))) });
     let told = told.filter_map(std::future::ready);
     all.take_until(closing.cancelled_owned()).chain(told).boxed()
 }
@@ -70,7 +71,8 @@ where
                 biased;
                 answer = answer => answer,
                 () = closed.cancelled() => {
-                    let told = stopping("what was asked is not done yet, and may be undone: look before asking again");
+                    let told = stopping("the request is not finished and may be rolled back: check its \
+                                         result before you retry");
                     Ok(told.into_http())
                 }
             }
@@ -92,7 +94,7 @@ mod tests {
         assert_eq!(stream.next().await.map(Result::ok), Some(Some(1)));
         closing.cancel();
         let last = stream.next().await.and_then(Result::err).map(|status| status.message().to_owned());
-        assert_eq!(last.as_deref(), Some("the agent is stopping: this is all"));
+        assert_eq!(last.as_deref(), Some("the agent is stopping: this stream ends here"));
         assert!(stream.next().await.is_none());
         let whole = until(CancellationToken::new(), stream::once(async { Ok(1) }));
         assert_eq!(whole.collect::<Vec<_>>().await.len(), 1);

@@ -14,7 +14,7 @@ pub(super) fn stream(mut events: Events) -> ReceiverStream<Result<v1::Event, Sta
     tokio::spawn(async move {
         while let Some(next) = events.next().await {
             let event = next.map(event).map_err(|Missed(missed)| {
-                Status::data_loss(format!("{missed} events were missed: read them faster"))
+                Status::data_loss(format!("{missed} events were lost because the client read too slowly"))
             });
             let last = event.is_err();
             let sent = tokio::select! {

@@ -92,7 +92,7 @@ fn port(asked: &v1::PortRequest) -> Result<PortSpec, Invalid> {
     let host_ports = match (asked.host_port, asked.host_port_end) {
         (0, 0) => None,
         (0, end) => {
-            let reason = "the end of a range needs its beginning: expected FIRST-LAST";
+            let reason = "the range has no first port: expected FIRST-LAST";
             return Err(Invalid::new("host port", format!("-{end}"), reason));
         }
         (first, 0) => {
@@ -102,7 +102,7 @@ fn port(asked: &v1::PortRequest) -> Result<PortSpec, Invalid> {
         (first, end) => {
             let range = convert::port_number("host port", first)?..=convert::port_number("host port", end)?;
             if range.is_empty() {
-                let reason = "the first one is the higher: expected FIRST-LAST";
+                let reason = "the first port is higher than the last: expected FIRST-LAST";
                 return Err(Invalid::new("host port", format!("{first}-{end}"), reason));
             }
             Some(range)
@@ -180,7 +180,7 @@ mod tests {
         let error = refused("sysctl", "x");
         assert!(error.ends_with("there is no such option of an endpoint; did you mean sysctls?"), "{error}");
         let error = refused("sysctls", "net.ipv4.ip_forward=1");
-        assert!(error.contains("expected IFNAME once in it"), "{error}");
+        assert!(error.contains("expected IFNAME once"), "{error}");
         // The same where the sandbox is made for it.
         let attachment = v1::Attachment {
             network: "lan".into(),
@@ -192,7 +192,12 @@ mod tests {
             attachments: vec![attachment],
             ..Default::default()
         };
-        assert!(super::sandbox(wire).unwrap_err().to_string().contains("every sandbox has a lo of its own"));
+        assert!(
+            super::sandbox(wire)
+                .unwrap_err()
+                .to_string()
+                .contains("every sandbox already has an interface lo")
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(super) fn ready(
             };
             let read = timeout(STORES, read).await;
             if read == Ok(false) {
-                return "ready, but a store is not believed: what is here is held (see ovctl node ls)";
+                return "ready, but a store is not believed: nothing is removed here (see ovctl node ls)";
             }
             if read.is_err() {
                 let taken = matches!(*tenure.borrow(), Tenure::Taken(_));

@@ -50,7 +50,7 @@ pub(super) async fn prepare_bridge(service: Arc<Service<LinuxKernel>>, stop: Can
         let Err(error) = done else { break };
         let text = error.to_string();
         if text != told {
-            tracing::warn!(error = %text, "the network bridge is not as configured: it is tried again");
+            tracing::warn!(error = %text, "cannot configure the network bridge: retrying");
             told = text;
         }
         tokio::select! {

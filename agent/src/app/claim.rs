@@ -91,7 +91,7 @@ pub(super) async fn watch_tenure(
             let news = notices.replace(Condition::Clone, BTreeMap::from([(id, text)]));
             news.fresh.values().for_each(|text| tracing::error!("{text}"));
         } else if !notices.replace(Condition::Clone, BTreeMap::new()).over.is_empty() {
-            tracing::info!(node = %id, "no other host has this node's id any more: this one registers");
+            tracing::info!(node = %id, "no other host uses this node's id any more: this host registers");
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -108,9 +108,10 @@ async fn words(id: NodeId, global: &Store, state_dir: &Path, value: &[u8]) -> St
     let name = record.and_then(|record| Node::from_bytes(&record.value).ok()).map(|node| node.name);
     let dir = state_dir.display();
     format!(
-        "this host has the node id {id}, and so has {}, which is alive: one of them is a copy of the other, and this one \
-         takes no part as long as the other lives; if this is the copy, stop its agent, delete {dir}/node-id, and \
-         {dir}/store.redb if the other's sandboxes are not wanted here, and start it again",
+        "this host has the node id {id}, and so has {}, which is alive: one of the two is a copy of the \
+         other, and this host takes no part in the cluster while the other is alive; if this host is the \
+         copy, stop its agent, delete {dir}/node-id, and {dir}/store.redb unless the other host's sandboxes \
+         should run here too, and start the agent again",
         whose(name.as_ref(), value)
     )
 }

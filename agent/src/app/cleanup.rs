@@ -49,7 +49,7 @@ pub(super) fn run(mut config: Config, force: bool) -> Result<()> {
         if let Err(error) = fence::shut_in(&[&config.state_dir, &config.run_dir, &config.netns_etc_dir]) {
             tracing::warn!(
                 error = format!("{error:#}"),
-                "cleanup goes on without the limits that the agent's unit has"
+                "cleanup runs without the restrictions of the agent's systemd unit"
             );
         }
         super::runtime()?.block_on(clean_up(config, force))
@@ -98,7 +98,7 @@ async fn clean_up(config: Config, force: bool) -> Result<()> {
         true => tracing::info!(steps, "this host is as it was before the first start"),
         false => tracing::warn!(
             steps,
-            "this host is as it was before the first start, but for the files that are named above"
+            "this host is as it was before the first start, except for the files listed above"
         ),
     }
     Ok(())
@@ -129,8 +129,9 @@ fn open_local(config: &Config) -> Option<Store> {
         Err(error) => {
             tracing::warn!(
                 error = chain(&error),
-                "the embedded store cannot be read: settings that the agent changed stay as they are (sysctl \
-                 net.ipv4.ip_forward, net.ipv6.conf.all.forwarding, …), and what is left in adopted namespaces goes with them"
+                "the embedded store cannot be read: settings that the agent changed are not restored (sysctl \
+                 net.ipv4.ip_forward, net.ipv6.conf.all.forwarding, …), and objects in adopted namespaces \
+                 stay until those namespaces go"
             );
             None
         }
@@ -172,7 +173,7 @@ fn original(name: &str, value: &str) -> Option<Op> {
     if is_host_setting(&key, value) {
         return Some(Op::Setting(Netns::Host, SettingOp::SetSysctl(key, value.to_owned())));
     }
-    tracing::warn!(sysctl = %name, %value, "not put back: it is none that the agent sets, or no value of it");
+    tracing::warn!(sysctl = %name, %value, "not restored: the agent never sets this sysctl to such a value");
     None
 }
 
@@ -183,7 +184,7 @@ async fn forget(config: &Config) {
     let done = async {
         let store = stores::etcd(config)?;
         if let Some(text) = incumbent(config, &store, id).await? {
-            tracing::warn!("its records in the cluster's store stay: {text}");
+            tracing::warn!("kept this node's records in the cluster's store: {text}");
             return Ok(());
         }
         forget_node(&store, id).await
@@ -193,7 +194,10 @@ async fn forget(config: &Config) {
         Ok(Err(error)) => format!("{error:#}"),
         Err(_elapsed) => format!("no answer in {} s", STORE.as_secs()),
     };
-    tracing::warn!(%error, node = %id, "the cluster still has this node's records: remove them with `ovctl node rm {id}` on another host");
+    tracing::warn!(
+        %error, node = %id,
+        "the cluster still has this node's records: remove them with `ovctl node rm {id}` on another host"
+    );
 }
 
 /// Another host that lives under this one's id, in words.
@@ -210,7 +214,7 @@ async fn incumbent(config: &Config, store: &Store, id: NodeId) -> Result<Option<
     let record = store.get(&Key::Node(id)).await?.1;
     let name = record.and_then(|record| Node::from_bytes(&record.value).ok()).map(|node| node.name);
     let whose = claim::whose(name.as_ref(), &entry.value);
-    Ok(Some(format!("{whose} lives under the same node id {id}")))
+    Ok(Some(format!("{whose} is alive with the same node id {id}")))
 }
 
 async fn forget_node(store: &Store, id: NodeId) -> Result<()> {

@@ -42,7 +42,7 @@ async fn note_holds(world: Arc<World>, local: Store, mut noted: bool, stop: Canc
             match local.commit(commit).await {
                 Ok(_revision) => noted = !noted,
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "cannot note that the store is held, or no longer")
+                    tracing::warn!(error = chain(&error), "cannot record whether the store is held")
                 }
             }
         }
@@ -70,12 +70,12 @@ async fn tell_store(mut status: watch::Receiver<StoreStatus>, stop: Cancellation
             StoreStatus::Starting => {}
             StoreStatus::Connected => {
                 away = false;
-                tracing::info!("the store is there");
+                tracing::info!("the store is connected");
             }
             StoreStatus::Away { error, .. } if away => tracing::debug!(%error, "the store is still away"),
             StoreStatus::Away { error, .. } => {
                 away = true;
-                tracing::warn!(%error, "the store is away: networks go on as they are, changes must wait");
+                tracing::warn!(%error, "the store is away: networks keep working, changes must wait");
             }
         }
     }

@@ -91,7 +91,7 @@ impl<K: Kernel + Sockets> Watch<K> {
         let news = self.notices.replace(Condition::Kernel, text.into_iter().collect());
         news.fresh.values().for_each(|text| tracing::warn!("{text}"));
         if !news.over.is_empty() {
-            tracing::info!("this kernel has all that networks are made of");
+            tracing::info!("this kernel has everything that networks need");
         }
         !texts.is_empty()
     }
@@ -107,7 +107,7 @@ impl<K: Kernel + Sockets> Watch<K> {
             tracing::warn!("{text}");
         }
         if news.over.contains(&me) {
-            tracing::info!(name = %self.node.name, "no other node has this node's name any more");
+            tracing::info!(name = %self.node.name, "no other node uses this node's name any more");
         }
     }
 
@@ -133,8 +133,8 @@ impl<K: Kernel + Sockets> Watch<K> {
             let text = |node: &NodeId| {
                 let gossip = intent.nodes().get(node)?.gossip;
                 let text = format!(
-                    "node {} lives, but gossip does not reach it: let UDP port {} through between {own} and {gossip}, both \
-                     ways; until then changes are confirmed late",
+                    "node {} is alive, but gossip does not reach it: allow UDP port {} between {own} and \
+                     {gossip}, in both directions; until then changes are confirmed late",
                     intent.called(*node),
                     own.port()
                 );
@@ -152,8 +152,9 @@ impl<K: Kernel + Sockets> Watch<K> {
             let text = |node: NodeId| {
                 let (other, way) = (intent.nodes().get(&node)?, ways.get(&node)?);
                 let text = format!(
-                    "nothing comes back from node {} through the tunnel (tried in network {}): endpoints there are not \
-                     reached; let UDP port {vxlan_port} through between {vtep} and {}, both ways, and see that agent's log",
+                    "no answer from node {} through the tunnel (tried in network {}): its endpoints cannot \
+                     be reached; allow UDP port {vxlan_port} between {vtep} and {}, in both directions, and \
+                     check the log of that node's agent",
                     intent.called(node),
                     way.network,
                     other.vtep
@@ -170,7 +171,10 @@ impl<K: Kernel + Sockets> Watch<K> {
         let news = self.notices.replace(trouble, texts);
         news.fresh.values().take(NAMED).for_each(|text| tracing::warn!("{text}"));
         if news.fresh.len() > NAMED {
-            tracing::warn!("the same of {} more nodes: see ovctl node ls", news.fresh.len() - NAMED);
+            tracing::warn!(
+                "{} more nodes have the same problem: see ovctl node ls",
+                news.fresh.len() - NAMED
+            );
         }
         let called = |node: &NodeId| self.world.read(|intent| intent.called(*node));
         if !news.over.is_empty() {
@@ -194,8 +198,8 @@ fn namesakes(intent: &Intent, me: NodeId) -> BTreeMap<NodeId, String> {
             };
             let all: Vec<String> = nodes.iter().take(NAMED).map(told).collect();
             let text = format!(
-                "more than one node has this name, {name}: {}; give all but one another with --node-name, or take out one \
-                 that is gone with ovctl node rm ID",
+                "more than one node is named {name}: {}; give each a different name with --node-name, or \
+                 remove a node that is gone with ovctl node rm ID",
                 all.join(" and ")
             );
             nodes.into_iter().map(|node| (node.id, text.clone())).collect::<Vec<_>>()
@@ -241,8 +245,7 @@ mod tests {
         assert_eq!(told.keys().copied().collect::<Vec<_>>(), [one.id, two.id]);
         let text = &told[&one.id];
         assert!(
-            text.contains("more than one node has this name, web: ")
-                && text.contains("192.0.2.1, this one and"),
+            text.contains("more than one node is named web: ") && text.contains("192.0.2.1, this one and"),
             "{text}"
         );
         assert!(text.contains("192.0.2.2, its agent does not run"), "{text}");

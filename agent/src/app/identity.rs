@@ -19,7 +19,8 @@ pub(super) fn node_name(chosen: Option<Name>) -> Result<Name> {
     }
     let host = nix::unistd::gethostname().context("cannot read the host's name")?;
     let host = host.to_string_lossy();
-    Name::parse("node name", &host).context("the host's name cannot be a node's: give one with --node-name")
+    Name::parse("node name", &host)
+        .context("the host's name is not a valid node name: choose one with --node-name")
 }
 
 /// The address that other nodes reach this one at.
@@ -39,7 +40,7 @@ pub(super) fn advertised(advertise: Advertise, facts: &Facts) -> Result<IpAddr> 
             let own: Vec<String> = foreign().flat_map(addresses).map(|address| address.to_string()).collect();
             bail!(
                 "--advertise {address}: no interface of this host has that address; it has {}",
-                if own.is_empty() { "none that others can reach".into() } else { own.join(", ") }
+                if own.is_empty() { "no address that others can reach".into() } else { own.join(", ") }
             )
         }
         Advertise::Interface(name) => {
@@ -48,11 +49,13 @@ pub(super) fn advertised(advertise: Advertise, facts: &Facts) -> Result<IpAddr> 
                 bail!("--advertise {name}: there is no such interface; this host has {}", names.join(", "))
             };
             addresses(link).into_iter().next().with_context(|| {
-                format!("--advertise {name}: the interface has no address that others can reach: give it one first")
+                format!("--advertise {name}: the interface has no address that other hosts can reach: give \
+                         it one first")
             })
         }
         Advertise::Auto => route_source().or_else(|| foreign().filter(|link| link.up).flat_map(addresses).next()).context(
-            "this host has no address that others can reach: give an interface one, or name it with --advertise",
+            "this host has no address that other hosts can reach: give an interface one, or choose it with \
+             --advertise",
         ),
     }
 }

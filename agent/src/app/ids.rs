@@ -51,7 +51,7 @@ impl Places {
             Found::Damaged(text) => Some(text),
         };
         let what = match &damaged {
-            Some(text) => format!("{} has no node id in it ({text:?})", path.display()),
+            Some(text) => format!("{} does not contain a node id ({text:?})", path.display()),
             None => format!("{} is gone", path.display()),
         };
         let id = if evidence.is_empty() {
@@ -62,9 +62,10 @@ impl Places {
         } else {
             let Some(id) = self.copied(NODE_ID, &Key::Identity(Identity::NodeCopy)).await else {
                 bail!(
-                    "{what}, and so are its copies, but this host has {} networks and {} sandboxes of ovnet in its kernel. They \
-                     go on as they are, and nothing of them is removed. Write this node's id into {} ('ovctl node ls --no-trunc' \
-                     on another host shows it), or remove everything of ovnet from this host with 'ovagent cleanup'",
+                    "{what}, and so are its copies, but this host has {} networks and {} sandboxes of ovnet \
+                     in its kernel. They keep working, and none of them is removed. Write this node's id \
+                     into {} ('ovctl node ls --no-trunc' on another host shows it), or remove everything of \
+                     ovnet from this host with 'ovagent cleanup'",
                     evidence.networks.len(),
                     evidence.sandboxes.len(),
                     path.display()
@@ -85,7 +86,10 @@ impl Places {
             Found::Nothing => Ok(self.copied(CLUSTER_ID, &Key::Identity(Identity::ClusterCopy)).await),
             Found::Damaged(text) => {
                 let copy = self.copied(CLUSTER_ID, &Key::Identity(Identity::ClusterCopy)).await;
-                tracing::warn!(file = CLUSTER_ID, %text, copy = copy.is_some(), "no cluster's identity is in its file");
+                tracing::warn!(
+                    file = CLUSTER_ID, %text, copy = copy.is_some(),
+                    "the file does not contain a cluster identity"
+                );
                 Ok(copy)
             }
         }
@@ -98,7 +102,7 @@ impl Places {
             let known = *changes.borrow_and_update();
             if let Some(id) = known {
                 if let Err(error) = write(&self.state_dir.join(CLUSTER_ID), &id) {
-                    tracing::warn!(error = format!("{error:#}"), "cannot write down the cluster's identity");
+                    tracing::warn!(error = format!("{error:#}"), "cannot save the cluster's identity");
                 }
                 self.copy(CLUSTER_ID, Key::Identity(Identity::ClusterCopy), &id).await;
             }
@@ -125,13 +129,16 @@ impl Places {
         if known.is_none_or(|entry| entry.value != text)
             && let Err(error) = self.local.commit(Commit::new().put(key, text)).await
         {
-            tracing::debug!(file, error = chain(&error), "no copy in this host's own store");
+            tracing::debug!(file, error = chain(&error), "cannot copy it to this host's own store");
         }
         let path = self.run_dir.join(file);
         if let Err(error) =
             fs::create_dir_all(&self.run_dir).map_err(Into::into).and_then(|()| write(&path, id))
         {
-            tracing::debug!(file = %path.display(), error = format!("{error:#}"), "no copy in the run directory");
+            tracing::debug!(
+                file = %path.display(), error = format!("{error:#}"),
+                "cannot copy it to the run directory"
+            );
         }
     }
 }
@@ -144,8 +151,8 @@ pub(super) fn kept_node(state_dir: &Path) -> Result<NodeId> {
     let path = state_dir.join(NODE_ID);
     match read(&path)? {
         Found::Id(id) => Ok(id),
-        Found::Nothing => bail!("there is no {}", path.display()),
-        Found::Damaged(text) => bail!("{} has no node id in it ({text:?})", path.display()),
+        Found::Nothing => bail!("{} does not exist", path.display()),
+        Found::Damaged(text) => bail!("{} does not contain a node id ({text:?})", path.display()),
     }
 }
 
@@ -239,6 +246,6 @@ mod tests {
         assert_ne!(places.node(&Evidence::default()).await.unwrap(), id);
         fs::write(state.path().join(NODE_ID), "garbage").unwrap();
         let error = places.node(&Evidence::default()).await.unwrap_err().to_string();
-        assert!(error.contains("has no node id in it (\"garbage\")"), "{error}");
+        assert!(error.contains("does not contain a node id (\"garbage\")"), "{error}");
     }
 }

@@ -18,7 +18,10 @@ pub(super) struct Lock {
 /// Take the state directory, making it if need be.
 pub(super) fn take(state_dir: &Path) -> Result<Lock> {
     if state_dir.exists() && !state_dir.is_dir() {
-        bail!("the state directory {} is no directory: name another with --state-dir", state_dir.display());
+        bail!(
+            "the state directory {} is not a directory: choose a different one with --state-dir",
+            state_dir.display()
+        );
     }
     fs::create_dir_all(state_dir)
         .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
@@ -37,8 +40,8 @@ pub(super) fn take(state_dir: &Path) -> Result<Lock> {
             let mut holder = String::new();
             file.read_to_string(&mut holder)?;
             bail!(
-                "the state directory {} is in use by another ovagent (pid {}): stop that one, or give this one a \
-                 directory of its own with --state-dir",
+                "the state directory {} is in use by another ovagent (pid {}): stop it, or start this one \
+                 with a different --state-dir",
                 state_dir.display(),
                 holder.trim()
             )

@@ -69,7 +69,7 @@ pub(super) async fn register(
                 }
                 Err(error) => {
                     told = true;
-                    tracing::warn!(error = chain(&error), "cannot register this node: it is tried again");
+                    tracing::warn!(error = chain(&error), "cannot register this node: retrying");
                 }
             }
         }

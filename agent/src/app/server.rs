@@ -18,8 +18,8 @@ pub(super) async fn listen(run_dir: &Path, group: Option<&str>) -> Result<UnixLi
     if let Ok(answer) = UnixStream::connect(&path).await {
         let pid = answer.peer_cred().ok().and_then(|holder| holder.pid());
         bail!(
-            "the run directory {} is in use by another ovagent{}: stop that one, or give this one a directory of its own \
-             with --run-dir",
+            "the run directory {} is in use by another ovagent{}: stop it, or start this one with a \
+             different --run-dir",
             run_dir.display(),
             pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
         );

@@ -232,7 +232,7 @@ async fn keep_files(service: Arc<Service<LinuxKernel>>, stop: CancellationToken)
         () = service.until_read() => {}
     }
     if let Err(error) = service.remove_stray_endpoints().await {
-        tracing::warn!(%error, "endpoints of sandboxes that are gone stay for now");
+        tracing::warn!(%error, "cannot remove the endpoints of sandboxes that are gone");
     }
     service.keep_files(stop).await;
 }
@@ -283,7 +283,7 @@ fn serve_api(tasks: &mut Tasks, api: Api<LinuxKernel>, listener: UnixListener) {
         tokio::select! {
             served = serving => served?,
             // Somebody does not read what is left for him.
-            () = patience => tracing::debug!("the connection of a client is cut"),
+            () = patience => tracing::debug!("closed the connection of a client that does not read"),
         }
         Ok(())
     });

@@ -57,8 +57,8 @@ pub(super) async fn open(
     }
     let embedded = Embedded::open(Some(&path)).with_context(|| {
         format!(
-            "no embedded store: if the file is damaged, put back a copy of {} from a backup, or move it away (what runs here \
-             then goes on and is held until you decide)",
+            "cannot open the embedded store: if the file is damaged, restore {} from a backup, or move it \
+             away (networks then keep working, and nothing is removed until you decide)",
             path.display()
         )
     })?;
@@ -138,7 +138,7 @@ pub(super) async fn serve(
 
 /// The cluster's store as configured.
 pub(super) fn etcd(config: &Config) -> Result<Store> {
-    let StoreConfig::Etcd(endpoints) = &config.store else { bail!("the store is not an etcd") };
+    let StoreConfig::Etcd(endpoints) = &config.store else { bail!("the store is not etcd") };
     let tls = config.store_tls.as_ref().map(|tls| TlsPaths {
         ca: tls.ca.clone(),
         cert: tls.identity.as_ref().map(|(cert, _)| cert.clone()),

@@ -119,7 +119,7 @@ impl Tasks {
             all &= turn.end(by).await;
         }
         if !all {
-            tracing::warn!(patience = ?PATIENCE, "some tasks did not end in time");
+            tracing::warn!(patience = ?PATIENCE, "some tasks did not stop in time");
         }
         match early {
             None => Ok(()),

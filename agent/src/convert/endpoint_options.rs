@@ -56,7 +56,7 @@ pub fn parse_endpoint_options(options: &BTreeMap<String, String>) -> Result<Endp
         if let Some(other) = given.get_mut(which).and_then(|seen| seen.replace(name))
             && options.get(other) != Some(value)
         {
-            return Err(wrong(format!("{other} says something else; give one of the two")));
+            return Err(wrong(format!("{other} has a different value; give only one of the two")));
         }
         if which == 0 {
             parsed.sysctls = sysctls(value).map_err(wrong)?;
@@ -80,10 +80,10 @@ fn unknown(name: &str) -> String {
 
 fn ifname(text: &str) -> Result<IfName, String> {
     if text == "lo" {
-        return Err("every sandbox has a lo of its own; choose another name".into());
+        return Err("every sandbox already has an interface lo; choose a different name".into());
     }
     if text.contains('%') {
-        return Err("'%' is not allowed: the kernel would put a number there".into());
+        return Err("'%' is not allowed: the kernel would replace it with a number".into());
     }
     text.parse().map_err(|invalid: Invalid| invalid.reason)
 }
@@ -123,12 +123,14 @@ fn sysctl(text: &str) -> Result<Sysctl, String> {
     let tree = |at: usize| parts.get(at).map(String::as_str).unwrap_or_default();
     if tree(0) != "net" || !TREES.contains(&tree(1)) {
         return Err(format!(
-            "{key} is none of the interface's: expected one that starts with net.ipv4., net.ipv6. or net.mpls."
+            "{key} is not a sysctl of an interface: expected one that starts with net.ipv4., net.ipv6. or \
+             net.mpls."
         ));
     }
     if parts.iter().filter(|part| *part == PLACEHOLDER).count() != 1 {
         return Err(format!(
-            "{key} is none of the interface's: expected {PLACEHOLDER} once in it, in place of the interface's name"
+            "{key} is not a sysctl of an interface: expected {PLACEHOLDER} once, in place of the interface's \
+             name"
         ));
     }
     Ok(Sysctl { key: parts, value: value.to_owned() })
@@ -148,9 +150,7 @@ pub fn link_local_address(address: IpAddr) -> Result<IpAddr, Invalid> {
         IpAddr::V6(v6) if v6.segments()[..4] != [0xfe80, 0, 0, 0] => {
             wrong("expected one of 169.254.0.0/16 or fe80::/64")
         }
-        IpAddr::V6(v6) if v6.segments()[4..] == [0; 4] => {
-            wrong("it is the address of the routers of the link")
-        }
+        IpAddr::V6(v6) if v6.segments()[4..] == [0; 4] => wrong("it is the link's router address"),
         IpAddr::V4(_) | IpAddr::V6(_) => Ok(address),
     }
 }
@@ -181,9 +181,9 @@ mod tests {
     #[test]
     fn what_is_not_the_interfaces_is_refused() {
         for (text, part) in [
-            ("net.ipv4.ip_forward=1", "expected IFNAME once in it"),
-            ("net.ipv4.conf.eth0.log_martians=1", "expected IFNAME once in it"),
-            ("net.ipv4.IFNAME.IFNAME.x=1", "expected IFNAME once in it"),
+            ("net.ipv4.ip_forward=1", "expected IFNAME once"),
+            ("net.ipv4.conf.eth0.log_martians=1", "expected IFNAME once"),
+            ("net.ipv4.IFNAME.IFNAME.x=1", "expected IFNAME once"),
             ("kernel.IFNAME=1", "starts with net.ipv4."),
             ("net.core.IFNAME=1", "starts with net.ipv4."),
             ("net.ipv4.conf.IFNAME.log_martians", "expected KEY=VALUE"),
@@ -216,7 +216,7 @@ mod tests {
             assert!(parse(&[("ifname", text)]).is_err(), "{text}");
         }
         let both = [("com.docker.network.endpoint.ifname", "a0"), ("ifname", "b0")];
-        assert!(parse(&both).unwrap_err().reason.contains("give one of the two"));
+        assert!(parse(&both).unwrap_err().reason.contains("give only one of the two"));
     }
 
     #[test]

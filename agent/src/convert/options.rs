@@ -141,7 +141,8 @@ fn bridge(options: &BTreeMap<String, String>) -> Result<BridgeSettings, Invalid>
 fn parent(driver: Driver, options: &BTreeMap<String, String>) -> Result<Parent, Invalid> {
     one(options, PARENT, parse_parent)?.ok_or_else(|| {
         let reason = format!(
-            "a {driver} network is on a link of the host: give it with -o parent=LINK, such as parent=eth0 or parent=eth0.10"
+            "a {driver} network needs a link of the host: choose it with -o parent=LINK, such as parent=eth0 \
+             or parent=eth0.10"
         );
         Invalid::new("option", "parent", reason)
     })
@@ -193,7 +194,7 @@ fn one<T: PartialEq>(
         let value = parse(text).map_err(|reason| Invalid::new("option", quoted(), reason))?;
         match &found {
             Some((other, before)) if *before != value => {
-                let reason = format!("{other} says something else; give one of the two");
+                let reason = format!("{other} has a different value; give only one of the two");
                 return Err(Invalid::new("option", quoted(), reason));
             }
             Some(_) | None => found = Some((name, value)),
@@ -228,7 +229,7 @@ fn parse_mtu(text: &str) -> Result<u32, String> {
 
 fn parse_vni(text: &str) -> Result<Vni, String> {
     if text.contains(',') {
-        return Err("a network has one VNI here, for all its subnets: give a single number".into());
+        return Err("a network has a single VNI for all its subnets: give one number".into());
     }
     text.trim().parse().map_err(|invalid: Invalid| invalid.reason)
 }

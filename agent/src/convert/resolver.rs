@@ -77,7 +77,11 @@ pub fn dns_option(text: &str) -> Result<String, Invalid> {
         };
     }
     if PLAIN.contains(&name) {
-        return if number.is_none() { Ok(text.to_owned()) } else { wrong(format!("{name} takes no number")) };
+        return if number.is_none() {
+            Ok(text.to_owned())
+        } else {
+            wrong(format!("{name} does not take a number"))
+        };
     }
     let all = || NUMBERED.iter().map(|(name, _)| *name).chain(PLAIN);
     match nearest(name, all()) {
@@ -167,7 +171,7 @@ mod tests {
             ("ndots", "expected a number from 0 to 15, as in ndots:2"),
             ("ndots:99", "from 0 to 15"),
             ("ndots:-1", "from 0 to 15"),
-            ("rotate:1", "rotate takes no number"),
+            ("rotate:1", "rotate does not take a number"),
             ("", "there are ndots, timeout"),
         ] {
             let error = reason(dns_option(text));

@@ -93,7 +93,7 @@ pub(super) fn read(path: &Path) -> Option<Intent> {
             Some(intent)
         }
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the copy of the names is of no use");
+            tracing::warn!(path = %path.display(), %error, "ignored the copy of the names");
             None
         }
     }
@@ -133,9 +133,9 @@ fn encode(intent: &Intent, me: NodeId) -> Vec<u8> {
 
 fn decode(bytes: &[u8]) -> Result<Vec<Fact>, Invalid> {
     let wrong = |reason: &str| Invalid::new("copy of the names", format!("{} bytes", bytes.len()), reason);
-    let mut rest = bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("it is of another version"))?;
+    let mut rest = bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("it is of a different version"))?;
     if bytes.len() > LARGEST {
-        return Err(wrong("it is larger than any of ours"));
+        return Err(wrong("it is larger than the agent writes"));
     }
     let mut facts = Vec::new();
     while let Some((kind, after)) = rest.split_first() {
@@ -152,7 +152,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<Fact>, Invalid> {
                 let endpoint = Endpoint::from_bytes(record)?;
                 Fact::Endpoint(endpoint.network, endpoint.id, Some(endpoint))
             }
-            _ => return Err(wrong("it has records that nobody knows")),
+            _ => return Err(wrong("it has unknown records")),
         });
     }
     Ok(facts)

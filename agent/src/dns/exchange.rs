@@ -117,9 +117,11 @@ impl Inquiry<'_> {
                     }
                     junk += 1;
                     if junk >= MOST_JUNK {
-                        return Err(
-                            io::Error::new(io::ErrorKind::InvalidData, "it sends other things").into()
-                        );
+                        return Err(io::Error::new(
+                            io::ErrorKind::InvalidData,
+                            "its answers do not match the question",
+                        )
+                        .into());
                     }
                 }
                 Err(_) if again.is_some() => {

@@ -231,7 +231,10 @@ impl Listeners {
                 }
                 // The same again each second would only be noise.
                 Err(error) if self.failed.insert(id) => {
-                    tracing::warn!(sandbox = %wanted.sandbox.name, error = chain(&error), "no resolver yet: it is tried again");
+                    tracing::warn!(
+                        sandbox = %wanted.sandbox.name, error = chain(&error),
+                        "cannot start a resolver: retrying"
+                    );
                 }
                 Err(_known) => {}
             }
@@ -274,7 +277,7 @@ impl Listeners {
         if let Some(open) = self.open.remove(&id) {
             open.stop.cancel();
             if let Err(error) = open.task.await {
-                tracing::error!(%error, "a resolver did not end well");
+                tracing::error!(%error, "a resolver task failed");
             }
             self.shared.world.set_resolver(id, None);
         }

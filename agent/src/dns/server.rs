@@ -161,7 +161,7 @@ impl Resolver {
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(sandbox = %self.sandbox, %error, "cannot take a connection");
+                    tracing::debug!(sandbox = %self.sandbox, %error, "cannot accept a connection");
                     tokio::time::sleep(WANT).await;
                 }
             }
@@ -242,7 +242,7 @@ impl Resolver {
 /// A client that does not take its answer asks again.
 fn say(socket: &UdpSocket, client: SocketAddr, answer: &[u8]) {
     if let Err(error) = socket.try_send_to(answer, client) {
-        tracing::debug!(%client, %error, "an answer was not taken");
+        tracing::debug!(%client, %error, "cannot send an answer");
     }
 }
 

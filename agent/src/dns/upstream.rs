@@ -119,7 +119,7 @@ impl Forwarder {
             match heard {
                 Ok(told) => return Some(told),
                 Err(Failure::Code(code)) => {
-                    tracing::debug!(%server, code, "a name server cannot tell");
+                    tracing::debug!(%server, code, "a name server returned an error code");
                     deadline = deadline.min(Instant::now() + GRACE);
                 }
                 Err(Failure::Io(error)) => tracing::debug!(%server, %error, "a name server does not answer"),

@@ -5,8 +5,8 @@ use crate::model::{IfName, Name};
 /// What a network is built upon is not there, or is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DriverError {
-    /// The name of its bridge belongs to a link of another kind.
-    #[error("{link}, the bridge of network {network}, is a link that is no bridge")]
+    /// The name of its bridge belongs to a link that is not a bridge.
+    #[error("{link}, the bridge of network {network}, is not a bridge")]
     NoBridge {
         /// The link.
         link: IfName,
@@ -15,7 +15,8 @@ pub enum DriverError {
     },
     /// The name that we chose for its bridge belongs to a bridge that is not ours.
     #[error(
-        "there is a bridge {link} already that is not network {network}'s: remove it, or choose it by its name"
+        "bridge {link} exists already and does not belong to network {network}: remove it, or choose it by \
+         its name"
     )]
     ForeignBridge {
         /// The bridge.
@@ -23,8 +24,8 @@ pub enum DriverError {
         /// The network.
         network: Name,
     },
-    /// Its parent is gone, and not ours to make.
-    #[error("the parent {link} of network {network} is gone: there is no such link")]
+    /// Its parent is gone, and we must not make it.
+    #[error("the parent {link} of network {network} does not exist any more")]
     NoParent {
         /// The parent, or the link below a VLAN.
         link: IfName,

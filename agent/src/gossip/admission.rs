@@ -41,7 +41,7 @@ impl Core {
     /// Somebody who takes no part sent something.
     pub(super) fn refuse(&mut self, claim: Heard, now: Instant) {
         self.counters.refused.more();
-        tracing::debug!(from = %claim.from, node = %claim.node, "a datagram of a stranger");
+        tracing::debug!(from = %claim.from, node = %claim.node, "datagram from an unknown node");
         if self.roster.is_read() {
             self.strangers.note(claim, now);
         }
@@ -52,9 +52,9 @@ impl Core {
         let Some((claim, count)) = self.strangers.due(&self.roster, now) else { return };
         let Heard { node, address, from } = claim;
         tracing::warn!(
-            "datagrams of strangers to the gossip port are refused, {count} by now; the last came from {from} and said that it \
-             is of node {node} at {address}: the store has no such node there. If it is a host of this cluster, see that \
-             it has the same store, and that nothing translates its address on the way"
+            "refused {count} gossip datagrams from unknown nodes; the last came from {from} and claimed to \
+             be node {node} at {address}, which the store does not have. If it is a host of this cluster, \
+             check that it uses the same store and that nothing translates its address on the way"
         );
     }
 

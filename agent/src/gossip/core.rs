@@ -108,7 +108,7 @@ impl Core {
         match Packet::parse(datagram) {
             None => {
                 self.counters.malformed.more();
-                tracing::debug!(%from, length = datagram.len(), "a datagram does not parse");
+                tracing::debug!(%from, length = datagram.len(), "cannot parse a datagram");
             }
             Some(Packet::Swim(message)) => self.swim_message(message, from, now),
             Some(Packet::Ask(note)) if !self.roster.knows(note.node, from) => {
@@ -204,7 +204,7 @@ impl Core {
         let mut effects = Effects::default();
         let error = call(&mut self.swim, &mut effects).err();
         if let Some(error) = &error {
-            tracing::debug!(%error, "the membership protocol refuses");
+            tracing::debug!(%error, "the membership protocol refused a message");
         }
         self.out.append(&mut effects.packets);
         for (after, timer) in effects.timers {
@@ -220,18 +220,21 @@ impl Core {
         self.resync.changed = true;
         match notice {
             OwnedNotification::MemberUp(member) => {
-                tracing::info!(node = %member.called(), address = %member.address, "a node is there");
+                tracing::info!(node = %member.called(), address = %member.address, "a node is up");
             }
             OwnedNotification::MemberDown(member) if member.leaving => {
                 tracing::info!(node = %member.called(), address = %member.address, "a node has left");
             }
             OwnedNotification::MemberDown(member) => {
-                tracing::warn!(node = %member.called(), address = %member.address, "a node does not answer");
+                tracing::warn!(
+                    node = %member.called(), address = %member.address,
+                    "a node is down: it does not answer"
+                );
             }
             OwnedNotification::Rename(before, member) => {
-                tracing::debug!(?before, ?member, "a node is new at its address");
+                tracing::debug!(?before, ?member, "a new node replaced the one at its address");
             }
-            OwnedNotification::Active => tracing::debug!("this node is in company"),
+            OwnedNotification::Active => tracing::debug!("this node has peers"),
             OwnedNotification::Idle => {
                 tracing::info!("this is the only node");
                 self.seeds.hurry(now);
@@ -244,7 +247,9 @@ impl Core {
             }
             OwnedNotification::Defunct if self.swim.identity().leaving => (),
             OwnedNotification::Defunct => {
-                tracing::warn!("the others give this node up again and again: is its address used twice?");
+                tracing::warn!(
+                    "the other nodes declare this node down again and again: is its address used twice?"
+                );
                 self.revive = Some(now + REVIVE);
             }
         }
@@ -254,9 +259,9 @@ impl Core {
     pub(super) fn say_back(&mut self, own: &Identity, now: Instant) {
         let before = self.rejoined.replace(now);
         if before.is_some_and(|before| now.saturating_duration_since(before) < REJOINS) {
-            tracing::debug!(?own, "the others had given this node up again");
+            tracing::debug!(?own, "the other nodes had declared this node down again");
         } else {
-            tracing::info!(?own, "the others had given this node up; it is back");
+            tracing::info!(?own, "the other nodes had declared this node down; it is back");
         }
     }
 

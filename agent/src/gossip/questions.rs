@@ -84,7 +84,7 @@ impl Questions {
             if let Some(asker) = askers.remove(&token)
                 && asker.send(missing).is_err()
             {
-                tracing::debug!("nobody waits for the end of a question any more");
+                tracing::debug!("nobody waits for this confirmation any more");
             }
         }
         turn.send

@@ -110,11 +110,11 @@ mod tests {
             parse_subnets(&request, WithoutGateway).unwrap_err().to_string()
         };
         let gateway = refused(&|r| r.gateways.push("10.0.0.1".into()), "10.0.0.0/24");
-        assert_eq!(gateway, "invalid gateway \"10.0.0.1\": such a network has no gateway: leave it out");
+        assert_eq!(gateway, "invalid gateway \"10.0.0.1\": such a network has no gateway: do not give one");
         for (subnet, smallest) in [("10.0.0.1/32", "/31"), ("fd00::1/128", "/127")] {
             let error = refused(&|_| (), subnet);
             assert!(
-                error.contains(&format!("no room for two endpoints: {smallest} is the smallest")),
+                error.contains(&format!("too small for two endpoints: {smallest} is the smallest")),
                 "{error}"
             );
         }

@@ -46,7 +46,7 @@ pub fn parse_subnets(request: &SubnetRequest, kind: SubnetKind) -> Result<Vec<Su
     if kind == SubnetKind::WithoutGateway
         && let Some(text) = request.gateways.first()
     {
-        return Err(Invalid::new("gateway", text, "such a network has no gateway: leave it out"));
+        return Err(Invalid::new("gateway", text, "such a network has no gateway: do not give one"));
     }
     if request.subnets.is_empty() {
         return no_subnets(request);
@@ -95,11 +95,12 @@ struct Draft {
 
 impl Draft {
     fn finish(self, kind: SubnetKind) -> Result<Subnet, Invalid> {
-        let no_room = || Invalid::new("subnet", self.prefix.to_string(), "it has no room for endpoints");
+        let no_room = || Invalid::new("subnet", self.prefix.to_string(), "it is too small for endpoints");
         let usable = Span::usable(self.prefix).ok_or_else(no_room)?;
         let gateway = self.gateway.or_else(|| kind.first_gateway(usable));
         if let Some((name, address)) = self.aux.iter().find(|(_, address)| Some(**address) == gateway) {
-            let reason = format!("it is the gateway of {}; choose another with --gateway", self.prefix);
+            let reason =
+                format!("it is the gateway of {}; choose a different one with --gateway", self.prefix);
             return Err(Invalid::new("auxiliary address", format!("{name}={address}"), reason));
         }
         let subnet =
@@ -131,9 +132,7 @@ fn no_subnets(request: &SubnetRequest) -> Result<Vec<Subnet>, Invalid> {
         ("auxiliary address", request.aux.values().next()),
     ];
     match first.into_iter().find_map(|(what, text)| Some((what, text?))) {
-        Some((what, text)) => {
-            Err(Invalid::new(what, text, "it needs the subnet that it belongs to: give it with --subnet"))
-        }
+        Some((what, text)) => Err(Invalid::new(what, text, "it needs its subnet too: give it with --subnet")),
         None => Ok(Vec::new()),
     }
 }
@@ -161,7 +160,7 @@ fn parse_prefix(text: &str, kind: SubnetKind) -> Result<IpNet, Invalid> {
     let wrong = |reason: String| Err(Invalid::new("subnet", text, reason));
     let longest = prefix.max_prefix_len() - kind.least_host_bits();
     if prefix.prefix_len() > longest {
-        return wrong(format!("it has no room for {}: /{longest} is the smallest", kind.members()));
+        return wrong(format!("it is too small for {}: /{longest} is the smallest", kind.members()));
     }
     if let Some(word) = unfit(prefix) {
         return wrong(format!("it overlaps {word}, which endpoints cannot use"));

@@ -41,7 +41,7 @@ fn plain(path: &Path) -> io::Result<File> {
     let observed = look_at(path)?;
     match observed.metadata()?.is_file() {
         true => Ok(observed),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
     }
 }
 

@@ -109,7 +109,7 @@ pub(super) fn holder(protocol: Protocol, port: u16) -> Option<String> {
 pub(super) fn held_by(holder: Option<&str>, protocol: Protocol, port: u16, flag: &str) -> String {
     let holder = holder.unwrap_or(UNSEEN);
     format!(
-        "{} port {port} is in use by {holder}: stop it, or choose another port with {flag}",
+        "{} port {port} is in use by {holder}: stop it, or choose a different port with {flag}",
         protocol.as_str().to_uppercase()
     )
 }

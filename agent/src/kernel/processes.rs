@@ -21,8 +21,12 @@ pub(super) fn start_time(pid: u32) -> io::Result<Option<u64>> {
         }
         Err(error) => return Err(error),
     };
-    let odd =
-        || io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not as proc(5) has it"));
+    let odd = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("/proc/{pid}/stat does not have the format of proc(5)"),
+        )
+    };
     // The second field is the command in parentheses, which may hold anything.
     let (_, rest) = stat.rsplit_once(')').ok_or_else(odd)?;
     let mut fields = rest.split_whitespace();

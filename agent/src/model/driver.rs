@@ -231,11 +231,11 @@ const MACVLAN: Profile = Profile {
     gateway: Ok(()),
     most: None,
     publishes: Err(
-        "its endpoints have addresses on the outside's own network, where all their ports are reached already",
+        "its endpoints have addresses on the outside network, where all their ports can be reached already",
     ),
     leads_outside: true,
     names_private: false,
-    host_reaches: Err("the kernel lets no host reach the links on its own parent; others reach them"),
+    host_reaches: Err("the kernel does not let a host reach links on its own parent; other hosts reach them"),
     own_mac: Ok(()),
     rows_alone: true,
     lone_links: true,
@@ -252,8 +252,8 @@ const MACVLAN_PASSTHRU: Profile = Profile {
 
 const IPVLAN: Profile = Profile {
     own_mac: Err(
-        "the links of an ipvlan network share the Ethernet address of their parent: leave it out, or use a macvlan network in \
-         place of",
+        "the links of an ipvlan network share the Ethernet address of their parent: leave it out, or use a \
+         macvlan network instead of",
     ),
     ..MACVLAN
 };

@@ -38,7 +38,7 @@ impl Leg {
         if index < Self::COUNT {
             Ok(Self(index))
         } else {
-            Err(Invalid::new("host leg", index.to_string(), "a host has room for 8192 networks"))
+            Err(Invalid::new("host leg", index.to_string(), "a host supports 8192 networks"))
         }
     }
 

@@ -231,8 +231,8 @@ impl fmt::Display for SettingOp {
                 write!(f, "change ports in nftables table ({gone} gone, {come} new)")
             }
             Self::RemoveTable => f.write_str("remove nftables table"),
-            Self::SetResolver(port) => write!(f, "lead port 53 of 127.0.0.11 to {port}"),
-            Self::RemoveResolver => f.write_str("lead port 53 of 127.0.0.11 nowhere"),
+            Self::SetResolver(port) => write!(f, "redirect 127.0.0.11 port 53 to {port}"),
+            Self::RemoveResolver => f.write_str("remove the redirect of 127.0.0.11 port 53"),
             Self::SetForwardAccepts(family, links) => {
                 let command = if *family == Family::V4 { "iptables" } else { "ip6tables" };
                 write!(f, "set rules in the FORWARD chain of {command} ({} links)", links.len())

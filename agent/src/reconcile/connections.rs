@@ -58,7 +58,10 @@ pub async fn forget<K: Kernel>(kernel: Arc<K>, world: Arc<World>, stop: Cancella
         for (netns, outdated) in connections.take() {
             if let Err(error) = kernel.forget(netns.clone(), outdated.clone()).await {
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%netns, error = chain(&error), "connections to former ports and addresses may go on");
+                    tracing::warn!(
+                        %netns, error = chain(&error),
+                        "cannot end connections to removed ports and addresses"
+                    );
                 }
                 left.insert(netns, outdated);
             }
@@ -122,7 +125,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             let outdated = Outdated { addresses: suspect.clone(), ..Outdated::default() };
             match self.kernel.forget(netns.clone(), outdated).await {
                 Ok(_forgotten) => connections.cleared(&netns, &suspect),
-                Err(error) => tracing::debug!(%netns, error = chain(&error), "connections are not forgotten"),
+                Err(error) => tracing::debug!(%netns, error = chain(&error), "cannot forget connections"),
             }
         }
     }

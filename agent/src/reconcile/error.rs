@@ -26,13 +26,13 @@ pub enum ReconcileError {
     /// No leg is left for another overlay.
     #[error("this host has {} networks already", Leg::COUNT)]
     NoLeg,
-    /// The host's links were not the same at the end of a look.
-    #[error("links of the host change while they are looked at")]
+    /// The host's links changed during a look.
+    #[error("the host's links changed while they were read")]
     LinksChange,
     /// A record that the host's rules depend on cannot be read.
     #[error(
-        "the host's rules stay as they are, since a record that they depend on cannot be read (see ovctl node ls): \
-         restore or delete it"
+        "the host's rules are not changed, because a record that they depend on cannot be read (see ovctl \
+         node ls): restore or delete it"
     )]
     HostInDoubt,
     /// The thread that a look was on ended early.

@@ -97,9 +97,10 @@ impl Gate<'_> {
     fn local(&self, heard: &Heard) -> Option<String> {
         if let Some(why) = &heard.lost {
             return Some(format!(
-                "{why}. Sandboxes and networks of this host go on as they are; it removes nothing and refuses every change \
-                 until the file is restored (stop the agent, put it back, start it), or until you run 'ovctl cluster \
-                 accept-empty', which removes them, or 'ovagent cleanup', which removes everything of ovnet from this host"
+                "{why}. Sandboxes and networks of this host keep working; it removes nothing and refuses \
+                 every change until the file is restored (stop the agent, put it back, start it), or until \
+                 you run 'ovctl cluster accept-empty', which removes them, or 'ovagent cleanup', which \
+                 removes everything of ovnet from this host"
             ));
         }
         let evidence = self.evidence.filter(|_| heard.whole)?;
@@ -112,9 +113,9 @@ impl Gate<'_> {
         is_most(gone, evidence.sandboxes.len()).then(|| {
             format!(
                 "this host has {} sandboxes in its kernel, and its own store has no record of {gone} of them: was an old copy \
-                 of the state directory restored? This host removes nothing and refuses every change until the right file is \
-                 back (stop the agent, put it back, start it), or until you run 'ovctl cluster accept-empty', which removes \
-                 them",
+                 of the state directory restored? This host removes nothing and refuses every change until \
+                 the right file is restored (stop the agent, put it back, start it), or until you run 'ovctl \
+                 cluster accept-empty', which removes them",
                 evidence.sandboxes.len()
             )
         })
@@ -162,12 +163,14 @@ impl Gate<'_> {
             None => {
                 "is empty, or has lost this cluster's records: the cluster's identity is not in it".to_owned()
             }
-            Some(found) => format!("has another cluster's records: its identity is {found}"),
+            Some(found) => format!("has the records of a different cluster: its identity is {found}"),
         };
         let remedy = match found {
             None => REMEDY.to_owned(),
             Some(_) => {
-                format!("If it is the wrong store, correct the setting store and restart the agent. {REMEDY}")
+                format!(
+                    "If this is the wrong store, correct the setting store and restart the agent. {REMEDY}"
+                )
             }
         };
         format!("the store {what} (this host is of cluster {known}). {remedy}")
@@ -251,8 +254,8 @@ impl Gate<'_> {
         let gone = self.world.unexpected(removed.clone());
         let held = match self.deleted_by_hand(&gone).await? {
             Some(name) => Some(format!(
-                "the record of this host's endpoint {name} is gone from the store, but its name is still there: somebody \
-                 deleted keys by hand. {REMEDY}"
+                "the record of this host's endpoint {name} is gone from the store, but its name is still \
+                 there: keys were deleted by hand. {REMEDY}"
             )),
             // What is held is not let go because still more is gone.
             None if (is_most(gone.len(), all)
@@ -261,8 +264,8 @@ impl Gate<'_> {
                 && !self.was_removed().await? =>
             {
                 Some(format!(
-                    "{} of this host's {all} endpoints went from the store, and no command on this host removed them. \
-                     {REMEDY}",
+                    "{} of this host's {all} endpoints are gone from the store, and no command on this host \
+                     removed them. {REMEDY}",
                     gone.len()
                 ))
             }

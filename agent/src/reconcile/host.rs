@@ -60,8 +60,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         if !told && originals.get(FORWARDING_V4).is_some_and(|value| value == "0") {
             self.told_forwarding = true;
             tracing::warn!(
-                "net.ipv4.ip_forward is 0, and --ip-forward=false leaves it: networks of this host do not reach the outside, \
-                 nor are their published ports reached"
+                "net.ipv4.ip_forward is 0, and --ip-forward=false keeps it: networks of this host cannot \
+                 reach the outside, and their published ports cannot be reached"
             );
         }
         let ops = plan(Unit::Host, &desired, &observed);

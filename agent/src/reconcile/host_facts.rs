@@ -168,7 +168,10 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
                     let commit = Commit::new().put(name, original.clone());
                     self.local.commit(commit).await?;
                 }
-                tracing::info!(sysctl = %key.replace('/', "."), was = %original, "set for the networks of this host");
+                tracing::info!(
+                    sysctl = %key.replace('/', "."), was = %original,
+                    "set for the networks of this host"
+                );
             }
         }
         Ok(())

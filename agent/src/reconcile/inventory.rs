@@ -133,10 +133,9 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
         match self.search().await {
             Ok(()) => self.searched = true,
-            Err(error) => tracing::warn!(
-                error = chain(&error),
-                "cannot look into the sandboxes for what was left there"
-            ),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "cannot look for leftover objects in the sandboxes")
+            }
         }
     }
 

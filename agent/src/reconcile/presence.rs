@@ -16,7 +16,12 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         let (named, there) = match self.what_is_there().await {
             Ok(observed) => observed,
             // The next full look finds the same, or says why it cannot.
-            Err(error) => return tracing::debug!(error = chain(&error), "cannot look for what was made"),
+            Err(error) => {
+                return tracing::debug!(
+                    error = chain(&error),
+                    "cannot check that created objects are still there"
+                );
+            }
         };
         let mut missing: BTreeSet<Unit> = BTreeSet::new();
         for (id, programmed) in &self.programmed {
@@ -36,7 +41,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             }
         });
         for unit in missing {
-            tracing::info!(%unit, "something else removed part of it: repairing");
+            tracing::info!(%unit, "another program removed part of it: repairing");
             self.world.look_again(unit, Depth::Full);
         }
         if let Some(features) = self.features {

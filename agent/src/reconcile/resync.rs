@@ -34,7 +34,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         units.extend(self.programmed.keys().chain(self.legs.keys()).map(|id| Unit::Network(*id)));
         match self.marked_units().await {
             Ok(marked) => units.extend(marked),
-            Err(error) => tracing::warn!(error = chain(&error), "cannot list what is in the kernel"),
+            Err(error) => tracing::warn!(error = chain(&error), "cannot list our objects in the kernel"),
         }
         self.world.read(|intent| {
             let here = intent.networks().filter(|(_, view)| is_here(view, self.world.me));

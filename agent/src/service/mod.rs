@@ -182,7 +182,7 @@ impl<K: Kernel> Service<K> {
         }
         Err(ServiceError::StoreAway(
             "the store has not been read yet since the agent started: is it running, and reachable from this host? \
-             (`ovctl version` tells where the agent looks for it)"
+             (`ovctl version` shows the store's address)"
                 .into(),
         ))
     }
@@ -228,7 +228,8 @@ impl<K: Kernel> Service<K> {
     /// The same after a change of ours, which is made whether or not this node hears of it.
     async fn follow_change(&self, scope: Scope, revision: i64) {
         if !self.hears_of(scope, revision).await {
-            tracing::warn!(revision, %scope, "the store took a change, but does not say so");
+            tracing::warn!(revision, %scope, "the store accepted a change, but its watch has not delivered \
+                                              it");
         }
     }
 

@@ -58,7 +58,7 @@ pub struct GuardRefusal {
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// These guards did not hold; nothing was changed.
-    #[error("the store has changed meanwhile: {}", list(.0))]
+    #[error("the store was changed at the same time: {}", list(.0))]
     Refused(Vec<GuardRefusal>),
     /// The store could not be asked, or did not accept it. See [`StoreError::retry`].
     #[error(transparent)]
@@ -235,7 +235,7 @@ mod tests {
         ]);
         assert_eq!(
             error.to_string(),
-            "the store has changed meanwhile: /ovnet/v1/vnis/1 exists already, \
+            "the store was changed at the same time: /ovnet/v1/vnis/1 exists already, \
              /ovnet/v1/vnis/1 was changed at revision 7, /ovnet/v1/vnis/2 does not exist"
         );
     }

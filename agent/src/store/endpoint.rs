@@ -66,7 +66,7 @@ impl Endpoint {
     /// The endpoints of an etcd; nothing is connected yet.
     pub(super) fn etcd(config: &EtcdConfig) -> Result<Vec<Self>, StoreError> {
         if config.endpoints.is_empty() {
-            return Err(StoreError::Config { what: "it names no endpoint; expected host:port".into() });
+            return Err(StoreError::Config { what: "it is empty; expected host:port".into() });
         }
         let tls = config.tls.as_ref().map(read_tls).transpose()?;
         let make = |address: &String| {
@@ -117,7 +117,7 @@ fn remote(address: &str, tls: Option<TlsOptions>) -> Result<tonic::transport::En
     match tls {
         None => Ok(endpoint),
         Some(tls) => endpoint.tls_config(tls).map_err(|error| StoreError::Config {
-            what: format!("the TLS files do not fit together: {}", crate::model::chain(&error)),
+            what: format!("the TLS files do not match: {}", crate::model::chain(&error)),
         }),
     }
 }
@@ -125,7 +125,9 @@ fn remote(address: &str, tls: Option<TlsOptions>) -> Result<tonic::transport::En
 fn read_tls(paths: &TlsPaths) -> Result<TlsOptions, StoreError> {
     let Some(ca) = &paths.ca else {
         return Err(StoreError::Config {
-            what: "TLS without a CA file: name the authority that signed the store's certificate".into(),
+            what: "TLS needs a CA file: give the certificate of the CA that signed the store's \
+                   certificate"
+                .into(),
         });
     };
     let options = TlsOptions::new().ca_certificate(Certificate::from_pem(read_pem("CA", ca)?));

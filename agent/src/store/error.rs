@@ -10,8 +10,8 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 pub enum StoreError {
     /// Nobody answered, or not in time. Nothing was changed.
     #[error(
-        "the store at {endpoints} does not answer when asked to {operation}{}; check that it runs, and that this host \
-         reaches it",
+        "the store at {endpoints} does not answer when asked to {operation}{}; check that it runs and that \
+         this host can reach it",
         after(*waited)
     )]
     Away {
@@ -27,7 +27,8 @@ pub enum StoreError {
     },
     /// The connection was lost after a change was sent, and the store could not be asked again in time.
     #[error(
-        "the connection to the store at {endpoints} was lost before it confirmed the change{}; look before trying again",
+        "the connection to the store at {endpoints} was lost before it confirmed the change{}; check the \
+         result before you retry",
         after(*waited)
     )]
     Unknown {
@@ -41,7 +42,8 @@ pub enum StoreError {
     },
     /// The store does not accept us.
     #[error(
-        "the store at {endpoints} does not let us {operation}; check the user, the password, and the user's roles"
+        "the store at {endpoints} does not allow this agent to {operation}; check the user, the password, \
+         and the user's roles"
     )]
     Auth {
         /// What was asked.
@@ -88,7 +90,7 @@ pub enum StoreError {
         source: Cause,
     },
     /// The answer makes no sense: not an etcd, or a broken one.
-    #[error("the store at {endpoints} gave a wrong answer when asked to {operation}: {what}")]
+    #[error("the store at {endpoints} cannot {operation}: it gave a wrong answer: {what}")]
     Corrupt {
         /// What was asked.
         operation: &'static str,

@@ -81,7 +81,10 @@ pub async fn follow(
         match end {
             End::Unheard => return,
             End::Relist => {
-                tracing::info!(range = %follower.range.start, "listing again: the store no longer has what was missed");
+                tracing::info!(
+                    range = %follower.range.start,
+                    "listing again: the store no longer has the missed events"
+                );
                 follower.seen = None;
             }
             End::Failed(StoreError::Compacted { .. }) => follower.seen = None,
@@ -141,7 +144,7 @@ impl Follower {
                 self.seen = Some(History { revision: seen.revision, ..head });
                 return Ok(());
             }
-            tracing::warn!(was = ?seen, is = ?head, "the store began anew; taking over what it has now");
+            tracing::warn!(was = ?seen, is = ?head, "the store is not the same as before: listing it again");
             self.seen = None;
         }
         let (listing, history) = self.store.list_with_history(&self.range).await?;

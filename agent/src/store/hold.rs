@@ -86,7 +86,7 @@ pub async fn hold_claim(store: Store, claim: Claim, tenure: watch::Sender<Tenure
             Err(error) if error.retry() == Retry::Look => backoff.next() / 10,
             Err(error) => {
                 let key = &holder.claim.key;
-                tracing::debug!(%key, error = %crate::model::chain(&error), "cannot keep a key alive");
+                tracing::debug!(%key, error = %crate::model::chain(&error), "cannot hold a key");
                 backoff.next().min(ttl / 3)
             }
         };

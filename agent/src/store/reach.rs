@@ -138,7 +138,8 @@ impl Store {
             let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             if slow.swap(millis, Ordering::Relaxed) == 0 {
                 tracing::warn!(
-                    "the store at {names} is slow, it takes {:.1} s or more for an answer: changes take that much longer, or fail",
+                    "the store at {names} is slow: it needs {:.1} s or more for an answer, so changes take \
+                     longer or fail",
                     took.as_secs_f64()
                 );
             }

@@ -68,7 +68,7 @@ pub(super) fn entry(kv: KeyValue) -> Option<Entry> {
         Ok(key) => Some(Entry { key, value: Bytes::from(value), mod_revision, lease }),
         Err(error) => {
             let key = error.utf8_error();
-            tracing::warn!(mod_revision, %key, "a foreign key of the store is not text; passing over it");
+            tracing::warn!(mod_revision, %key, "ignoring a foreign key that is not text");
             None
         }
     }

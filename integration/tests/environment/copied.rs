@@ -102,7 +102,7 @@ pub(crate) fn alive(lab: &Lab) -> Result<()> {
         let nodes = h2.ovctl_ok(&["node", "ls"])?.stdout;
         Ok(if nodes.contains("10.77.0.3") { Poll::Ready(()) } else { Poll::Pending(nodes) })
     })?;
-    logged_once(h3, &["INFO", "no other host has this node's id any more"])?;
+    logged_once(h3, &["INFO", "no other host uses this node's id any more"])?;
     h3.wait_nodes_alive(2)?;
     // And now the original is the copy.
     h1.start_agent()?;
@@ -150,7 +150,7 @@ pub(crate) fn cleanup(lab: &Lab) -> Result<()> {
     copy_state(h1, h2)?;
     let args: Vec<&str> = h2.agent_args().iter().map(String::as_str).collect();
     let done = h2.agent_program()?.args(["cleanup"]).args(&args).ok()?;
-    ensure!(done.stderr.contains("records in the cluster's store stay: host h1 at 10.77.0.1"), "{done}");
+    ensure!(done.stderr.contains("records in the cluster's store: host h1 at 10.77.0.1"), "{done}");
     ensure!(records(h1)? == before, "records of the original are gone");
     let left = h2.exec_ok(&["sh", "-c", "ls /run/state 2>/dev/null || true"])?.stdout;
     ensure!(left.trim().is_empty(), "files stay: {left}");

@@ -17,14 +17,14 @@ pub(crate) fn shared(lab: &Lab) -> Result<()> {
     for host in [h1, h2, h3] {
         wait_warning(
             host,
-            &["more than one node has this name, h1", "10.77.0.1", "10.77.0.2", "--node-name"],
+            &["more than one node is named h1", "10.77.0.1", "10.77.0.2", "--node-name"],
             NEWS,
         )?;
     }
     for host in [h1, h2] {
-        logged_once(host, &["WARN", "more than one node has this name, h1", "this one"])?;
+        logged_once(host, &["WARN", "more than one node is named h1", "this one"])?;
     }
-    ensure!(!crate::log(h3).contains("has this name"), "h3 is not concerned");
+    ensure!(!crate::log(h3).contains("more than one node is named"), "h3 is not concerned");
     // A name that is two nodes' is no name of one.
     let refused = h3.ovctl(&["node", "inspect", "h1"])?;
     let ids: Vec<String> =

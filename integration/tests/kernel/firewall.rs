@@ -91,7 +91,7 @@ async fn open_and_close(kernel: &LinuxKernel) -> Outcome {
     told(seen(kernel).await? == [Some(Links::new()), Some(links)], || "IPv6 is not seen as set".into())?;
     let wrong = [LinkMatch::StartsNotWith(IfName::literal("ovb-"))].into();
     let text = set(kernel, Family::V6, &wrong).await.err().unwrap_or_default();
-    told(text.contains("is no opening"), || text)?;
+    told(text.contains("cannot be accepted in FORWARD"), || text)?;
     let before = rules("ip6tables")?;
     set(kernel, Family::V6, &Links::new()).await?;
     told(before.len() == 6 && rules("ip6tables")?.len() == 2, || format!("{before:?}"))

@@ -118,22 +118,22 @@ async fn refused(kernel: &LinuxKernel, netns: &Netns) -> Outcome {
     let on = |parent: &'static str| LinkKind::Macvlan(IfName::literal(parent), MacvlanMode::Bridge);
     let ipvlan = LinkKind::Ipvlan(PARENT, IpvlanMode::L3, IpvlanFlag::Private);
     for (kind, words) in [
-        (on("ok-gone"), "no link named ok-gone on the host"),
-        (on("ok-alias"), "no link named ok-alias on the host"),
+        (on("ok-gone"), "the host has no link named ok-gone"),
+        (on("ok-alias"), "the host has no link named ok-alias"),
         (on("lo"), "lo is the loopback link"),
-        (on("ok-mv"), "ok-mv is a link of kind macvlan itself"),
+        (on("ok-mv"), "ok-mv is a macvlan link itself"),
         (on("ok-port"), "ok-port belongs to ok-br already"),
         // This kernel lacks both drivers.
         (ipvlan, "the kernel has no ipvlan links: it needs CONFIG_IPVLAN (modprobe ipvlan)"),
         (LinkKind::Vlan(PARENT, 10), "the kernel has no VLANs: it needs CONFIG_VLAN_8021Q (modprobe 8021q)"),
-        (LinkKind::Vlan(IfName::literal("ok-gone"), 10), "no link named ok-gone on the host"),
+        (LinkKind::Vlan(IfName::literal("ok-gone"), 10), "the host has no link named ok-gone"),
     ] {
         let text = refusal(kernel, add(netns, "eth0", 5, kind)).await;
         told(text.contains(words), || format!("expected \"{words}\" in {text}"))?;
     }
     let large = Op::AddLink(NewLink { mtu: 9000, ..new(netns, "eth0", 5) }, on("ok-parent"));
     let text = refusal(kernel, large).await;
-    told(text.contains("an MTU of 9000 is larger than the 1500 of ok-parent"), || text)?;
+    told(text.contains("an MTU of 9000 is larger than the 1500 of its parent ok-parent"), || text)?;
     passthru(kernel, netns).await
 }
 
@@ -141,7 +141,7 @@ async fn passthru(kernel: &LinuxKernel, netns: &Netns) -> Outcome {
     let eth = new(netns, "eth0", 5).at;
     apply(kernel, vec![add(netns, "eth0", 5, macvlan(MacvlanMode::Passthru))]).await?;
     let second = refusal(kernel, add(netns, "eth1", 6, macvlan(MacvlanMode::Bridge))).await;
-    told(second.contains("ok-parent is in use by a macvlan link in mode passthru"), || second)?;
+    told(second.contains("ok-parent is used exclusively by a macvlan link in mode passthru"), || second)?;
     let seen = sh("ip -n ovk-refuse -d link show eth0")?;
     told(seen.contains("mode passthru"), || seen)?;
     apply(kernel, vec![Op::Link(eth, LinkOp::Remove), add(netns, "eth0", 5, macvlan(MacvlanMode::Private))])

@@ -159,7 +159,7 @@ pub(crate) fn namesake(fixture: &Fixture) -> Result<()> {
     let said = host.wait(
         what,
         SOON,
-        &format!("journalctl -u ovagent --since @{since} -p warning -o cat | grep 'has this name'"),
+        &format!("journalctl -u ovagent --since @{since} -p warning -o cat | grep 'more than one node'"),
     );
     eprintln!("  {}", log_since(host, &since)?);
     host.run("sed -i '/node-name/d' /etc/ovnet/agent.toml; systemctl restart ovagent")?;

@@ -70,10 +70,10 @@ async fn seen_and_refused<K: Kernel>(kernel: &K) -> Built<()> {
         (Op::AddLink(new("eth1", 1400)?, on("ovk-gone", MacvlanMode::Bridge)), "no link named ovk-gone"),
         (
             Op::AddLink(new("eth1", 1501)?, on("ovk-parent", MacvlanMode::Bridge)),
-            "larger than the 1500 of ovk-parent",
+            "larger than the 1500 of its parent ovk-parent",
         ),
-        (Op::AddLink(new("eth1", 1400)?, on("ovk-parent", MacvlanMode::Passthru)), "for itself"),
-        (Op::Link(at(&here, ETH), LinkOp::SetMtu(1501)), "larger than the 1500 of ovk-parent"),
+        (Op::AddLink(new("eth1", 1400)?, on("ovk-parent", MacvlanMode::Passthru)), "exclusively"),
+        (Op::Link(at(&here, ETH), LinkOp::SetMtu(1501)), "larger than the 1500 of its parent ovk-parent"),
     ];
     for (op, words) in cases {
         let error = refused(kernel, vec![op.clone()]).await.map_err(|text| format!("{text}\n{op}"))?;

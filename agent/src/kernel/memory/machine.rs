@@ -202,7 +202,7 @@ mod tests {
         let text = kernel.in_use(Udp, 53, "--flag");
         assert_eq!(
             text,
-            "UDP port 53 is in use by dnsmasq (pid 77): stop it, or choose another port with --flag"
+            "UDP port 53 is in use by dnsmasq (pid 77): stop it, or choose a different port with --flag"
         );
     }
 }

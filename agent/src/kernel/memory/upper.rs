@@ -48,7 +48,7 @@ pub(super) fn mac(state: &State, kind: &LinkKind) -> Option<Mac> {
 /// Whether a new link can be on this parent.
 pub(super) fn must_carry(state: &State, name: IfName, new: &NewLink, kind: &LinkKind) -> io::Result<()> {
     let gone =
-        || refuse(ErrorKind::NotFound, format!("there is no link named {name} on the host to put it on"));
+        || refuse(ErrorKind::NotFound, format!("the host has no link named {name} to use as the parent"));
     let below = in_host(state, name).ok_or_else(gone)?;
     let is_vlan = matches!(kind, LinkKind::Vlan(..));
     if !is_vlan && matches!(below.kind, LinkKind::Macvlan(..) | LinkKind::Ipvlan(..)) {
@@ -58,16 +58,16 @@ pub(super) fn must_carry(state: &State, name: IfName, new: &NewLink, kind: &Link
     must_fit(name, below.mtu, new.mtu)?;
     let busy = |text: &str| Err(refuse(ErrorKind::ResourceBusy, format!("{name} {text}")));
     if !is_vlan && below.port.is_some() {
-        return busy("belongs to a bridge already: take it out, or choose another link");
+        return busy("belongs to a bridge already: remove it from there, or choose a different link");
     }
     for (_, other) in links(state).filter(|(_, link)| parent(&link.kind) == Some(name)) {
         match (kind, &other.kind) {
             (LinkKind::Macvlan(..), LinkKind::Ipvlan(..)) | (LinkKind::Ipvlan(..), LinkKind::Macvlan(..)) => {
-                return busy("is in use by links of another kind (macvlan, ipvlan)");
+                return busy("is in use by links of a different kind (macvlan, ipvlan)");
             }
             (LinkKind::Macvlan(_, MacvlanMode::Passthru), LinkKind::Macvlan(..))
             | (LinkKind::Macvlan(..), LinkKind::Macvlan(_, MacvlanMode::Passthru)) => {
-                return busy("is in use: a macvlan link in mode passthru must have it for itself");
+                return busy("is in use: a macvlan link in mode passthru needs it exclusively");
             }
             _ => {}
         }
@@ -79,7 +79,7 @@ fn must_fit(parent: IfName, most: u32, mtu: u32) -> io::Result<()> {
     if mtu <= most {
         return Ok(());
     }
-    let text = format!("an MTU of {mtu} is larger than the {most} of {parent}, the link that it is on");
+    let text = format!("an MTU of {mtu} is larger than the {most} of its parent {parent}");
     Err(refuse(ErrorKind::InvalidInput, text))
 }
 

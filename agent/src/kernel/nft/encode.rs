@@ -150,7 +150,7 @@ pub(in crate::kernel) fn pattern(link: &LinkMatch) -> Result<String, String> {
     };
     if lost || text.contains('"') || text.len() > IfName::MAX {
         let which = if open { "links whose names start with" } else { "a link named" };
-        return Err(format!("nft has no words for {which} {name}"));
+        return Err(format!("nft cannot express {which} {name}"));
     }
     Ok(format!("{op}\"{text}\""))
 }
@@ -187,5 +187,5 @@ fn family(address: IpAddr) -> &'static str {
 }
 
 fn foreign(text: &str) -> String {
-    format!("this was read from somebody else's rule, and is never written: {text}")
+    format!("this was read from a foreign rule and is never written: {text}")
 }

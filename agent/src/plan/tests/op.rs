@@ -143,8 +143,8 @@ fn a_setting_is_printed_with_its_namespace() {
             false,
         ),
         (SettingOp::RemoveTable, "remove nftables table in host", true),
-        (SettingOp::SetResolver(5301), "lead port 53 of 127.0.0.11 to 5301 in host", false),
-        (SettingOp::RemoveResolver, "lead port 53 of 127.0.0.11 nowhere in host", true),
+        (SettingOp::SetResolver(5301), "redirect 127.0.0.11 port 53 to 5301 in host", false),
+        (SettingOp::RemoveResolver, "remove the redirect of 127.0.0.11 port 53 in host", true),
         (forward_accepts(Family::V4), "set rules in the FORWARD chain of iptables (1 links) in host", false),
         (forward_accepts(Family::V6), "set rules in the FORWARD chain of ip6tables (1 links) in host", false),
     ];

@@ -79,7 +79,8 @@ async fn hold(
         match verdict {
             Verdict::Believe => {
                 if gate.world.set_held(gate.source, None) {
-                    tracing::info!(source = %gate.source, "the store is believed again: this host goes on by it");
+                    tracing::info!(source = %gate.source, "the store is believed again: this host follows \
+                                                           it");
                 }
                 return last;
             }
@@ -89,7 +90,10 @@ async fn hold(
                 }
             }
             Verdict::Unclear(error) => {
-                tracing::debug!(source = %gate.source, %error, "the store cannot be judged yet");
+                tracing::debug!(
+                    source = %gate.source, %error,
+                    "cannot decide yet whether to believe the store"
+                );
                 pause = READ_AGAIN;
             }
         }
@@ -143,7 +147,7 @@ fn note(heard: &mut Heard, key: &str, value: Option<&[u8]>) {
     let parsed = match Key::from_str(key) {
         Ok(parsed) => parsed,
         Err(error) => {
-            tracing::warn!(%error, "a key that is not ours lies in our part of the store");
+            tracing::warn!(%error, "the store has a foreign key under our prefix");
             return;
         }
     };
@@ -155,7 +159,7 @@ fn note(heard: &mut Heard, key: &str, value: Option<&[u8]>) {
         match fact(&parsed, value) {
             Ok(fact) => heard.facts.extend(fact),
             Err(error) => {
-                tracing::warn!(key = %parsed, %error, "a record cannot be read; what was known of it stays");
+                tracing::warn!(key = %parsed, %error, "cannot read a record: its last known value stays");
                 heard.unreadable.extend(fact_of_removal(&parsed).map(|fact| fact.touched()));
             }
         }
@@ -195,7 +199,10 @@ fn take_in(world: &World, source: Source, revision: i64, heard: Heard) {
     });
     unknown.extend(fresh);
     for touched in doubted.difference(&kept) {
-        tracing::error!(record = %touched, "a record was deleted from the store while others refer to it: this host keeps it as it was");
+        tracing::error!(
+            record = %touched,
+            "a record was deleted from the store while others refer to it: this host keeps it as it was"
+        );
     }
     if !doubted.is_empty() {
         facts.retain(|fact| !(doubted.contains(&fact.touched()) && fact.is_removal()));

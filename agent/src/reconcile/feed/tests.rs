@@ -139,7 +139,7 @@ async fn another_clusters_store_is_held_until_a_person_accepts_it_and_so_is_an_e
             drop(fed.world.hold_changes().changed().await);
         }
     });
-    assert!(why.await.unwrap().contains("another cluster's records"));
+    assert!(why.await.unwrap().contains("the records of a different cluster"));
     // From 9 by way of 5 to 1.
     let accepted = Commit::new()
         .put(Key::Identity(Identity::Accepted(cluster(9))), cluster(5).to_string())

@@ -153,7 +153,7 @@ async fn a_name_that_is_taken_by_what_cannot_be_the_bridge_is_an_error() {
     let mut bench = with(&named, &["a"]).await;
     bench.here(vec![there(&endpoint(&named, 2, "a"))]).await;
     let error = bench.failure(Unit::Network(named.id)).unwrap();
-    assert_eq!(error, "eth9, the bridge of network net1, is a link that is no bridge");
+    assert_eq!(error, "eth9, the bridge of network net1, is not a bridge");
     // One that nobody chose is not taken over, bridge or not.
     let own = bridge(2);
     let name: IfName = "ovb-0202020202".parse().unwrap();
@@ -163,7 +163,7 @@ async fn a_name_that_is_taken_by_what_cannot_be_the_bridge_is_an_error() {
     bench.here(vec![known(&own), there(&endpoint(&own, 2, "a"))]).await;
     let error = bench.failure(Unit::Network(own.id)).unwrap();
     assert!(
-        error.starts_with("there is a bridge ovb-0202020202 already that is not network net2's"),
+        error.starts_with("bridge ovb-0202020202 exists already and does not belong to network net2"),
         "{error}"
     );
 }
@@ -188,10 +188,7 @@ async fn a_parent_that_is_gone_is_named_and_the_network_works_again_when_it_is_b
         bench.reconciler.round().await;
         let unit = Unit::Network(network.id);
         let error = bench.failure(unit).unwrap();
-        assert_eq!(
-            error,
-            format!("the parent eth9 of network {} is gone: there is no such link", network.name)
-        );
+        assert_eq!(error, format!("the parent eth9 of network {} does not exist any more", network.name));
         // Another attach says the same, and leaves nothing.
         let b = endpoint(&network, 3, "b");
         bench.here(vec![there(&b)]).await;

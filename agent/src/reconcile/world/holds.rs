@@ -70,7 +70,10 @@ impl World {
             )
         });
         let unknown = holds.unknown.values().flatten().map(|touched| {
-            format!("{touched} in the store is missing or cannot be read: this host removes nothing of what it is about")
+            format!(
+                "{touched} in the store is missing or cannot be read: this host removes nothing that \
+                 belongs to it"
+            )
         });
         kept.chain(unknown).collect()
     }

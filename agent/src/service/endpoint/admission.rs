@@ -43,8 +43,8 @@ fn refuse_second(
     let node =
         intent.nodes().get(&other.node).map_or_else(|| other.node.to_string(), |node| node.name.to_string());
     Err(ServiceError::Exists(format!(
-        "network {} has an endpoint named {name} already, on node {node}: names are unique in a network, so give the \
-         sandbox another one",
+        "network {} has an endpoint named {name} already, on node {node}: names are unique in a network, so \
+         choose a different name for the sandbox",
         network.name
     )))
 }
@@ -57,7 +57,7 @@ fn refuse_another(network: &Network, view: &NetworkView) -> Result<(), ServiceEr
     let parent = network.settings.parent().map(|parent| parent.link.to_string()).unwrap_or_default();
     let names: Vec<&str> = view.endpoints().values().map(|endpoint| endpoint.name.as_str()).collect();
     Err(ServiceError::InUse(format!(
-        "network {} {} {}: disconnect one, or make another network",
+        "network {} {} {}: disconnect one, or create a different network",
         network.name,
         most.full.replace("{parent}", &parent),
         names.join(" and ")
@@ -102,8 +102,8 @@ fn check_priority(intent: &Intent, choice: &Choice<'_>) -> Result<(), ServiceErr
     match mine.map(|network| network.name.clone()).next() {
         None => Ok(()),
         Some(other) => Err(ServiceError::Exists(format!(
-            "sandbox {} has gateway priority {wanted} in network {other} already: choose another, so that it is known which \
-             network has its default route",
+            "sandbox {} has gateway priority {wanted} in network {other} already: choose a different one, so \
+             that only one network has the default route",
             choice.sandbox.name
         ))),
     }
@@ -145,10 +145,7 @@ fn check_links(
         }
         if let Some(path) = way_back(view, own, &link.endpoint) {
             let names: Vec<&str> = [own].into_iter().chain(&path).map(Name::as_str).collect();
-            return wrong(
-                link,
-                format!("links must not come back to where they start: {}", names.join(" -> ")),
-            );
+            return wrong(link, format!("links must not form a loop: {}", names.join(" -> ")));
         }
     }
     Ok(())
@@ -184,7 +181,7 @@ pub(in crate::service) fn interface(
     if let Some(chosen) = choice.spec.options.ifname {
         return if used.contains(&chosen) {
             Err(ServiceError::Exists(format!(
-                "sandbox {} has an interface named {chosen} already: choose another name",
+                "sandbox {} has an interface named {chosen} already: choose a different name",
                 choice.sandbox.name
             )))
         } else {

@@ -123,7 +123,7 @@ impl<K: Kernel> Service<K> {
             }
         }
         Err(ServiceError::Busy(format!(
-            "network {} is so busy that no address could be had in {TRIES} tries: try again",
+            "network {} is busy: no address could be allocated in {TRIES} tries; try again",
             spec.network
         )))
     }
@@ -150,7 +150,7 @@ impl<K: Kernel> Service<K> {
         let machine = Arc::clone(&self.machine);
         let read = tokio::task::spawn_blocking(move || machine.listeners(&protocols)).await;
         let listeners = read.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
-            ServiceError::Kernel(format!("it cannot be told which ports of this host are in use: {error}"))
+            ServiceError::Kernel(format!("cannot find out which ports of this host are in use: {error}"))
         })?;
         let mut host = HostPorts { addresses: BTreeSet::new(), any: USUAL_PORTS, listeners };
         if !specs.is_empty() {
@@ -287,8 +287,8 @@ impl<K: Kernel> Service<K> {
                 }
                 (Guard::Absent(_), Key::EndpointName(_, name)) => {
                     return Err(ServiceError::Exists(format!(
-                        "network {} has an endpoint named {name} already: names are unique in a network, so give the \
-                         sandbox another one",
+                        "network {} has an endpoint named {name} already: names are unique in a network, so \
+                         choose a different name for the sandbox",
                         draft.network.name
                     )));
                 }

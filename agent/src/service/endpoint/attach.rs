@@ -100,9 +100,9 @@ impl<K: Kernel> Service<K> {
         };
         let here = async {
             let looked = self.world.programmed(Unit::Network(endpoint.network), at);
-            let outcome = tokio::time::timeout(LOCAL_DEADLINE, looked)
-                .await
-                .map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
+            let outcome = tokio::time::timeout(LOCAL_DEADLINE, looked).await.map_err(|_elapsed| {
+                ServiceError::Kernel("this host's kernel did not answer in time".into())
+            })?;
             refuse_failures(&outcome)?;
             refuse_failures(&self.host_outcome(draft, at).await)
         };
@@ -125,7 +125,7 @@ impl<K: Kernel> Service<K> {
                 let outcome = id.and_then(|id| self.world.outcome(Unit::Sandbox(id))).unwrap_or_default();
                 Err(match outcome.failures.first() {
                     Some((_, error)) => ServiceError::failed(error, told(&chain(error))),
-                    None => ServiceError::Kernel(told("its rules were not made in time")),
+                    None => ServiceError::Kernel(told("its rules were not set in time")),
                 })
             }
         }
@@ -172,8 +172,8 @@ impl<K: Kernel> Service<K> {
             return Ok(());
         }
         let gone = match sandbox.process {
-            Some((pid, _)) => format!("process {pid}, which it was adopted from, has gone"),
-            None => format!("there is no network namespace at {} any more", sandbox.netns.display()),
+            Some((pid, _)) => format!("process {pid}, which it was adopted from, has ended"),
+            None => format!("the network namespace {} does not exist any more", sandbox.netns.display()),
         };
         Err(ServiceError::InUse(format!(
             "sandbox {name} is gone: {gone}; remove it with ovctl sandbox rm {name}",
@@ -201,7 +201,7 @@ fn refuse_without_namespace(sandbox: &Sandbox) -> Result<(), ServiceError> {
             "sandbox {name} shares the network namespace of {owner}: connect {owner} instead"
         ))),
         None if sandbox.left => Err(ServiceError::InUse(format!(
-            "sandbox {name} was removed, and stays only for those that share its network namespace"
+            "sandbox {name} was removed, and exists only for the sandboxes that share its network namespace"
         ))),
         None => Ok(()),
     }
@@ -215,7 +215,7 @@ fn refuse_failures(outcome: &Outcome) -> Result<(), ServiceError> {
             Err(ServiceError::failed(error, format!("this host cannot {step}: {}", chain(error))))
         }
         Some((None, error)) => {
-            let text = format!("this host cannot be looked at: {}", chain(error));
+            let text = format!("cannot read the state of this host: {}", chain(error));
             Err(ServiceError::failed(error, text))
         }
     }

@@ -44,7 +44,10 @@ impl<K: Kernel> Service<K> {
             if let Some(sandbox) = &endpoint.sandbox {
                 service.write_files(sandbox).await;
             }
-            tracing::info!(name = %endpoint.name, %network, endpoint = %endpoint.id.short(), force, "disconnected");
+            tracing::info!(
+                name = %endpoint.name, %network, endpoint = %endpoint.id.short(), force,
+                "disconnected"
+            );
             Ok(())
         })
         .await
@@ -142,7 +145,7 @@ impl<K: Kernel> Service<K> {
     async fn follow_removal(&self, endpoint: &Endpoint, at: Revisions) {
         if endpoint.node != self.world.me {
             if tokio::time::timeout(FOLLOW_DEADLINE, self.world.reached(at)).await.is_err() {
-                tracing::warn!(?at, "the store took a removal, but does not say so");
+                tracing::warn!(?at, "the store accepted a removal, but its watch has not delivered it");
             }
             return;
         }
@@ -153,7 +156,10 @@ impl<K: Kernel> Service<K> {
             }
         };
         if tokio::time::timeout(LOCAL_DEADLINE, done).await.is_err() {
-            tracing::warn!(endpoint = %endpoint.id.short(), "removed from the store, but not yet from this host");
+            tracing::warn!(
+                endpoint = %endpoint.id.short(),
+                "removed from the store, but not yet from this host"
+            );
         }
     }
 

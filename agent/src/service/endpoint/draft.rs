@@ -179,7 +179,7 @@ fn endpoint_addresses(
         if let Some(chosen) = chosen {
             if chosen.is_ipv6() != v6 {
                 let family = if v6 { "IPv6" } else { "IPv4" };
-                let reason = format!("{flag} takes an {family} address");
+                let reason = format!("{flag} expects an {family} address");
                 return Err(Invalid::new("address", chosen.to_string(), reason).into());
             }
             let subnet = ipam::check_chosen(&network.subnets, chosen)?;

@@ -169,7 +169,7 @@ impl<'a> Ports<'a> {
         }
         let port = candidate(*range.start());
         let by = self.holder(&port).ok_or_else(|| {
-            ServiceError::Internal(format!("port {port} is free, but was taken to be in use"))
+            ServiceError::Internal(format!("port {port} is free, but was reported as in use"))
         })?;
         let what = if range.start() == range.end() { What::One } else { What::Range(range) };
         Err(Refused::Port(Taken { port, by, what }))
@@ -183,7 +183,7 @@ impl<'a> Ports<'a> {
             |reason: String| Err(Invalid::new("address of a published port", host.to_string(), reason));
         if host.is_loopback() && host.is_ipv6() {
             return wrong(
-                "the kernel forwards nothing that comes to it: choose 127.0.0.1 or another address".into(),
+                "the kernel does not forward traffic to it: choose 127.0.0.1 or another address".into(),
             );
         }
         if !endpoint.addresses.iter().any(|own| own.addr().is_ipv6() == host.is_ipv6()) {
@@ -262,7 +262,7 @@ fn is_mesh(network: &Network) -> bool {
 /// Whether a network can publish ports at all.
 fn refuse_network(network: &Network) -> Result<(), ServiceError> {
     let reason = if network.internal {
-        "it is internal: nothing comes in from outside"
+        "it is internal: it gets no traffic from outside"
     } else {
         match network.profile().publishes {
             Ok(()) => return Ok(()),

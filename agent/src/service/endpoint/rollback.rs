@@ -15,7 +15,7 @@ impl<K: Kernel> Service<K> {
     /// Remove an endpoint that was refused; if the store cannot be reached, again later, until it is gone.
     pub(in crate::service) async fn roll_back(self: &Arc<Self>, endpoint: &Endpoint) {
         let Err(error) = self.remove_endpoint(endpoint).await else { return };
-        tracing::warn!(endpoint = %endpoint.id.short(), %error, "cannot take back an endpoint yet");
+        tracing::warn!(endpoint = %endpoint.id.short(), %error, "cannot roll back an endpoint: retrying");
         let (service, endpoint) = (Arc::clone(self), endpoint.clone());
         tokio::spawn(async move {
             let mut pause = FIRST;
@@ -27,7 +27,10 @@ impl<K: Kernel> Service<K> {
                     return;
                 }
             }
-            tracing::error!(endpoint = %endpoint.id.short(), "an endpoint could not be rolled back: disconnect it");
+            tracing::error!(
+                endpoint = %endpoint.id.short(),
+                "an endpoint could not be rolled back: disconnect it"
+            );
         });
     }
 
@@ -39,7 +42,10 @@ impl<K: Kernel> Service<K> {
         self.ready_to_change().await?;
         for stray in self.believable_strays() {
             if self.remove_stray(&stray).await? {
-                tracing::info!(endpoint = %stray.id.short(), name = %stray.name, "endpoint removed: it has no sandbox");
+                tracing::info!(
+                    endpoint = %stray.id.short(), name = %stray.name,
+                    "endpoint removed: it has no sandbox"
+                );
             }
         }
         Ok(())

@@ -60,7 +60,8 @@ impl<K: Kernel> Service<K> {
             None => Ok(()),
             Some(port) => {
                 let reason = format!(
-                    "it is a port of the bridge {bridge}, which takes what comes in by it: choose another, such as {bridge} itself",
+                    "it is a port of the bridge {bridge}, which takes all its traffic: choose a different \
+                     link, such as {bridge} itself",
                     bridge = port.bridge
                 );
                 Err(Invalid::new("parent", parent.to_string(), reason).into())
@@ -77,8 +78,9 @@ impl<K: Kernel> Service<K> {
                     routes.iter().find(|(prefix, _)| *prefix == route).map(|(_, link)| link.to_string());
                 let link = link.unwrap_or_default();
                 let reason = format!(
-                    "it overlaps {route}, a route of this host (dev {link}): endpoints and host would not reach each other; choose \
-                     another subnet, leave it out for an automatic one, or add --force"
+                    "it overlaps {route}, a route of this host (dev {link}): endpoints and host could not \
+                     reach each other; choose a different subnet, leave it out for an automatic one, or add \
+                     --force"
                 );
                 return Err(Invalid::new("subnet", subnet.prefix.to_string(), reason).into());
             }
@@ -111,19 +113,19 @@ impl<K: Kernel> Service<K> {
             others.find(|other| bridge_of(other) == Some(name)).map(|other| other.name.clone())
         });
         if let Some(holder) = holder {
-            return wrong(format!("it is the bridge of network {holder}: choose another name"));
+            return wrong(format!("it is the bridge of network {holder}: choose a different name"));
         }
         if is_ours(name) {
-            return wrong(format!("names that start with {} are the agent's own", OURS.join(", ")));
+            return wrong(format!("names that start with {} are reserved for the agent", OURS.join(", ")));
         }
         let Some(link) = facts.links.iter().find(|link| link.name == name) else { return Ok(None) };
         let at = LookAt { links: Some([name].into()), ..LookAt::default() };
         let seen = self.kernel.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
         let there = seen.netns.get(&Netns::Host).and_then(|host| host.links.get(&name));
         match there {
-            Some(there) if there.kind != LinkKind::Bridge => {
-                wrong("this host has a link of that name, which is no bridge: choose another name".into())
-            }
+            Some(there) if there.kind != LinkKind::Bridge => wrong(
+                "this host has a link of that name which is not a bridge: choose a different name".into(),
+            ),
             // One of ours that is about to go, or to be found by this network.
             Some(there) if there.mark.is_some() => Ok(None),
             Some(_) => Ok(Some(link.clone())),
@@ -152,7 +154,7 @@ pub(in crate::service) fn exists(network: &Network) -> ServiceError {
         Scope::Global => "",
     };
     ServiceError::Exists(format!(
-        "a network named {} exists already{place}: choose another name",
+        "a network named {} exists already{place}: choose a different name",
         network.name
     ))
 }
@@ -164,7 +166,7 @@ fn check_parent(parent: Parent, facts: &Facts) -> Result<(), ServiceError> {
     let missing = match parent.vlan {
         _ if there(parent.link) => return Ok(()),
         Some((on, _)) if there(on) => return Ok(()),
-        Some((on, _)) => format!("there is neither {} nor {on}, on which it could be made", parent.link),
+        Some((on, _)) => format!("neither {} nor its parent {on} exists", parent.link),
         None => "there is no such link".to_owned(),
     };
     let names: Vec<&str> = foreign().map(|link| link.name.as_str()).collect();
@@ -179,8 +181,8 @@ fn check_parent_is_free(intent: &Intent, network: &Network, parent: Parent) -> R
     match others.find(|other| other.id != network.id && on(other)) {
         None => Ok(()),
         Some(other) => Err(ServiceError::InUse(format!(
-            "parent {} is in use by network {} ({}): connect to that one, or choose another parent, such as a VLAN of it \
-             ({}.10)",
+            "parent {} is in use by network {} ({}): connect to that network, or choose a different parent, \
+             such as a VLAN of it ({}.10)",
             parent.link,
             other.name,
             other.driver(),
@@ -203,8 +205,8 @@ fn check_subnets(intent: &Intent, wanted: &Wanted) -> Result<(), ServiceError> {
         for subnet in &wanted.chosen {
             if let Some(prefix) = ipam::overlapping(subnet.prefix, &theirs) {
                 let reason = format!(
-                    "it overlaps {prefix} of network {}: the host would reach only one of the two; choose another subnet, or \
-                     leave it out for an automatic one",
+                    "it overlaps {prefix} of network {}: the host could reach only one of the two; choose a \
+                     different subnet, or leave it out for an automatic one",
                     other.name
                 );
                 return Err(Invalid::new("subnet", subnet.prefix.to_string(), reason).into());
@@ -260,8 +262,7 @@ pub(in crate::service) fn subnets_of(link: &FactLink) -> Result<Vec<Subnet>, Inv
     let first = |v6: bool| link.addresses.iter().filter(usable).find(|own| own.addr().is_ipv6() == v6);
     let subnets: Vec<Subnet> = [false, true].into_iter().filter_map(first).map(subnet_of).collect();
     if subnets.is_empty() {
-        let reason =
-            "it is not the agent's, and has no address that a network could have as its gateway: give it one";
+        let reason = "it is not the agent's, and has no address that can be a network's gateway: give it one";
         return Err(Invalid::new("bridge name", link.name.to_string(), reason));
     }
     Ok(subnets)

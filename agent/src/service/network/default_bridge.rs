@@ -102,7 +102,9 @@ impl<K: Kernel> Service<K> {
                 let revision = match self.local.commit(creation(&wanted, &wanted.subnets)).await {
                     Ok(revision) => revision,
                     Err(CommitError::Refused(_)) => {
-                        return Err(ServiceError::Busy("its name is in the store already: try again".into()));
+                        return Err(ServiceError::Busy(
+                            "its name was taken at the same time: try again".into(),
+                        ));
                     }
                     Err(CommitError::Store(error)) => return Err(error.into()),
                 };
@@ -165,7 +167,8 @@ impl<K: Kernel> Service<K> {
         match self.check_bridge(network, settings, facts).await? {
             Some(there) => Ok(subnets_of(&there)?),
             None => {
-                let reason = "this host has no bridge of this name: make it, or leave --bridge out for one of the agent's";
+                let reason = "this host has no bridge of this name: make it, or leave --bridge out to let \
+                              the agent make one";
                 Err(Invalid::new("bridge name", link.to_string(), reason).into())
             }
         }
@@ -196,7 +199,7 @@ impl<K: Kernel> Service<K> {
                 subnets.extend(gateway.as_ref().map(subnet_of));
             } else if let Some(range) = range.filter(|range| v6 || !usual.contains(*range)) {
                 let no_room =
-                    || Invalid::new("address range", range.to_string(), "it has no room for endpoints");
+                    || Invalid::new("address range", range.to_string(), "it is too small for endpoints");
                 subnets.push(ipam::automatic(*range, SubnetKind::WithGateway).ok_or_else(no_room)?);
             } else if !v6 {
                 subnets.push(self.free_subnet(network, facts, range.is_some())?);
@@ -265,7 +268,7 @@ impl<K: Kernel> Service<K> {
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
         }
-        Err(ServiceError::Busy("it is being changed again and again".into()))
+        Err(ServiceError::Busy("it keeps changing: try again".into()))
     }
 }
 
@@ -311,7 +314,8 @@ fn place_gateway(subnets: &mut [Subnet], gateway: IpAddr) -> Result<(), Invalid>
 fn outside(subnets: &[Subnet]) -> String {
     let all: Vec<String> = subnets.iter().map(|subnet| subnet.prefix.to_string()).collect();
     format!(
-        "it lies outside of network {DEFAULT_NETWORK} ({}): choose another, or that with --bip",
+        "it lies outside network {DEFAULT_NETWORK} ({}): choose a different one, or change the network with \
+         --bip",
         all.join(", ")
     )
 }
@@ -339,8 +343,8 @@ fn refuse_cut_off<'a>(
         return Ok(());
     }
     Err(ServiceError::InUse(format!(
-        "network {DEFAULT_NETWORK} stays as it is ({}), since a change would cut off {}: disconnect them, and start the agent \
-         again",
+        "network {DEFAULT_NETWORK} stays as it is ({}), because a change would cut off {}: disconnect them, \
+         and restart the agent",
         listed(known),
         cut_off.join(", ")
     )))

@@ -79,7 +79,7 @@ impl<K: Kernel> Service<K> {
             }
         }
         Err(ServiceError::Busy(format!(
-            "others created networks at the same time, {TRIES} times over: try again"
+            "other hosts created networks at the same time ({TRIES} tries): try again"
         )))
     }
 
@@ -109,7 +109,7 @@ impl<K: Kernel> Service<K> {
             let used: BTreeSet<Vni> = others.iter().filter_map(|other| other.vni).chain(vnis.iter().copied()).collect();
             let mut automatic = (Vni::FIRST_AUTOMATIC..=Vni::MAX).filter_map(|number| Vni::new(number).ok());
             let free = wanted.vni.or_else(|| automatic.find(|vni| !used.contains(vni)));
-            let none = || ServiceError::Exhausted("every VNI is taken: remove networks that nobody uses".into());
+            let none = || ServiceError::Exhausted("every VNI is taken: remove unused networks".into());
             network.vni = Some(free.ok_or_else(none)?);
             Ok(network)
         })
@@ -125,7 +125,9 @@ impl<K: Kernel> Service<K> {
                 });
                 let holder =
                     holder.map_or_else(|| "another network".into(), |name| format!("network {name}"));
-                ServiceError::Exists(format!("VNI {vni} is taken by {holder}: choose another, or none"))
+                ServiceError::Exists(format!(
+                    "VNI {vni} is taken by {holder}: choose a different one, or leave it out"
+                ))
             }
             Guard::Absent(_) | Guard::Present(_) | Guard::Unchanged(..) | Guard::Is(..) => exists(network),
         }
@@ -148,7 +150,8 @@ impl<K: Kernel> Service<K> {
         };
         if self.is_default_bridge(id) {
             return Err(ServiceError::InUse(format!(
-                "network {name} is there from the start: an agent with --bridge none has none"
+                "network {name} is made by the agent: start the agent with --bridge none to have no such \
+                 network"
             )));
         }
         self.remove_network_of(id, name).await
@@ -204,7 +207,7 @@ impl<K: Kernel> Service<K> {
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
         }
-        Err(ServiceError::Busy(format!("network {name} is being connected to again and again: try again")))
+        Err(ServiceError::Busy(format!("network {name} keeps getting new endpoints: try again")))
     }
 
     pub(super) fn named(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {

@@ -85,7 +85,8 @@ fn parse_name(text: &str) -> Result<Name, Invalid> {
         return Err(Invalid::new("network name", text, reason));
     }
     if text == DEFAULT_NETWORK {
-        let reason = "each host has a network of this name, of its own, unless its agent runs with --bridge none: choose a different name";
+        let reason = "every host has its own network of this name, unless its agent runs with --bridge none: \
+                      choose a different name";
         return Err(Invalid::new("network name", text, reason));
     }
     Name::parse("network name", text)

@@ -57,7 +57,7 @@ impl Wanted {
 pub(in crate::service) fn refuse_mode(text: &str) -> Result<(), Invalid> {
     let wrong = |reason: &str| Err(Invalid::new("network", text, reason));
     match text {
-        "none" => wrong("it is the mode without a network: a sandbox without attachments has it"),
+        "none" => wrong("it is the mode without a network: create the sandbox without attachments"),
         "host" => wrong(
             "it is the mode that uses the host's own network: run the process on the host, without a sandbox",
         ),

@@ -35,7 +35,9 @@ impl<K: Kernel> Service<K> {
     async fn accept(&self, go_ahead: bool) -> Result<Acceptance, ServiceError> {
         let Some(why) = self.world.held() else {
             return Err(ServiceError::InUse(
-                "this host holds nothing: there is nothing to accept (a host that does says so in ovctl node ls)".into(),
+                "this host holds nothing, so there is nothing to accept (ovctl node ls on a host shows what \
+                 it holds)"
+                    .into(),
             ));
         };
         let whole_cluster = self.world.is_held(Source::Global);
@@ -72,8 +74,8 @@ impl<K: Kernel> Service<K> {
                 Ok(())
             }
             Err(CommitError::Refused(_)) => Err(ServiceError::Busy(
-                "the cluster's identity in the store was changed at the same time: look at ovctl node ls, and try again if \
-                 this host still holds"
+                "the cluster's identity in the store was changed at the same time: check ovctl node ls, and \
+                 try again if this host still holds"
                     .into(),
             )),
             Err(CommitError::Store(error)) => Err(error.into()),

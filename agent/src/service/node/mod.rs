@@ -37,7 +37,8 @@ impl<K: Kernel> Service<K> {
         let (id, name) = (state.node.id, state.node.name);
         if state.is_self {
             return Err(ServiceError::InUse(format!(
-                "node {name} is this one: to take this host out, stop the agent and run ovagent cleanup"
+                "node {name} is this host: to remove it from the cluster, stop the agent and run ovagent \
+                 cleanup"
             )));
         }
         if !force && (state.lease || state.state.is_some_and(|state| state.is_active())) {

@@ -69,7 +69,7 @@ impl<K: Kernel> Service<K> {
         };
         let (tell, told) = oneshot::channel();
         let stopped = || ServiceError::Busy("the agent is stopping".into());
-        let busy = || ServiceError::Busy("the kernel could not be looked at in time: try again".into());
+        let busy = || ServiceError::Busy("reading the kernel took too long: try again".into());
         let asked = self.loop_requests.send(reconcile::Request::Diff(tell)).await;
         asked.map_err(|_closed| stopped())?;
         let told = tokio::time::timeout(DIFF_DEADLINE, told).await;
@@ -80,7 +80,7 @@ impl<K: Kernel> Service<K> {
             match steps {
                 Ok(steps) => differences.push(Difference { unit, steps }),
                 Err(error) => {
-                    let text = format!("{unit} cannot be looked at: {}", chain(&error));
+                    let text = format!("cannot read the state of {unit}: {}", chain(&error));
                     return Err(ServiceError::failed(&error, text));
                 }
             }

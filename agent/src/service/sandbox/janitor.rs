@@ -72,7 +72,7 @@ impl<K: Kernel> Service<K> {
             } else if sandbox.unfinished {
                 "it was never finished"
             } else {
-                "its process has gone"
+                "its process has ended"
             };
             match self.remove_orphan(&sandbox).await {
                 Ok(()) => {
@@ -153,7 +153,9 @@ impl<K: Kernel> Service<K> {
                     }
                     Ok(false) => {}
                     // The store is away, which is told elsewhere, or somebody else is at it.
-                    Err(error) => tracing::debug!(endpoint = %id.short(), %error, "cannot remove a stray"),
+                    Err(error) => {
+                        tracing::debug!(endpoint = %id.short(), %error, "cannot remove a stray endpoint")
+                    }
                 }
             }
             left.insert(id);
@@ -173,7 +175,7 @@ impl<K: Kernel> Service<K> {
             tracing::debug!(
                 strays = strays.len(),
                 all,
-                "most endpoints of this host have no sandbox: they stay"
+                "most endpoints of this host have no sandbox: removing none of them"
             );
             return Vec::new();
         }
@@ -222,7 +224,7 @@ impl Failed {
         if known.is_none() {
             tracing::warn!(
                 sandbox = %sandbox.name, %error,
-                "a sandbox that nobody has any more cannot be removed yet: it is tried again"
+                "cannot remove an unused sandbox: retrying"
             );
         }
         let pause = known.unwrap_or(EVERY);

@@ -122,7 +122,10 @@ impl<K: Kernel> Service<K> {
             }
             Err(error) => {
                 if let Err(undo) = self.remove_or_defer(&sandbox).await {
-                    tracing::warn!(sandbox = %sandbox.name, error = %undo, "cannot take back a sandbox: it is tried again");
+                    tracing::warn!(
+                        sandbox = %sandbox.name, error = %undo,
+                        "cannot roll back a sandbox: retrying"
+                    );
                 }
                 Err(error)
             }
@@ -140,8 +143,8 @@ impl<K: Kernel> Service<K> {
     fn refuse_known(&self, name: &Name) -> Result<(), ServiceError> {
         self.world.read(|intent| match intent.sandboxes().get(name) {
             Some(other) if other.left => Err(ServiceError::Exists(format!(
-                "a sandbox named {name} was removed, but stays until those that share its network namespace are removed too: \
-                 choose another name"
+                "a sandbox named {name} was removed, but exists until the sandboxes that share its network \
+                 namespace are removed too: choose a different name"
             ))),
             Some(_) => Err(exists(name)),
             None => Ok(()),
@@ -212,8 +215,8 @@ impl<K: Kernel> Service<K> {
                 "the network namespace of a former sandbox {name} is still being removed: try again"
             )),
             Some(_) => ServiceError::Exists(format!(
-                "a network namespace named {name} exists already, and is not ours: choose another name, or adopt it with \
-                 --netns {}",
+                "a network namespace named {name} exists already, and is not ours: choose a different name, \
+                 or adopt it with --netns {}",
                 path.display()
             )),
             // It went meanwhile.
@@ -237,9 +240,10 @@ impl<K: Kernel> Service<K> {
         };
         let what = if process.is_some() { "pid" } else { "network namespace" };
         let inode = self.kernel.netns_inode(path.clone()).await?;
-        let inode = inode.ok_or_else(|| Invalid::new(what, &input, "there is no network namespace there"))?;
+        let inode = inode.ok_or_else(|| Invalid::new(what, &input, "it is not a network namespace"))?;
         if self.kernel.netns_inode(self.machine.own_netns()).await? == Some(inode) {
-            let reason = "that is the host's own network namespace: start the process in one of its own (unshare --net)";
+            let reason = "it is the host's own network namespace: start the process in its own one (unshare \
+                          --net)";
             return Err(Invalid::new(what, input, reason).into());
         }
         let holder = self.world.read(|intent| {
@@ -267,7 +271,7 @@ impl<K: Kernel> Service<K> {
             tokio::time::timeout(LOCAL_DEADLINE, self.world.programmed(Unit::Sandbox(sandbox.id), at));
         let outcome = programmed
             .await
-            .map_err(|_elapsed| ServiceError::Kernel("this host's kernel took too long".into()))?;
+            .map_err(|_elapsed| ServiceError::Kernel("this host's kernel did not answer in time".into()))?;
         if let Some((step, error)) = outcome.failures.first() {
             let step = step.as_ref().map_or_else(|| "look at it".into(), ToString::to_string);
             let text = format!("cannot make sandbox {}: {step}: {}", sandbox.name, chain(error));
@@ -310,7 +314,8 @@ impl<K: Kernel> Service<K> {
             if !sharers.is_empty() {
                 let names: Vec<&str> = sharers.iter().map(Name::as_str).collect();
                 return Err(ServiceError::InUse(format!(
-                    "sandbox {name} was removed already, and stays for those that share its network namespace: remove {} too",
+                    "sandbox {name} was removed already, and exists for the sandboxes that share its network \
+                     namespace: remove {} too",
                     names.join(", ")
                 )));
             }
@@ -344,7 +349,7 @@ impl<K: Kernel> Service<K> {
             // Without its record nobody would find our rules in its namespace, were the agent killed in between.
             let gone = self.world.resolver_programmed(sandbox.id, None);
             if tokio::time::timeout(LOCAL_DEADLINE, gone).await.is_err() {
-                tracing::warn!(sandbox = %sandbox.name, "the rules for its resolver are not gone yet");
+                tracing::warn!(sandbox = %sandbox.name, "the rules for its resolver are not removed yet");
             }
         }
         let commit = Commit::new().delete(Key::Sandbox(sandbox.name.clone()));
@@ -362,5 +367,7 @@ impl<K: Kernel> Service<K> {
 }
 
 fn exists(name: &Name) -> ServiceError {
-    ServiceError::Exists(format!("a sandbox named {name} exists already on this node: choose another name"))
+    ServiceError::Exists(format!(
+        "a sandbox named {name} exists already on this node: choose a different name"
+    ))
 }

@@ -28,7 +28,8 @@ impl<K: Kernel> Service<K> {
         })?;
         if owner.left {
             return Err(ServiceError::InUse(format!(
-                "sandbox {} was removed, and stays only for those that share its network namespace: share another",
+                "sandbox {} was removed, and exists only for the sandboxes that share its network namespace: \
+                 share a different one",
                 owner.name
             )));
         }
@@ -99,7 +100,8 @@ impl<K: Kernel> Service<K> {
         let commit = Commit::new().present(key.clone()).put(key, crate::convert::Record::to_bytes(&left));
         let revision = self.local.commit(commit).await?;
         self.follow_change(crate::model::Scope::Local, revision).await;
-        tracing::info!(sandbox = %sandbox.name, "removed; it stays for those that share its network namespace");
+        tracing::info!(sandbox = %sandbox.name, "removed; it exists until the sandboxes that share its \
+                                                 network namespace are gone");
         Ok(true)
     }
 
@@ -113,7 +115,10 @@ impl<K: Kernel> Service<K> {
             && self.sharers(&owner).await?.is_empty()
         {
             self.tear_down(&owner).await?;
-            tracing::info!(sandbox = %owner.name, "sandbox removed: nobody shares its network namespace any more");
+            tracing::info!(
+                sandbox = %owner.name,
+                "sandbox removed: nobody shares its network namespace any more"
+            );
         }
         Ok(())
     }
@@ -156,7 +161,7 @@ impl<K: Kernel> Service<K> {
 fn refuse_own_settings(owner: &Sandbox, spec: &SandboxSpec) -> Result<(), ServiceError> {
     let wrong = |what: &str, instead: String| {
         let reason = format!(
-            "a sandbox that shares the network namespace of {} has no {what} of its own: {instead}",
+            "a sandbox that shares the network namespace of {} cannot have its own {what}: {instead}",
             owner.name
         );
         Err(Invalid::new("sandbox", format!("container:{}", owner.name), reason).into())

@@ -32,7 +32,7 @@ async fn it_is_there_from_the_start_and_stays_the_same() {
     let first = bridge(&host);
     assert_eq!((first.scope, gateways(&host)), (Scope::Local, vec!["172.17.0.1/16".into()]));
     let error = refusal(host.service.remove_network("bridge").await);
-    assert!(error.starts_with("network bridge is there from the start"), "{error}");
+    assert!(error.starts_with("network bridge is made by the agent"), "{error}");
     host.make(("bridge", "lan"), &[], |_| ()).await.unwrap();
     assert_eq!(host.service.prune_networks().await.unwrap(), ["lan".parse().unwrap()]);
     // A route that comes later does not move it.
@@ -168,7 +168,7 @@ async fn what_lies_outside_of_its_subnet_is_told() {
     let error = refusal(done);
     assert!(
         error.contains(
-            "invalid default-gateway \"10.5.0.254\": it lies outside of network bridge (172.17.0.0/16)"
+            "invalid default-gateway \"10.5.0.254\": it lies outside network bridge (172.17.0.0/16)"
         ),
         "{error}"
     );

@@ -68,7 +68,7 @@ async fn a_name_is_one_networks_in_both_scopes() {
     for (name, part) in [
         ("none", "it means the mode without a network"),
         ("host", "it means the mode that uses the host's own network"),
-        ("bridge", "each host has a network of this name"),
+        ("bridge", "every host has its own network of this name"),
     ] {
         let error = refusal(host.make(("overlay", name), &[], |_| ()).await);
         assert!(
@@ -79,13 +79,13 @@ async fn a_name_is_one_networks_in_both_scopes() {
     host.network("far").await;
     host.make(("bridge", "near"), &[], |_| ()).await.unwrap();
     let error = refusal(host.make(("bridge", "far"), &[], |_| ()).await);
-    assert_eq!(error, "a network named far exists already: choose another name");
+    assert_eq!(error, "a network named far exists already: choose a different name");
     let error = refusal(host.make(("overlay", "near"), &[], |_| ()).await);
-    assert_eq!(error, "a network named near exists already on this host: choose another name");
+    assert_eq!(error, "a network named near exists already on this host: choose a different name");
     host.empty("box").await;
     for (mode, part) in [
         ("host", "run the process on the host, without a sandbox"),
-        ("none", "a sandbox without attachments has it"),
+        ("none", "create the sandbox without attachments"),
         ("container:web", "only a new sandbox can have it"),
     ] {
         let error = refusal(host.connect(("box", mode), |_| ()).await);
@@ -135,7 +135,7 @@ async fn a_parent_is_a_link_of_this_host_that_no_other_network_is_on() {
     let error = refusal(host.make(("macvlan", "x"), &[("parent", "eth9")], |_| ()).await);
     assert_eq!(error, "invalid parent \"eth9\": there is no such link; this host has eth0, eth1");
     let error = refusal(host.make(("macvlan", "x"), &[("parent", "eth9.10")], |_| ()).await);
-    assert!(error.contains("there is neither eth9.10 nor eth9, on which it could be made"), "{error}");
+    assert!(error.contains("neither eth9.10 nor its parent eth9 exists"), "{error}");
     let error = refusal(host.make(("ipvlan", "x"), &[("parent", "lo")], |_| ()).await);
     assert!(error.contains("this host has eth0, eth1"), "{error}");
     host.make(("macvlan", "mv"), &[("parent", "eth0")], |_| ()).await.unwrap();
@@ -200,10 +200,10 @@ async fn a_bridge_has_a_name_that_nobody_else_has_or_is_used_as_it_is() {
     assert_eq!(subnets, ["172.30.0.7/24", "fd00:7::7/64"], "the bridge's addresses are the gateways");
     for (name, part) in [
         ("br7", "it is the bridge of network theirs"),
-        ("dum0", "this host has a link of that name, which is no bridge"),
-        ("bare", "has no address that a network could have as its gateway"),
-        ("ovb-1", "are the agent's own"),
-        ("ovnet0", "are the agent's own"),
+        ("dum0", "this host has a link of that name which is not a bridge"),
+        ("bare", "has no address that can be a network's gateway"),
+        ("ovb-1", "are reserved for the agent"),
+        ("ovnet0", "are reserved for the agent"),
     ] {
         let error = refusal(host.make(("bridge", "x"), &named(name), |_| ()).await);
         assert!(error.starts_with("invalid bridge name") && error.contains(part), "{error}");

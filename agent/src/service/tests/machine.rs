@@ -27,7 +27,7 @@ async fn only_processes_of_the_kernel_in_memory_are_there() {
     assert!(error.contains("there is no such process"), "{error}");
     host.kernel.start_process(PID + 1, Netns::Host);
     let error = refusal(host.service.create_sandbox(adopting("host", PID + 1)).await);
-    assert!(error.contains("that is the host's own network namespace"), "{error}");
+    assert!(error.contains("it is the host's own network namespace"), "{error}");
     host.end().await;
 }
 

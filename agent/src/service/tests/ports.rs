@@ -54,10 +54,7 @@ async fn a_port_is_one_endpoints_and_a_range_gives_the_next() {
     let b = host.connect(("b", "lan"), ports(vec![from(7080, 7089, 80), udp])).await.unwrap();
     assert_eq!(b.ports.iter().map(|port| port.host_port).collect::<Vec<_>>(), [7081, 7080]);
     let error = refusal(host.connect(("c", "lan"), ports(vec![from(7080, 7081, 80)])).await);
-    assert!(
-        error.contains("from 7080 to 7081 is taken, the first of them by endpoint a of network lan"),
-        "{error}"
-    );
+    assert!(error.contains("from 7080 to 7081 is taken, the first by endpoint a of network lan"), "{error}");
     host.service.disconnect("lan", "a", false).await.unwrap();
     host.connect(("c", "lan"), ports(vec![from(7080, 7080, 80)])).await.unwrap();
     host.end().await;
@@ -101,7 +98,7 @@ async fn listeners_that_cannot_be_read_are_not_taken_for_none() {
     let host = lan(&["a"]).await;
     host.kernel.fail_listeners();
     let error = refusal(host.connect(("a", "lan"), ports(vec![any(80)])).await);
-    assert_eq!(error, "it cannot be told which ports of this host are in use: injected");
+    assert_eq!(error, "cannot find out which ports of this host are in use: injected");
     host.connect(("a", "lan"), |_| ()).await.unwrap();
     host.end().await;
 }
@@ -191,7 +188,7 @@ async fn networks_that_lead_nowhere_or_outside_already_publish_nothing() {
         ("pair", "network pair (p2p) publishes no ports: it joins two sandboxes"),
         (
             "mv",
-            "network mv (macvlan) publishes no ports: its endpoints have addresses on the outside's own network",
+            "network mv (macvlan) publishes no ports: its endpoints have addresses on the outside network",
         ),
     ] {
         let error = refusal(host.connect(("a", network), ports(vec![any(80)])).await);
@@ -231,8 +228,8 @@ async fn what_a_mesh_publishes_elsewhere_is_taken_here_too() {
     let error = refusal(host.connect(("b", "mesh"), |_| ()).await);
     assert!(
         error.starts_with(
-            "network mesh publishes port 7600/tcp of endpoint c200 on every host that it is on, but on this one endpoint a of \
-             network lan has it"
+            "network mesh publishes port 7600/tcp of endpoint c200 on all its hosts, but on this host \
+             endpoint a of network lan uses the port"
         ),
         "{error}"
     );

@@ -37,15 +37,16 @@ async fn the_namespace_stays_until_the_last_one_that_shares_it_is_gone() {
     assert!(host.service.files_dir(&owner.name).exists());
 
     for (error, part) in [
-        (refusal(host.connect(("web", "lan"), |_| ()).await), "stays only for those that share"),
+        (refusal(host.connect(("web", "lan"), |_| ()).await), "exists only for the sandboxes that share"),
         (refusal(host.service.create_sandbox(sharing("more", "web")).await), "sandbox web was removed"),
         (
             refusal(host.service.create_sandbox(sharing("web", "")).await),
-            "a sandbox named web was removed, but stays until",
+            "a sandbox named web was removed, but exists until",
         ),
         (
             refusal(host.service.remove_sandbox("web", true).await),
-            "sandbox web was removed already, and stays for those that share its network namespace: remove debug, log too",
+            "sandbox web was removed already, and exists for the sandboxes that share its network namespace: \
+             remove debug, log too",
         ),
     ] {
         assert!(error.contains(part), "{error}");
@@ -86,10 +87,10 @@ async fn who_shares_has_no_network_and_no_files_of_its_own() {
         (SandboxSpec { attachments: vec![lan], ..spec.clone() }, "connect web to lan instead"),
         (
             SandboxSpec { hostname: "h".parse().ok(), ..spec.clone() },
-            "has no hostname of its own: it has web",
+            "cannot have its own hostname: it has web",
         ),
-        (SandboxSpec { domain: "d".into(), ..spec.clone() }, "has no hostname of its own"),
-        (SandboxSpec { hosts: vec![line], ..spec.clone() }, "has no hosts file of its own"),
+        (SandboxSpec { domain: "d".into(), ..spec.clone() }, "cannot have its own hostname"),
+        (SandboxSpec { hosts: vec![line], ..spec.clone() }, "cannot have its own hosts file"),
         (SandboxSpec { adopt: Some(Adopt::Pid(1)), ..spec.clone() }, "leave --pid and --netns out"),
         (sharing("x", "wev"), "no such sandbox: wev (did you mean web?)"),
     ] {
@@ -114,7 +115,9 @@ async fn a_sandbox_that_is_gone_cannot_be_shared_and_does_not_stay_for_anyone() 
     host.kernel.edit(|state| drop(state.netns.remove(&netns("theirs"))));
     let error = refusal(host.service.create_sandbox(sharing("more", "web")).await);
     assert!(
-        error.starts_with("sandbox web is gone: there is no network namespace at /run/netns/theirs"),
+        error.starts_with(
+            "sandbox web is gone: the network namespace /run/netns/theirs does not exist any more"
+        ),
         "{error}"
     );
     host.service.remove_sandbox("web", false).await.unwrap();

@@ -73,8 +73,9 @@ impl Engine {
             let number = |name: &str| Ok::<_, Fault>(meta.get(name)?.map(|number| number.value()));
             let format = number("format")?.unwrap_or(FORMAT);
             if format != FORMAT {
-                let text =
-                    format!("it has format {format}, this agent knows {FORMAT}: it is from another version");
+                let text = format!(
+                    "it has format {format}, this agent knows {FORMAT}: it is from a different version"
+                );
                 return Err(Fault::Storage(Box::new(redb::Error::Corrupted(text))));
             }
             let cluster = number("cluster")?.unwrap_or_else(|| rand::random_range(1..=i64::MAX));

@@ -73,7 +73,7 @@ fn must_be_free(session: &mut Session<'_>, at: &LinkRef) -> Result<(), Refusal> 
     match session.namespace(&at.netns)?.link(at.name) {
         Ok(_link) => Err(Refusal::new(
             Errno::EEXIST,
-            format!("there is a link named {} in {} already: remove or rename it", at.name, at.netns),
+            format!("a link named {} exists in {} already: remove or rename it", at.name, at.netns),
         )),
         Err(refusal) if refusal.errno == Errno::ENODEV => Ok(()),
         Err(refusal) => Err(refusal),

@@ -40,5 +40,5 @@ pub(in crate::kernel::linux) fn remove(
 
 fn ours(namespace: &mut Namespace, name: IfName) -> Result<u32, Refusal> {
     let row = parse(&namespace.link(name)?).filter(|row| row.name == name && row.link.mark.is_some());
-    row.map(|row| row.index).ok_or_else(|| Refusal::new(Errno::EINVAL, "it does not carry our mark"))
+    row.map(|row| row.index).ok_or_else(|| Refusal::new(Errno::EINVAL, "it does not have our mark"))
 }

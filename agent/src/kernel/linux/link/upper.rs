@@ -68,10 +68,10 @@ pub(in crate::kernel::linux) fn create_upper(
     kind: &LinkKind,
 ) -> Result<(), Refusal> {
     let (LinkKind::Macvlan(name, _) | LinkKind::Ipvlan(name, ..) | LinkKind::Vlan(name, _)) = kind else {
-        return Err(Refusal::new(Errno::EINVAL, format!("a link of kind {kind:?} is on no other one")));
+        return Err(Refusal::new(Errno::EINVAL, format!("a link of kind {kind:?} has no parent link")));
     };
     let gone =
-        || Refusal::new(Errno::ENODEV, format!("there is no link named {name} on the host to put it on"));
+        || Refusal::new(Errno::ENODEV, format!("the host has no link named {name} to use as the parent"));
     let parent = match session.namespace(&Netns::Host)?.link(*name) {
         Err(refusal) if refusal.errno == Errno::ENODEV => return Err(gone()),
         // What is found by an alternative name would be seen by its own.
@@ -90,14 +90,14 @@ fn must_carry(parent: &LinkRow, new: &NewLink, kind: &LinkKind) -> Result<(), Re
     let wrong = |text: String| Err(Refusal::new(Errno::EINVAL, text));
     if parent.loopback {
         return wrong(format!(
-            "{name} is the loopback link, which nothing can be on: choose one that leads outside"
+            "{name} is the loopback link, which cannot be a parent: choose one that leads outside"
         ));
     }
     let LinkKind::Other(below) = &parent.link.kind else { return must_fit(parent, new.mtu) };
     let is_vlan = matches!(kind, LinkKind::Vlan(..));
     if !is_vlan && ["macvlan", "macvtap", "ipvlan", "ipvtap"].contains(&below.as_str()) {
         // The kernel puts it on what that one is on.
-        return wrong(format!("{name} is a link of kind {below} itself: choose the link that it is on"));
+        return wrong(format!("{name} is a {below} link itself: choose its parent"));
     }
     must_fit(parent, new.mtu)
 }
@@ -109,9 +109,7 @@ fn must_fit(parent: &LinkRow, mtu: u32) -> Result<(), Refusal> {
     }
     Err(Refusal::new(
         Errno::EINVAL,
-        format!(
-            "an MTU of {mtu} is larger than the {most} of {name}, the link that it is on: choose at most {most}"
-        ),
+        format!("an MTU of {mtu} is larger than the {most} of its parent {name}: choose at most {most}"),
     ))
 }
 
@@ -122,18 +120,19 @@ fn in_use(host: &mut Namespace, parent: &LinkRow, kind: &LinkKind, refusal: Refu
         (Errno::EBUSY, _) if parent.master != 0 => {
             let master = find::by_index(host, parent.master).ok().flatten();
             let master = master.map_or_else(|| "another link".to_owned(), |row| row.name.to_string());
-            format!("{name} belongs to {master} already: take it out, or choose another link")
+            format!("{name} belongs to {master} already: remove it from there, or choose a different link")
         }
         (Errno::EBUSY, _) => {
             format!(
-                "{name} is in use by links of another kind (macvlan, ipvlan): remove them, or choose another link"
+                "{name} is in use by links of a different kind (macvlan, ipvlan): remove them, or choose a \
+                 different link"
             )
         }
         (Errno::EINVAL, LinkKind::Macvlan(_, MacvlanMode::Passthru)) if refusal.text.is_none() => {
-            format!("{name} has other macvlan links, and one in mode passthru must have it for itself")
+            format!("{name} has other macvlan links, and one in mode passthru needs it exclusively")
         }
         (Errno::EINVAL, LinkKind::Macvlan(..)) if refusal.text.is_none() => {
-            format!("{name} is in use by a macvlan link in mode passthru, which has it for itself")
+            format!("{name} is used exclusively by a macvlan link in mode passthru")
         }
         _ => return refusal,
     };
@@ -196,7 +195,7 @@ pub(in crate::kernel::linux) fn stays_down(
     let text = if refusal.errno == Errno::EADDRINUSE {
         format!("{name}, or another link on it, has the same Ethernet address")
     } else if refusal.errno == Errno::ENETDOWN && !parent.link.up {
-        format!("{name}, the link that it is on, is down: bring it up (ip link set {name} up)")
+        format!("its parent {name} is down: bring it up (ip link set {name} up)")
     } else {
         return None;
     };

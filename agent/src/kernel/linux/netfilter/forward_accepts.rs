@@ -70,7 +70,7 @@ pub(in crate::kernel::linux) fn set(
             return Ok(());
         }
     }
-    Err(nft::failure("the rules in the FORWARD chain change all the time".into()))
+    Err(nft::failure("the rules in the FORWARD chain keep changing".into()))
 }
 
 fn chain(namespace: &Namespace, netns: &Netns, family: Family) -> Result<Option<ForeignChain>, KernelError> {
@@ -117,7 +117,9 @@ fn commands(family: Family, chain: &ForeignChain, desired: &BTreeSet<LinkMatch>)
     if let Some(wrong) =
         desired.iter().find(|link| matches!(link, LinkMatch::IsNot(_) | LinkMatch::StartsNotWith(_)))
     {
-        return Err(format!("{wrong:?} is no opening: it is for links named so, or whose names start so"));
+        return Err(format!(
+            "{wrong:?} cannot be accepted in FORWARD: expected a link's name or the start of one"
+        ));
     }
     let desired: BTreeSet<Passes> =
         desired.iter().flat_map(|link| [Passes::In(link.clone()), Passes::Out(link.clone())]).collect();

@@ -81,7 +81,8 @@ pub(in crate::kernel::linux) fn generation(socket: &mut Rtnl) -> Result<u32, Ref
     socket.ask(GET_GENERATION, 0, &request(ANY, &[]), &mut |body| {
         generation = Attributes::after(body, HEADER).find(GENERATION).and_then(big_u32);
     })?;
-    generation.ok_or_else(|| Refusal::new(Errno::EIO, "the kernel told no generation of its rules"))
+    generation
+        .ok_or_else(|| Refusal::new(Errno::EIO, "the kernel did not report the generation of its rules"))
 }
 
 /// What is said of our table in the family `inet` of the socket's namespace; None: there is none.
@@ -101,7 +102,7 @@ pub(in crate::kernel::linux) fn of_ours(socket: &mut Rtnl) -> Result<Option<Word
             return Ok(words);
         }
     }
-    Err(Refusal::new(Errno::EINTR, "rules change all the time"))
+    Err(Refusal::new(Errno::EINTR, "rules keep changing"))
 }
 
 fn ours(socket: &mut Rtnl) -> Result<Words, Refusal> {

@@ -62,8 +62,8 @@ impl Mounts {
 fn refused(path: &Path, errno: Errno) -> Refusal {
     let errno_now = if errno == Errno::EPERM { Errno::EACCES } else { errno };
     let text = format!(
-        "cannot enter the mount namespace {} ({}): that takes CAP_SYS_ADMIN, CAP_SYS_CHROOT and CAP_SYS_PTRACE, and under \
-         systemd `mnt` in RestrictNamespaces=",
+        "cannot enter the mount namespace {} ({}): this needs CAP_SYS_ADMIN, CAP_SYS_CHROOT and \
+         CAP_SYS_PTRACE, and under systemd `mnt` in RestrictNamespaces=",
         path.display(),
         errno.desc()
     );

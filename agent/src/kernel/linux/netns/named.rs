@@ -49,7 +49,7 @@ pub(in crate::kernel::linux) fn create(dir: &Path, name: &Name, mark: &Mark) -> 
             if open_file(&path)?.is_some() {
                 return Err(Refusal::new(
                     Errno::EEXIST,
-                    format!("there is a network namespace named {name} already"),
+                    format!("a network namespace named {name} exists already"),
                 ));
             }
             fs::remove_file(&path)?;
@@ -80,7 +80,9 @@ pub(in crate::kernel::linux) fn remove(dir: &Path, name: &Name) -> Result<(), Re
         if loopback_mark(&mut namespace)?.is_none() {
             return Err(Refusal::new(
                 Errno::EINVAL,
-                format!("it does not carry our mark: if it can go, remove it with: ip netns delete {name}"),
+                format!(
+                    "it does not have our mark: if nobody needs it, remove it with: ip netns delete {name}"
+                ),
             ));
         }
         remove_links(&mut namespace)?;

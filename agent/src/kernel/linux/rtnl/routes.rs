@@ -100,8 +100,8 @@ pub(in crate::kernel::linux) fn set(
         return Err(Refusal::new(
             Errno::EEXIST,
             format!(
-                "there is a route to {to} with metric {} that is not ours (protocol {}, by way of link {:?}): \
-                 remove it, or choose another subnet",
+                "a route to {to} with metric {} exists already and is not ours (protocol {}, on link {:?}): \
+                 remove it, or choose a different subnet",
                 foreign.route.metric, foreign.protocol, foreign.links
             ),
         ));

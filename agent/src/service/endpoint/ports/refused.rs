@@ -89,18 +89,18 @@ impl Taken {
         let address = host.map(|host| format!(" of {host}")).unwrap_or_default();
         match &self.what {
             What::One => ServiceError::Exists(format!(
-                "port {host_port}/{protocol}{address} of this host is taken by {holder}: choose another, or leave the host's \
-                 port out for any that is free"
+                "port {host_port}/{protocol}{address} of this host is taken by {holder}: choose a different \
+                 port, or leave the host's port out to get a free one"
             )),
             What::Range(range) => ServiceError::Exhausted(format!(
-                "every {protocol} port{address} of this host from {} to {} is taken, the first of them by {holder}: choose \
-                 others",
+                "every {protocol} port{address} of this host from {} to {} is taken, the first by {holder}: \
+                 choose a different range",
                 range.start(),
                 range.end()
             )),
             What::Mesh(network, endpoint) => ServiceError::Exists(format!(
-                "network {network} publishes port {host_port}/{protocol} of endpoint {endpoint} on every host that it is on, \
-                 but on this one {holder} has it: free it first"
+                "network {network} publishes port {host_port}/{protocol} of endpoint {endpoint} on all its \
+                 hosts, but on this host {holder} uses the port: free it first"
             )),
         }
     }

@@ -57,7 +57,7 @@ impl<K: Kernel> Service<K> {
         };
         // All at once: an attach waits for it.
         if let Err(error) = tokio::task::spawn_blocking(write).await {
-            tracing::error!(%error, sandbox = %name, "writing a sandbox's files did not end well");
+            tracing::error!(%error, sandbox = %name, "the task that writes a sandbox's files failed");
         }
     }
 
@@ -160,7 +160,7 @@ fn write_one(sandbox: &Name, dir: &Path, file: &str, text: &str, foreign: bool) 
     match replace(dir, file, text, foreign) {
         Ok(true) => {}
         Ok(false) => {
-            tracing::debug!(%sandbox, path = %dir.join(file).display(), "a file of others stays");
+            tracing::debug!(%sandbox, path = %dir.join(file).display(), "kept a file that is not ours");
         }
         Err(error) => {
             tracing::warn!(%sandbox, file, dir = %dir.display(), %error, "cannot write a sandbox's file");

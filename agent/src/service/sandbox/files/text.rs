@@ -49,7 +49,7 @@ pub(super) fn texts(intent: &Intent, sandbox: &Sandbox, around: &Context<'_>) ->
 }
 
 fn first_line(sandbox: &Sandbox) -> String {
-    format!("{MARK} of sandbox {}; what is changed here is lost", sandbox.name)
+    format!("{MARK} of sandbox {}; changes to this file are lost", sandbox.name)
 }
 
 fn hosts(intent: &Intent, sandbox: &Sandbox, around: &Context<'_>) -> String {
