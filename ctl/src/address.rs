@@ -11,7 +11,7 @@ use std::{
 /// # Errors
 /// The text is none.
 pub(crate) fn parse_ip(text: &str) -> Result<Ipv4Addr, String> {
-    text.parse().map_err(|_reason| format!("{text:?} is no IPv4 address: expected one such as 10.0.0.5"))
+    text.parse().map_err(|_reason| format!("{text:?} is not an IPv4 address: expected one such as 10.0.0.5"))
 }
 
 /// An IPv6 address.
@@ -19,7 +19,7 @@ pub(crate) fn parse_ip(text: &str) -> Result<Ipv4Addr, String> {
 /// # Errors
 /// The text is none.
 pub(crate) fn parse_ip6(text: &str) -> Result<Ipv6Addr, String> {
-    text.parse().map_err(|_reason| format!("{text:?} is no IPv6 address: expected one such as fd00::5"))
+    text.parse().map_err(|_reason| format!("{text:?} is not an IPv6 address: expected one such as fd00::5"))
 }
 
 /// An address of either family, an IPv6 one also in brackets.
@@ -32,7 +32,7 @@ pub(crate) fn parse_address(text: &str) -> Result<IpAddr, String> {
         Some(inner) => inner.parse().ok().map(IpAddr::V6),
         None => text.parse().ok(),
     };
-    parsed.ok_or_else(|| format!("{text:?} is no address: expected one such as 10.0.0.5 or fd00::5"))
+    parsed.ok_or_else(|| format!("{text:?} is not an IP address: expected one such as 10.0.0.5 or fd00::5"))
 }
 
 /// An address of 169.254.0.0/16 or fe80::/64.
@@ -48,7 +48,7 @@ pub(crate) fn parse_link_local(text: &str) -> Result<IpAddr, String> {
     if link_local {
         return Ok(address);
     }
-    Err(format!("{text:?} is no link-local address: expected one of 169.254.0.0/16 or fe80::/64"))
+    Err(format!("{text:?} is not a link-local address: expected one of 169.254.0.0/16 or fe80::/64"))
 }
 
 /// A MAC address of one interface.
@@ -67,7 +67,7 @@ impl FromStr for MacAddress {
         let group = bytes.first().is_none_or(|first| first & 1 == 1);
         if bytes.len() != 6 || text.len() != 17 || group {
             return Err(format!(
-                "{text:?} is no MAC address of an interface: expected one such as 02:42:0a:00:00:05"
+                "{text:?} is not a MAC address of an interface: expected one such as 02:42:0a:00:00:05"
             ));
         }
         Ok(Self(text.to_ascii_lowercase()))

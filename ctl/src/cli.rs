@@ -17,7 +17,7 @@ use crate::{
     version,
     arg_required_else_help = true,
     after_help = "Exit status: 0 done, 1 refused, 2 bad usage, 3 the agent cannot be reached or does not \
-                  answer; run and exec end as their command does."
+                  answer; run and exec exit with the status of their command."
 )]
 pub(crate) struct Cli {
     /// The agent's socket, as unix:///path or a path

@@ -50,7 +50,8 @@ impl FromStr for HostAddress {
         let path = text.strip_prefix("unix://").unwrap_or(text);
         if !path.starts_with('/') {
             return Err(format!(
-                "expected {DEFAULT_HOST} or another absolute path of a unix socket; agents listen on nothing else"
+                "expected {DEFAULT_HOST} or another absolute path of a unix socket; an agent does not listen \
+                 on anything else"
             ));
         }
         Ok(Self { socket: path.into() })
@@ -100,7 +101,7 @@ async fn open(path: &Path) -> io::Result<UnixStream> {
 fn unreachable(path: &Path, cause: &io::Error) -> Failure {
     let hints = [
         (io::ErrorKind::NotFound, "is ovagent running? systemctl status ovagent"),
-        (io::ErrorKind::ConnectionRefused, "ovagent has ended; systemctl status ovagent"),
+        (io::ErrorKind::ConnectionRefused, "ovagent has stopped; systemctl status ovagent"),
         (io::ErrorKind::PermissionDenied, "run as root, or join the group that owns the socket"),
         (io::ErrorKind::TimedOut, "ovagent does not accept connections; systemctl status ovagent"),
     ];

@@ -21,9 +21,9 @@ impl Filter {
                 keys.iter().map(|key| format!("{key}=…")).collect::<Vec<_>>().join(", ")
             )
         };
-        let (name, value) = text.split_once('=').ok_or_else(|| format!("no '=' in it: {}", expected()))?;
+        let (name, value) = text.split_once('=').ok_or_else(|| format!("it has no '=': {}", expected()))?;
         let key = keys.iter().find(|key| **key == name);
-        let key = key.ok_or_else(|| format!("no filter is called {name:?}: {}", expected()))?;
+        let key = key.ok_or_else(|| format!("there is no filter {name:?}: {}", expected()))?;
         Ok(Self { key, value: value.to_owned() })
     }
 }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn an_unknown_filter_is_refused_with_the_known_ones() {
         let error = Filter::parse("size=1", &["name", "label"]).unwrap_err();
-        assert_eq!(error, "no filter is called \"size\": expected one of name=…, label=…");
+        assert_eq!(error, "there is no filter \"size\": expected one of name=…, label=…");
         assert!(Filter::parse("name", &["name"]).is_err());
     }
 }

@@ -34,8 +34,8 @@ pub(crate) struct Names {
     /// Option of the resolver, such as ndots:2 (resolv.conf(5)); may be given several times
     #[arg(long = "dns-opt", visible_alias = "dns-option", value_name = "OPTION", value_parser = parse_option)]
     resolver_options: Vec<String>,
-    /// Line of /etc/hosts, as NAME:ADDRESS or NAME=ADDRESS; the address host-gateway stands for where the sandbox reaches its
-    /// host; may be given several times
+    /// Line of /etc/hosts, as NAME:ADDRESS or NAME=ADDRESS; the address host-gateway means the address at
+    /// which the sandbox reaches its host; may be given several times
     #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
     hosts: Vec<ExtraHost>,
 }
@@ -89,7 +89,7 @@ fn wrong(text: &str, longest: usize) -> Option<String> {
         } else if label.len() > MAX_LABEL {
             Some(format!("a part between dots has {} bytes, at most {MAX_LABEL} are allowed", label.len()))
         } else if !label.bytes().all(word) || label.starts_with('-') || label.ends_with('-') {
-            Some(format!("{label:?} is no part of a name"))
+            Some(format!("{label:?} is not a valid part of a name"))
         } else {
             None
         }
@@ -159,7 +159,7 @@ impl FromStr for ExtraHost {
             HostAddress::Gateway
         } else {
             let ip = parse_address(address);
-            HostAddress::Ip(ip.map_err(|_reason| format!("{address:?} is no address: {EXPECTED}"))?)
+            HostAddress::Ip(ip.map_err(|_reason| format!("{address:?} is not an address: {EXPECTED}"))?)
         };
         Ok(Self { name: name.to_owned(), address })
     }
@@ -196,17 +196,17 @@ mod tests {
         for (text, part) in [
             ("", "it has no address"),
             ("db", "it has no address: expected NAME:ADDRESS such as db:10.0.0.5"),
-            ("db:", "\"\" is no address"),
+            ("db:", "\"\" is not an address"),
             (":10.0.0.5", "the name \"\": it is empty"),
-            ("db:10.0.0", "\"10.0.0\" is no address"),
-            ("db:other", "\"other\" is no address"),
-            ("db:Host-Gateway", "is no address"),
-            ("a b:10.0.0.5", "\"a b\" is no part of a name"),
-            ("a\n10.0.0.1 b:10.0.0.5", "is no part of a name"),
-            ("#db:10.0.0.5", "is no part of a name"),
-            ("-db:10.0.0.5", "is no part of a name"),
+            ("db:10.0.0", "\"10.0.0\" is not an address"),
+            ("db:other", "\"other\" is not an address"),
+            ("db:Host-Gateway", "is not an address"),
+            ("a b:10.0.0.5", "\"a b\" is not a valid part of a name"),
+            ("a\n10.0.0.1 b:10.0.0.5", "is not a valid part of a name"),
+            ("#db:10.0.0.5", "is not a valid part of a name"),
+            ("-db:10.0.0.5", "is not a valid part of a name"),
             ("a..b:10.0.0.5", "a part between dots is empty"),
-            ("db:[10.0.0.5]", "is no address"),
+            ("db:[10.0.0.5]", "is not an address"),
         ] {
             let error = host(text).unwrap_err();
             assert!(error.contains(part), "{text:?}: {error}");

@@ -50,7 +50,7 @@ impl Peer {
     /// What is to be said when it has not answered for so long.
     pub(crate) fn silent(&self, limit: Duration) -> String {
         let (called, hint) = (self.called(), self.hint());
-        format!("{called} does not answer, {} s were waited: {hint}", limit.as_secs())
+        format!("{called} did not answer in {} s: {hint}", limit.as_secs())
     }
 
     fn hint(&self) -> String {
@@ -60,7 +60,7 @@ impl Peer {
         });
         stopped.map_or_else(
             || "see systemctl status ovagent and its log".into(),
-            |pid| format!("its process is stopped, and kill -CONT {pid} lets it go on"),
+            |pid| format!("its process is stopped; kill -CONT {pid} resumes it"),
         )
     }
 
@@ -105,14 +105,14 @@ impl Service<http::Request<Body>> for Patient {
         let (peer, answer) = (self.peer.clone(), self.channel.call(request));
         let (limit, note) = match read(&method) {
             Some(limit) => (limit, ""),
-            None => (self.change, "; Ctrl-C ends the waiting, and what was asked may still be done"),
+            None => (self.change, "; Ctrl-C stops waiting, but the agent may still carry out the request"),
         };
         Box::pin(async move {
             let silent = || {
                 let undecided = if note.is_empty() {
                     ""
                 } else {
-                    "; it may still do what was asked: look with ovctl before asking again"
+                    "; it may still carry out the request: check with ovctl before you retry"
                 };
                 Status::new(Code::DeadlineExceeded, format!("{}{undecided}", peer.silent(limit))).into_http()
             };
@@ -149,7 +149,7 @@ mod tests {
     fn nobody_is_said_to_be_stopped_who_runs() {
         let pid = i32::try_from(std::process::id()).ok();
         let text = Peer { pid, ..Peer::default() }.silent(READ);
-        assert!(text.starts_with("the agent (pid ") && text.contains(" 10 s were waited"), "{text}");
+        assert!(text.starts_with("the agent (pid ") && text.contains(" did not answer in 10 s"), "{text}");
         assert!(!text.contains("kill -CONT"), "{text}");
     }
 }

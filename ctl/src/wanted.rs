@@ -102,7 +102,7 @@ fn attachments(networks: Vec<Attachment>, choices: Choices) -> Result<Vec<pb::At
 fn publish_all(attachments: &mut [pb::Attachment], exposed: &[Exposed]) -> Result<(), Failure> {
     if exposed.is_empty() {
         return Err(Failure::Usage(
-            "--publish-all publishes the ports that --expose names, and there is none: add --expose PORT"
+            "--publish-all publishes the ports given with --expose, and none is given: add --expose PORT"
                 .into(),
         ));
     }

@@ -18,7 +18,7 @@ fn main() -> Result<()> {
         Test::new("a sandbox whose process has gone says so and can be removed", one(), gone),
         Test::new("networks come and go while a process runs", Lab::builder().hosts(2), hot_plug),
         Test::new("run gives a process its own hostname, hosts and resolv.conf", one(), run),
-        Test::new("run and exec end as their command does", one(), run_status),
+        Test::new("run and exec exit with the status of their command", one(), run_status),
         Test::new("a sandbox and its process outlive the agent", one(), outlive),
     ])
 }

@@ -32,10 +32,10 @@ pub(crate) struct Choices {
     /// MAC address of the sandbox in the network
     #[arg(long, value_name = "MAC")]
     mac_address: Option<MacAddress>,
-    /// Another name of the sandbox in the network; may be given several times
+    /// Additional name of the sandbox in the network; may be given several times
     #[arg(long = "alias", visible_alias = "network-alias", alias = "net-alias", value_name = "NAME")]
     aliases: Vec<String>,
-    /// Another endpoint of the network that this one may talk to, and its own name for it; may be given several times
+    /// Endpoint of the network to link to, and the sandbox's own name for it; may be given several times
     #[arg(long = "link", value_name = "NAME[:ALIAS]")]
     links: Vec<Link>,
     /// Further address, of 169.254.0.0/16 or fe80::/64; may be given several times
@@ -48,8 +48,9 @@ pub(crate) struct Choices {
     /// com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1; may be given several times
     #[arg(short = 'o', long = "driver-opt", value_name = "KEY=VALUE", value_parser = parse_pair)]
     options: Vec<(String, String)>,
-    /// Publish a port at addresses of the host: [IP:][HOST]:PORT[/tcp|udp|sctp]; a free host port if there is none, ranges as
-    /// 8000-8010:80-90, the first free one of several as 8000-8010:80; may be given several times
+    /// Publish a port at addresses of the host: [IP:][HOST]:PORT[/tcp|udp|sctp]; a free host port if HOST is
+    /// left out, ranges as 8000-8010:80-90, the first free one of several as 8000-8010:80; may be given
+    /// several times
     #[arg(short = 'p', long = "publish", value_name = "PORTS")]
     ports: Vec<Publish>,
 }
@@ -66,7 +67,7 @@ impl FromStr for Link {
     fn from_str(text: &str) -> Result<Self, String> {
         let (endpoint, alias) = text.split_once(':').unwrap_or((text, text));
         if endpoint.is_empty() || alias.is_empty() || alias.contains(':') {
-            return Err(format!("{text:?} is no link: expected NAME or NAME:ALIAS"));
+            return Err(format!("{text:?} is not a link: expected NAME or NAME:ALIAS"));
         }
         Ok(Self { endpoint: endpoint.to_owned(), alias: alias.to_owned() })
     }
@@ -109,7 +110,7 @@ impl Choices {
         let Self { ip, ip6, mac_address, aliases, links, link_local_ips, gateway_priority, .. } = options;
         let twice = |option: &str, key: &str| {
             Failure::Usage(format!(
-                "--{option} and {key}=… of --network {network} choose the same: leave one of the two out"
+                "--{option} and {key}=… of --network {network} set the same thing: leave one of the two out"
             ))
         };
         either(&mut self.ip, ip).map_err(|()| twice("ip", "ip"))?;
@@ -170,7 +171,7 @@ impl Choices {
 fn once<T>(place: &mut Option<T>, choice: &str, value: T) -> Result<(), String> {
     match place.replace(value) {
         None => Ok(()),
-        Some(_earlier) => Err(format!("{choice:?} is the second of its kind: expected one")),
+        Some(_earlier) => Err(format!("{choice:?} is given twice: expected it once")),
     }
 }
 
@@ -192,7 +193,7 @@ fn unknown(choice: &str) -> String {
          ifname=NAME, driver-opt=KEY=VALUE or publish=PORTS"
     );
     if !choice.contains('=') {
-        text.push_str("; a choice that has a comma stands in double quotes");
+        text.push_str("; put a choice with a comma in double quotes");
     }
     text
 }

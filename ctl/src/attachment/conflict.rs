@@ -34,7 +34,7 @@ impl Given {
     fn refusal(self, mode: &str, reason: &str) -> Failure {
         let option = self.option();
         Failure::Usage(format!(
-            "{option} does not go with --network {mode}: {reason}; leave one of the two out"
+            "{option} cannot be combined with --network {mode}: {reason}; leave one of the two out"
         ))
     }
 
@@ -42,7 +42,7 @@ impl Given {
     pub(crate) fn against_none(self) -> Option<Failure> {
         match self {
             Self::Interface(_) | Self::Ports(_) => {
-                Some(self.refusal("none", "the sandbox has no network then"))
+                Some(self.refusal("none", "such a sandbox has no network"))
             }
             Self::Exposed(_) | Self::Hostname(_) | Self::Files(_) | Self::Sandbox(_) => None,
         }
@@ -52,7 +52,7 @@ impl Given {
     pub(crate) fn without_network(self) -> Option<Failure> {
         match self {
             Self::Interface(option) | Self::Ports(option) => Some(Failure::Usage(format!(
-                "{option} is about the sandbox's first network, and there is none: add --network NETWORK"
+                "{option} applies to the sandbox's first network, and it has none: add --network NETWORK"
             ))),
             Self::Exposed(_) | Self::Hostname(_) | Self::Files(_) | Self::Sandbox(_) => None,
         }
@@ -62,9 +62,9 @@ impl Given {
     pub(crate) fn against_host(self) -> Option<Failure> {
         let reason = match self {
             Self::Interface(_) => "the process has the host's own interfaces",
-            Self::Ports(_) => "what the process listens on is the host's own port already",
+            Self::Ports(_) => "the process listens on the host's own ports",
             Self::Files(_) => "the process has the host's own /etc/hosts and /etc/resolv.conf",
-            Self::Sandbox(_) => "there is no sandbox then, only a process on the host's network",
+            Self::Sandbox(_) => "this starts no sandbox, only a process on the host's network",
             Self::Exposed(_) | Self::Hostname(_) => return None,
         };
         Some(self.refusal("host", reason))

@@ -17,7 +17,7 @@ pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
         }
     }
     if quoted {
-        return Err(format!("the quote in {text:?} is not closed: expected another '\"'"));
+        return Err(format!("the quote in {text:?} is not closed: expected a second '\"'"));
     }
     fields.push(field);
     Ok(fields)

@@ -36,7 +36,7 @@ impl FromStr for Attachment {
         for field in fields::split(fields)?.iter().filter(|field| !field.is_empty()) {
             match field.strip_prefix("name=").filter(|_name| long) {
                 Some(_second) if !attachment.network.is_empty() => {
-                    return Err(format!("{field:?} is the second of its kind: expected one"));
+                    return Err(format!("{field:?} is given twice: expected it once"));
                 }
                 Some(name) => attachment.network = name.to_owned(),
                 None => attachment.choices.take(field)?,

@@ -57,10 +57,7 @@ fn alone(mode: Network, attachment: &Attachment) -> Result<Network, String> {
     if attachment.choices == Choices::default() {
         return Ok(mode);
     }
-    Err(format!(
-        "{} is no network with addresses and names to choose: expected nothing after it",
-        attachment.network
-    ))
+    Err(format!("{} is a mode and takes no choices: expected nothing after it", attachment.network))
 }
 
 /// Offers the modes to completion; any name may be a network's.

@@ -11,7 +11,8 @@ use crate::{failure::Failure, output::say};
 pub(crate) fn confirm(warning: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::Refused(
-            "this needs a confirmation, and standard input is no terminal: add -f to go ahead without".into(),
+            "this needs a confirmation, and standard input is not a terminal: add -f to skip the confirmation"
+                .into(),
         ));
     }
     say(&format!("WARNING! {warning}\nAre you sure you want to continue? [y/N]"));

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(
     after_help = "Exit status: the command's own, 128+N if signal N ended it, 125 if the sandbox cannot be \
-    entered, 126 if the command cannot be executed, 127 if there is none."
+                  entered, 126 if the command cannot be executed, 127 if it does not exist."
 )]
 pub(crate) struct Exec {
     #[command(flatten)]
@@ -38,16 +38,16 @@ impl Exec {
         if detail.state == "gone" {
             let from = if sandbox.pid == 0 { String::new() } else { format!(" (process {})", sandbox.pid) };
             return Err(Failure::Refused(format!(
-                "the network namespace {}{from} of the sandbox {name} is gone: remove it with ovctl sandbox rm \
-                 {name}",
+                "the network namespace {}{from} of the sandbox {name} is gone: remove the sandbox with ovctl \
+                 sandbox rm {name}",
                 sandbox.netns,
                 name = sandbox.name
             )));
         }
         if detail.state == "left" {
             return Err(Failure::Refused(format!(
-                "the sandbox {name} was removed, and its namespace is there only for those that share it: exec in one of \
-                 those, see ovctl sandbox ls --format '{{{{.Name}}}} {{{{.Shares}}}}'",
+                "the sandbox {name} was removed, and its namespace exists only for the sandboxes that share \
+                 it: exec in one of those, see ovctl sandbox ls --format '{{{{.Name}}}} {{{{.Shares}}}}'",
                 name = sandbox.name
             )));
         }

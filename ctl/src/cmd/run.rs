@@ -21,18 +21,17 @@ const USUAL: &str = "bridge";
 /// `run`
 #[derive(Args, Debug)]
 #[command(after_help = "The sandbox stays after the command's end, for ovctl exec, unless --rm is given.\n\
-    --ip, --alias, --publish and the like choose for the first network; each network can have its own choices behind \
-    its name.\n\
-    Exit status: the command's own, 128+N if signal N ended it, 125 if the sandbox cannot be entered, 126 if the \
-    command cannot be executed, 127 if there is none.")]
+    --ip, --alias, --publish and similar options apply to the first network; other networks take choices \
+    after their name.\nExit status: the command's own, 128+N if signal N ended it, 125 if the sandbox cannot \
+    be entered, 126 if the command cannot be executed, 127 if it does not exist.")]
 pub(crate) struct Run {
     /// Name of the sandbox; one is made up if absent
     #[arg(long)]
     name: Option<String>,
-    /// Network to attach, with what is chosen there: NETWORK[:ip=A][,ip6=A][,mac=M][,alias=N][,ifname=NAME]…, or Docker's
-    /// name=NETWORK,ip=A,…; a choice that has a comma stands in double quotes; may be given several times. Or, alone: none,
-    /// host (no sandbox: the command runs on the host's network), container:NAME to share the namespace of another
-    /// sandbox. The network bridge if absent
+    /// Network to attach, with what is chosen there: NETWORK[:ip=A][,ip6=A][,mac=M][,alias=N][,ifname=NAME]…,
+    /// or Docker's name=NETWORK,ip=A,…; put a choice with a comma in double quotes; may be given several
+    /// times. Or one of: none, host (no sandbox: the command runs on the host's network), container:NAME to
+    /// share the namespace of another sandbox. The network bridge if absent
     #[arg(long = "network", alias = "net", value_name = "NETWORK[:CHOICES]", hide_possible_values = true)]
     networks: Vec<Network>,
     /// Leave the command running and print the sandbox's name, or on the host's network the command's process
@@ -153,7 +152,7 @@ pub(super) async fn remove(cx: &Context, sandbox: &str) {
     };
     if let Err(failure) = removed.await {
         say(&format!(
-            "ovctl: the sandbox {sandbox} is left: {}; remove it with ovctl sandbox rm -f {sandbox}",
+            "ovctl: the sandbox {sandbox} was not removed: {}; remove it with ovctl sandbox rm -f {sandbox}",
             chain(&failure)
         ));
     }

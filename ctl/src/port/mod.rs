@@ -39,7 +39,7 @@ impl FromStr for Protocol {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
             "sctp" => Ok(Self::Sctp),
-            _ => Err(format!("{text:?} is no protocol with ports: expected tcp, udp or sctp")),
+            _ => Err(format!("{text:?} is not a protocol with ports: expected tcp, udp or sctp")),
         }
     }
 }
@@ -85,10 +85,10 @@ impl FromStr for Range {
 
 fn number(text: &str) -> Result<u16, String> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("{text:?} is no port: expected a number from 1 to 65535"));
+        return Err(format!("{text:?} is not a port: expected a number from 1 to 65535"));
     }
     match text.parse() {
-        Ok(0) => Err("there is no port 0: expected 1 to 65535, or no host port at all for a free one".into()),
+        Ok(0) => Err("port 0 does not exist: expected 1 to 65535, or no host port to get a free one".into()),
         Ok(port) => Ok(port),
         Err(_too_large) => Err(format!("the port {text} is out of range: expected 1 to 65535")),
     }
@@ -172,8 +172,8 @@ impl FromStr for Publish {
         let host = Some(host).filter(|host| !host.is_empty()).map(str::parse::<Range>).transpose()?;
         if let Some(host) = host.filter(|host| ports.len() > 1 && host.len() != ports.len()) {
             return Err(format!(
-                "{host} is {} of the host and {ports} is {} of the sandbox: expected as many, or one port of the \
-                 sandbox",
+                "{host} is {} of the host and {ports} is {} of the sandbox: expected as many, or one port of \
+                 the sandbox",
                 count(host.len()),
                 count(ports.len())
             ));
@@ -203,7 +203,7 @@ fn parts(text: &str) -> Result<(Option<IpAddr>, &str, &str), String> {
         }
         [host, port] => Ok((None, host, port)),
         [ip, host, port] => Ok((Some(parse_ip(ip)?.into()), host, port)),
-        _ => Err("an IPv6 address stands in brackets: expected one such as [::1]:8080:80".into()),
+        _ => Err("an IPv6 address must be in brackets: expected one such as [::1]:8080:80".into()),
     }
 }
 

@@ -179,7 +179,7 @@ fn namespace(path: &Path) -> io::Result<File> {
         |path: &Path, flags: OFlag| OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
     let seen = open(path, OFlag::O_PATH)?;
     if fstatfs(&seen)?.filesystem_type() != NSFS_MAGIC {
-        return Err(io::Error::other("no namespace is there"));
+        return Err(io::Error::other("it is not a namespace"));
     }
     open(Path::new(&format!("/proc/self/fd/{}", seen.as_raw_fd())), OFlag::O_NONBLOCK)
 }

@@ -32,14 +32,12 @@ pub(super) fn mount_over(etc: &Path, dir: &Path) -> Result<(), String> {
         let names = missing.join(", ");
         match lay_under(etc, &missing) {
             Ok(()) => say(&format!(
-                "warning: {} of the host has no {names}: it is read-only for this command, so that it has them",
+                "warning: {} of the host has no {names}: it is read-only for this command, which gets the \
+                 sandbox's",
                 etc.display()
             )),
             Err(cause) => {
-                say(&format!(
-                    "warning: {} has no {names}, and none can be put there: {cause}",
-                    etc.display()
-                ));
+                say(&format!("warning: {} has no {names}, and they cannot be added: {cause}", etc.display()));
             }
         }
     }

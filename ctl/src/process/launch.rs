@@ -27,7 +27,7 @@ pub(crate) struct Options {
     /// Start in this directory
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<PathBuf>,
-    /// Run as this user: NAME or UID, with :GROUP or :GID after it for another group
+    /// Run as this user: NAME or UID, with :GROUP or :GID after it for a different group
     #[arg(short, long)]
     user: Option<String>,
     /// Accepted as in Docker: the command has ovctl's own standard input
@@ -111,9 +111,7 @@ impl Launch {
         let (status, message) = match outcome.map_err(Failure::local("read from a copy of ovctl"))? {
             Outcome::Started => return Ok(child),
             Outcome::NotStarted(NotStarted { status, message }) => (status, message),
-            Outcome::Silent => {
-                (125, "the sandbox cannot be entered: the copy of ovctl that should died".into())
-            }
+            Outcome::Silent => (125, "cannot enter the sandbox: the copy of ovctl for it died".into()),
         };
         child.wait().await.map_err(Failure::local("wait for a copy of ovctl"))?;
         Err(Failure::NotStarted { status, message })

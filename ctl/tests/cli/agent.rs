@@ -72,7 +72,9 @@ impl World {
     ) -> Result<pb::CreateSandboxResponse, Status> {
         let name = if request.name.is_empty() { "quiet_heron".to_owned() } else { request.name };
         if self.sandbox(&name).is_ok() {
-            return Err(Status::already_exists(format!("a sandbox {name:?} exists: choose another name")));
+            return Err(Status::already_exists(format!(
+                "a sandbox {name:?} exists: choose a different name"
+            )));
         }
         let owner = match request.share.as_str() {
             "" => None,

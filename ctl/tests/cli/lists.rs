@@ -87,7 +87,7 @@ fn nodes_are_listed_with_a_star_at_this_one() {
 #[test]
 fn what_is_wrong_with_a_node_stands_below_the_table_and_in_every_other_form() {
     let mut world = world();
-    let text = "node host2 lives, but gossip does not reach it";
+    let text = "node host2 is alive, but gossip does not reach it";
     world.nodes[0].warnings.push(text.into());
     let fake = Fake::start(world);
     let told = fake.ask("node ls", &[]);

@@ -79,7 +79,7 @@ fn connect_has_the_same_options() {
     let error = fake.ask("network connect -o k=1 -o k=2 n s", &[]).failed(2);
     assert!(error.contains("--driver-opt k is given with two values"), "{error}");
     let error = fake.ask("network connect --link-local-ip 10.0.0.1 n s", &[]).failed(2);
-    assert!(error.contains("\"10.0.0.1\" is no link-local address"), "{error}");
+    assert!(error.contains("\"10.0.0.1\" is not a link-local address"), "{error}");
 }
 
 #[test]
@@ -91,40 +91,46 @@ fn what_does_not_go_together_is_bad_usage_in_clear_words() {
         ("run --network container:a --network n true", "--network container:a cannot be combined"),
         ("run --network n --network n true", "--network n is given twice"),
         ("run --network container: true", "expected container:NAME"),
-        ("run --network host:ip=10.0.0.1 true", "host is no network with addresses and names to choose"),
-        ("run --network n:ip=10.0.0.5 --ip 10.0.0.6 true", "--ip and ip=… of --network n choose the same"),
+        ("run --network host:ip=10.0.0.1 true", "host is a mode and takes no choices"),
+        ("run --network n:ip=10.0.0.5 --ip 10.0.0.6 true", "--ip and ip=… of --network n set the same thing"),
         ("run --network n:port=80 true", "unknown choice \"port=80\": expected ip=A"),
-        ("run --network none -p 80 true", "--publish does not go with --network none"),
-        ("run --network none --ip 10.0.0.5 true", "--ip does not go with --network none"),
-        ("run --network host -p 80:80 true", "the host's own port already"),
+        ("run --network none -p 80 true", "--publish cannot be combined with --network none"),
+        ("run --network none --ip 10.0.0.5 true", "--ip cannot be combined with --network none"),
+        ("run --network host -p 80:80 true", "listens on the host's own ports"),
         ("run --network host --ip 10.0.0.5 true", "the process has the host's own interfaces"),
         ("run --network host --add-host a:10.0.0.5 true", "host's own /etc/hosts and /etc/resolv.conf"),
         ("run --network host --dns 10.0.0.5 true", leave),
-        ("run --network host --name x true", "there is no sandbox then"),
+        ("run --network host --name x true", "this starts no sandbox"),
         (
             "run --network container:a -p 80 true",
-            "--publish does not go with --network container:a: its ports are those of a",
+            "--publish cannot be combined with --network container:a: its ports are those of a",
         ),
-        ("run --network container:a -P true", "--publish-all does not go"),
-        ("run --network container:a --expose 80 true", "--expose does not go"),
-        ("run --network container:a --dns 10.0.0.5 true", "--dns does not go"),
-        ("run --network container:a --dns-search x true", "--dns-search does not go"),
-        ("run --network container:a --dns-opt x true", "--dns-opt does not go"),
+        ("run --network container:a -P true", "--publish-all cannot be combined"),
+        ("run --network container:a --expose 80 true", "--expose cannot be combined"),
+        ("run --network container:a --dns 10.0.0.5 true", "--dns cannot be combined"),
+        ("run --network container:a --dns-search x true", "--dns-search cannot be combined"),
+        ("run --network container:a --dns-opt x true", "--dns-opt cannot be combined"),
         (
             "run --network container:a --hostname x true",
-            "--hostname does not go with --network container:a: it has the hostname of a",
+            "--hostname cannot be combined with --network container:a: it has the hostname of a",
         ),
-        ("run --network container:a --domainname x true", "--domainname does not go"),
-        ("run --network container:a --add-host x:::1 true", "--add-host does not go"),
-        ("run --network container:a --mac-address 02:42:0a:00:00:05 true", "--mac-address does not go"),
-        ("run --network container:a --link b true", "--link does not go"),
-        ("sandbox create --network container:a --pid 1", "--pid does not go with --network container:a"),
+        ("run --network container:a --domainname x true", "--domainname cannot be combined"),
+        ("run --network container:a --add-host x:::1 true", "--add-host cannot be combined"),
+        (
+            "run --network container:a --mac-address 02:42:0a:00:00:05 true",
+            "--mac-address cannot be combined",
+        ),
+        ("run --network container:a --link b true", "--link cannot be combined"),
+        (
+            "sandbox create --network container:a --pid 1",
+            "--pid cannot be combined with --network container:a",
+        ),
         ("sandbox create --network host", "start the process with ovctl run --network host"),
         (
             "sandbox create -p 80",
-            "--publish is about the sandbox's first network, and there is none: add --network",
+            "--publish applies to the sandbox's first network, and it has none: add --network",
         ),
-        ("sandbox create --alias a", "--alias is about the sandbox's first network"),
+        ("sandbox create --alias a", "--alias applies to the sandbox's first network"),
     ] {
         let error = fake.ask(line, &[]).failed(2);
         assert!(error.contains(part), "{line}: {error}");
@@ -179,7 +185,7 @@ fn exec_in_a_sandbox_that_was_removed_says_so() {
     lab.fake.change(|world| world.sandboxes[0].state = "left".into());
     let error = lab.ask(&["exec", "a", "true"]).failed(1);
     assert!(
-        error.contains("the sandbox a was removed, and its namespace is there only for those"),
+        error.contains("the sandbox a was removed, and its namespace exists only for the sandboxes"),
         "{error}"
     );
     assert_eq!(lab.fake.ask("sandbox ls -q --filter state=left", &[]).done(), "a\n");

@@ -28,15 +28,15 @@ fn malformed_names_are_bad_usage_and_name_what_is_wrong() {
     for (line, part) in [
         (
             "--hostname a_b!",
-            "'a_b!' for '--hostname <NAME>': \"a_b!\" is no part of a name: expected letters",
+            "'a_b!' for '--hostname <NAME>': \"a_b!\" is not a valid part of a name: expected letters",
         ),
         ("--domainname ..", "a part between dots is empty"),
-        ("--dns resolver", "\"resolver\" is no address: expected one such as 10.0.0.5 or fd00::5"),
-        ("--dns 10.0.0.53:53", "\"10.0.0.53:53\" is no address"),
+        ("--dns resolver", "\"resolver\" is not an IP address: expected one such as 10.0.0.5 or fd00::5"),
+        ("--dns 10.0.0.53:53", "\"10.0.0.53:53\" is not an IP address"),
         ("--dns-search /", "expected a domain such as example.org, or \".\" for none"),
         ("--add-host db", "it has no address: expected NAME:ADDRESS such as db:10.0.0.5"),
-        ("--add-host db:10.0.0.256", "\"10.0.0.256\" is no address"),
-        ("--add-host #db:10.0.0.5", "the name \"#db\": \"#db\" is no part of a name"),
+        ("--add-host db:10.0.0.256", "\"10.0.0.256\" is not an address"),
+        ("--add-host #db:10.0.0.5", "the name \"#db\": \"#db\" is not a valid part of a name"),
     ] {
         let error = fake.ask(&format!("sandbox create {line}"), &[]).failed(2);
         assert!(error.contains(part), "{line}: {error}");

@@ -84,8 +84,8 @@ fn create_prints_the_id_and_hands_on_every_option() {
 #[test]
 fn a_refusal_is_told_in_the_agents_words() {
     let mut world = World::default();
-    let message =
-        "subnet 10.0.0.0/8 overlaps the route 10.0.0.0/16 of this host: choose another or add --force";
+    let message = "subnet 10.0.0.0/8 overlaps the route 10.0.0.0/16 of this host: choose a different one or add \
+         --force";
     world.refusals.insert("CreateNetwork", (Code::FailedPrecondition, message));
     let fake = Fake::start(world);
     let told = fake.ask("network create --subnet 10.0.0.0/8 n", &[]);
@@ -148,7 +148,7 @@ fn ls_filters() {
     assert_eq!(names("-f driver=overlay -f id=aaaa"), "ov_net1\n");
     assert_eq!(names("-f name=net1 -f name=net2 -f scope=global"), "ov_net1\nov_net2\n");
     let error = fake.ask("network ls --filter colour=red", &[]).failed(2);
-    assert!(error.contains("no filter is called \"colour\": expected one of driver=…"), "{error}");
+    assert!(error.contains("there is no filter \"colour\": expected one of driver=…"), "{error}");
 }
 
 #[test]
@@ -247,6 +247,6 @@ fn connect_hands_on_its_choices_and_warns_of_nodes_that_did_not_confirm() {
 fn a_malformed_address_is_refused_before_the_agent_is_asked() {
     let fake = Fake::start(World::default());
     let error = fake.ask("network connect --ip 10.0.0 n s", &[]).failed(2);
-    assert!(error.contains("\"10.0.0\" is no IPv4 address: expected one such as 10.0.0.5"), "{error}");
+    assert!(error.contains("\"10.0.0\" is not an IPv4 address: expected one such as 10.0.0.5"), "{error}");
     assert!(fake.calls().is_empty());
 }

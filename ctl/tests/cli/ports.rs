@@ -55,13 +55,13 @@ fn a_wrong_port_is_bad_usage_and_says_what_would_be_right() {
             "-p 80:65536",
             "'80:65536' for '--publish <PORTS>': the port 65536 is out of range: expected 1 to 65535",
         ),
-        ("-p 0:80", "there is no port 0"),
+        ("-p 0:80", "port 0 does not exist"),
         ("-p 8000-8002:80-81", "8000-8002 is 3 ports of the host and 80-81 is 2 ports of the sandbox"),
-        ("-p 10.0.0:80:80", "\"10.0.0\" is no IPv4 address"),
-        ("-p 80:80/icmp", "\"icmp\" is no protocol with ports: expected tcp, udp or sctp"),
-        ("-p ::1:80:80", "an IPv6 address stands in brackets"),
-        ("--expose 8080:80", "\"8080:80\" is no port"),
-        ("-P", "--publish-all publishes the ports that --expose names, and there is none: add --expose PORT"),
+        ("-p 10.0.0:80:80", "\"10.0.0\" is not an IPv4 address"),
+        ("-p 80:80/icmp", "\"icmp\" is not a protocol with ports: expected tcp, udp or sctp"),
+        ("-p ::1:80:80", "an IPv6 address must be in brackets"),
+        ("--expose 8080:80", "\"8080:80\" is not a port"),
+        ("-P", "--publish-all publishes the ports given with --expose, and none is given: add --expose PORT"),
         (
             "-p 1-4000:1-4000 -p 5001-5097:5001-5097",
             "4097 ports are to be published in n: expected at most 4096",
@@ -130,7 +130,7 @@ fn port_prints_as_dockers_does() {
     );
     let error = fake.ask("port side 80", &[]).failed(1);
     assert!(error.contains("it shares the namespace of web: see ovctl port web"), "{error}");
-    assert!(fake.ask("port web 80-81", &[]).failed(2).contains("\"80-81\" is no port"));
+    assert!(fake.ask("port web 80-81", &[]).failed(2).contains("\"80-81\" is not a port"));
     assert!(fake.ask("port nope", &[]).failed(1).contains("no sandbox \"nope\""));
 }
 

@@ -38,7 +38,7 @@ fn an_agent_that_has_ended_is_told_with_status_3() {
     let mut fake = Fake::start(World::default());
     fake.kill();
     let error = fake.ask("network ls", &[]).failed(3);
-    assert!(error.contains("Connection refused") && error.contains("ovagent has ended"), "{error}");
+    assert!(error.contains("Connection refused") && error.contains("ovagent has stopped"), "{error}");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn what_only_reads_does_not_wait_for_ever_for_an_agent_that_does_not_answer() {
         let waiting = format!("ovctl: waiting for the agent (pid {pid}), which has not answered yet\n");
         assert!(error.starts_with(&waiting), "{line}: {error}");
         assert!(
-            error.contains(&format!("ovctl: the agent (pid {pid}) does not answer, 10 s")),
+            error.contains(&format!("ovctl: the agent (pid {pid}) did not answer in 10 s")),
             "{line}: {error}"
         );
     }
@@ -93,7 +93,10 @@ fn what_changes_something_says_that_it_waits_and_goes_on_waiting() {
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let line = lines.next().unwrap().unwrap();
-    assert!(line.starts_with("ovctl: waiting for the agent (pid ") && line.contains("Ctrl-C ends"), "{line}");
+    assert!(
+        line.starts_with("ovctl: waiting for the agent (pid ") && line.contains("Ctrl-C stops"),
+        "{line}"
+    );
     thaw.send(()).unwrap();
     assert_eq!(Told::of(child.wait_with_output().unwrap()).done(), format!("{}\n", "4f".repeat(32)));
     assert!(lines.next().is_none());

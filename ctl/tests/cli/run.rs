@@ -204,7 +204,9 @@ fn a_sandbox_that_cannot_be_removed_is_told_with_what_to_do() {
     let told = lab.ask(&["run", "--rm", "--name", "box", "--", "sh", "-c", "exit 3"]);
     let error = told.failed(3);
     assert!(
-        error.contains("the sandbox box is left: the store is away; remove it with ovctl sandbox rm -f box"),
+        error.contains(
+            "the sandbox box was not removed: the store is away; remove it with ovctl sandbox rm -f box"
+        ),
         "{error}"
     );
 }

@@ -34,27 +34,27 @@ impl Driver {
 const OPTIONS: &str = "\
 Options of every driver (-o KEY=VALUE):
   mtu=BYTES                 MTU of the endpoints
-  ifname-prefix=TEXT        what names of interfaces begin with, instead of eth
+  ifname-prefix=TEXT        start of interface names, instead of eth
   ovnet.force=true          as --force
 Options of overlay:
   vni=NUMBER                VXLAN identifier
   multicast=true            replicate broadcast and multicast to every host
   ovnet.publish=local|mesh  publish ports at the endpoint's host or at all
-  masquerade=false          keep the source of what leaves for the outside
+  masquerade=false          keep the source address of traffic to the outside
 Options of bridge:
-  bridge=NAME               name of the bridge, which may be there already
-  icc=false                 sandboxes meet over links and published ports only
-  masquerade=false          keep the source of what leaves for the outside
-  host-binding=ADDRESS      the host's address that ports are published at
+  bridge=NAME               name of the bridge, which may exist already
+  icc=false                 sandboxes reach each other over links and ports only
+  masquerade=false          keep the source address of traffic to the outside
+  host-binding=ADDRESS      address of the host to publish ports at
 Options of macvlan and ipvlan:
   parent=LINK               the host's link; eth0.10 is VLAN 10 of eth0
   macvlan_mode=MODE         bridge, private, vepa or passthru
   ipvlan_mode=MODE          l2, l3 or l3s
   ipvlan_flag=FLAG          bridge, private or vepa
 
-Docker's long names are understood as well, such as
+Docker's long names work too, such as
 com.docker.network.driver.mtu and com.docker.network.bridge.enable_icc.
-Networks of other drivers than overlay are this host's own.";
+Only overlay networks span hosts; all others are local.";
 
 /// `network create`
 #[derive(Args, Debug)]

@@ -15,12 +15,12 @@ use crate::{
 /// `sandbox create`
 #[derive(Args, Debug)]
 pub(crate) struct Create {
-    /// Network to attach, with what is chosen there: NETWORK[:ip=A][,ip6=A][,mac=M][,alias=N][,ifname=NAME]…, or Docker's
-    /// name=NETWORK,ip=A,…; a choice that has a comma stands in double quotes; may be given several times. Or, alone: none (the
-    /// default), container:NAME to share the namespace of another sandbox
+    /// Network to attach, with what is chosen there: NETWORK[:ip=A][,ip6=A][,mac=M][,alias=N][,ifname=NAME]…,
+    /// or Docker's name=NETWORK,ip=A,…; put a choice with a comma in double quotes; may be given several
+    /// times. Or one of: none (the default), container:NAME to share the namespace of another sandbox
     #[arg(long = "network", alias = "net", value_name = "NETWORK[:CHOICES]", hide_possible_values = true)]
     networks: Vec<Network>,
-    /// Adopt the network namespace of this process; the sandbox goes when the process does
+    /// Adopt the network namespace of this process; the sandbox is removed when the process ends
     #[arg(long, conflicts_with = "netns", value_parser = parse_pid)]
     pid: Option<NonZeroU32>,
     /// Adopt the network namespace at this path, such as /run/netns/NAME
@@ -48,8 +48,8 @@ impl Create {
             Where::Sandbox(request) => *request,
             Where::Host { .. } => {
                 return Err(Failure::Usage(
-                    "--network host: a sandbox is a network namespace of its own, and the host's is none to be had: start \
-                     the process with ovctl run --network host, or choose a network"
+                    "--network host: a sandbox is a network namespace of its own, and the host's cannot be \
+                     used for it: start the process with ovctl run --network host, or choose a network"
                         .into(),
                 ));
             }

@@ -145,7 +145,7 @@ fn token(text: &str) -> Result<(Token, &str), TemplateError> {
     }
     if let Some(after) = text.strip_prefix('`') {
         let (raw, rest) =
-            after.split_once('`').ok_or_else(|| TemplateError::new("a ` is not closed by another"))?;
+            after.split_once('`').ok_or_else(|| TemplateError::new("a ` is not closed by a second one"))?;
         return Ok((Token::Text(raw.into()), rest));
     }
     if text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+')) {

@@ -211,7 +211,7 @@ impl Tokens {
         match self.peek() {
             None => Ok(expr),
             Some(Token::Close) => Err(TemplateError::new("')' without '('")),
-            Some(_) => Err(TemplateError::new("a value is followed by something that is no '|'")),
+            Some(_) => Err(TemplateError::new("expected '|' after a value")),
         }
     }
 

@@ -108,7 +108,7 @@ fn a_malformed_template_says_what_is_expected() {
     fails("{{$x}}", "variable $x is not defined");
     fails("{{(.Name}}", "'(' is not closed");
     fails("{{.Name)}}", "')' without '('");
-    fails("{{.Name .Id}}", "no '|'");
+    fails("{{.Name .Id}}", "expected '|'");
     fails("{{\"a}}", "a string is not closed");
     fails("{{.Name | .Id}}", "expected a function after '|'");
     fails("{{#}}", "'#' is not expected");
