@@ -1,9 +1,9 @@
-//! An error with its causes, as one line: for a status, a log, and whatever else a person reads.
+//! An error with its causes, as one line: for a status, a log, and other texts that people read.
 
 use std::error::Error;
 
-/// An error with all its causes, in one line. A cause whose words are there already is left out: layers of a transport
-/// repeat each other.
+/// An error with all its causes, in one line. A cause whose text is already in the line is left out, because
+/// the layers of a transport repeat each other.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Drivers: how a network is built, and what is true of all networks that are built so.
+//! Drivers: how a network is built, and the facts of all networks of a driver.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -9,7 +9,7 @@ use super::{
 /// How a network is built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Driver {
-    /// VXLAN between the hosts; what a network is built as if nothing is said.
+    /// VXLAN between the hosts; the default.
     #[default]
     Overlay,
     /// A bridge on one host.
@@ -37,7 +37,7 @@ impl Driver {
         }
     }
 
-    /// What is true of its networks, where what was chosen of one does not change it.
+    /// The facts of its networks that do not depend on their settings.
     pub const fn profile(self) -> &'static Profile {
         match self {
             Self::Overlay => &OVERLAY,
@@ -48,7 +48,7 @@ impl Driver {
         }
     }
 
-    /// Who knows its networks.
+    /// The scope of its networks.
     pub const fn scope(self) -> Scope {
         self.profile().scope
     }
@@ -70,7 +70,7 @@ impl FromStr for Driver {
     }
 }
 
-/// What was chosen of a network's driver, with its defaults.
+/// The settings of a network's driver, with their defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DriverSettings {
     /// Of an overlay.
@@ -81,12 +81,12 @@ pub enum DriverSettings {
     Macvlan(Parent, MacvlanMode),
     /// Of ipvlan.
     Ipvlan(Parent, IpvlanMode, IpvlanFlag),
-    /// Of a pair there is nothing to choose.
+    /// A pair has no settings.
     P2p,
 }
 
 impl DriverSettings {
-    /// Whose they are.
+    /// The driver that they belong to.
     pub const fn driver(&self) -> Driver {
         match self {
             Self::Overlay(_) => Driver::Overlay,
@@ -97,7 +97,7 @@ impl DriverSettings {
         }
     }
 
-    /// What is true of a network with these settings.
+    /// The facts of a network with these settings.
     pub const fn profile(&self) -> &'static Profile {
         match self {
             Self::Macvlan(_, MacvlanMode::Passthru) => &MACVLAN_PASSTHRU,
@@ -137,60 +137,63 @@ impl DriverSettings {
         self.overlay().is_some_and(|settings| settings.publish == Publish::Mesh)
     }
 
-    /// The host's address that ports are published on unless the port says otherwise; None: every one.
+    /// The host's address that ports are published on by default; `None` is every address.
     pub fn host_binding(&self) -> Option<IpAddr> {
         self.bridge().and_then(|settings| settings.host_binding)
     }
 }
 
-/// What is true of all networks of a driver. There are no defaults: whoever adds a driver answers every question.
+/// The facts of all networks of a driver. There are no defaults: a new driver must set every field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// Who knows its networks.
+    /// The scope of its networks.
     pub scope: Scope,
     /// Frames go from host to host in VXLAN, by the network's identifier.
     pub vxlan: bool,
-    /// What of a network is in the host's namespace, besides links of its endpoints.
+    /// The network's part in the host's namespace, besides the links of its endpoints.
     pub in_host: InHost,
-    /// Its subnets have gateways; or why they have none.
+    /// Its subnets have gateways, or the reason why not.
     pub gateway: Result<(), &'static str>,
-    /// How many endpoints there is room for, if there is a limit.
+    /// The most endpoints that it can have, if there is a limit.
     pub most: Option<Most>,
-    /// Its endpoints may publish ports on the host; or why not.
+    /// Its endpoints may publish ports on the host, or the reason why not.
     pub publishes: Result<(), &'static str>,
     /// A network that is not internal leads outside.
     pub leads_outside: bool,
-    /// Nobody but us knows the names and addresses in its subnets.
+    /// Only ovnet knows the names and addresses in its subnets.
     pub names_private: bool,
-    /// The host reaches its endpoints; or why not.
+    /// The host reaches its endpoints, or the reason why not.
     pub host_reaches: Result<(), &'static str>,
-    /// Its endpoints have Ethernet addresses of their own; or why none can be chosen, to be followed by the network's name.
+    /// Its endpoints have their own Ethernet addresses, or the reason why none can be chosen; the network's
+    /// name follows.
     pub own_mac: Result<(), &'static str>,
     /// What is programmed for one endpoint does not depend on the others.
     pub rows_alone: bool,
-    /// Its links in sandboxes have no other end by which they would be found when their sandbox is forgotten.
+    /// Its links in sandboxes have no other end, so they cannot be found once their sandbox is forgotten.
     pub lone_links: bool,
 }
 
-/// What of a network is in the host's namespace.
+/// The part of a network in the host's namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InHost {
     /// Nothing.
     Nothing,
-    /// Unless it is internal, the outer end of its leg: the host routes to it, and connections are tracked on both sides.
+    /// The outer end of its leg, unless it is internal. The host routes to it, and connections are tracked on
+    /// both sides.
     Leg,
-    /// A bridge: the host is on the network, and connections of it are tracked in the host.
+    /// A bridge. The host is on the network, and its connections are tracked in the host.
     Bridge,
-    /// A link of the host that its links are made on; what they send does not pass the host.
+    /// A parent link of the host; traffic of the links on it does not pass the host.
     Parent,
 }
 
-/// How many endpoints a network has room for.
+/// The most endpoints that a network can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Most {
-    /// So many.
+    /// The number.
     pub count: usize,
-    /// What is said of a full network, between its name and those of its endpoints; `{parent}` stands for its parent.
+    /// The error text for a full network, between its name and those of its endpoints; `{parent}` is replaced
+    /// with its parent.
     pub full: &'static str,
 }
 

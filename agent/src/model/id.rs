@@ -27,7 +27,7 @@ fn parse_hex(what: &'static str, text: &str) -> Result<[u8; LEN], Invalid> {
     Ok(bytes)
 }
 
-/// At once: keys have these in them, and a start parses and prints very many keys.
+/// In one step, because keys contain identifiers and a start parses and prints many keys.
 fn write_hex(bytes: &[u8; LEN], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = [0; 2 * LEN];
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
@@ -44,7 +44,7 @@ macro_rules! hex_id {
         pub struct $name([u8; LEN]);
 
         impl $name {
-            /// An identifier of these bytes; the caller supplies the randomness.
+            /// The identifier with these bytes; the caller supplies the randomness.
             pub const fn from_bytes(bytes: [u8; LEN]) -> Self {
                 Self(bytes)
             }

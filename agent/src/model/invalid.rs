@@ -1,6 +1,6 @@
-//! The one error of parsing: what was given, what is wrong with it, what would be right.
+//! The error of parsing: the input, what is wrong with it, and what is expected.
 
-/// A value from outside that cannot be what it should be.
+/// An input value that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid {what} {input:?}: {reason}")]
 pub struct Invalid {
@@ -8,7 +8,7 @@ pub struct Invalid {
     pub what: &'static str,
     /// The input as it came.
     pub input: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong and what is expected.
     pub reason: String,
 }
 

@@ -1,7 +1,7 @@
-//! The host leg: the veth between a network's namespace and the host, with its own small addresses.
+//! The host leg: the veth between a network's namespace and the host, with its own addresses.
 //!
-//! Each network here has an index on this host; its two addresses of each family follow from it, so that networks with
-//! equal subnets never meet in the host.
+//! Each network here has an index on this host; its two addresses of each family follow from it, so that
+//! networks with equal subnets do not conflict in the host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,16 +14,17 @@ use super::{Invalid, Mac};
 pub struct Leg(u16);
 
 impl Leg {
-    /// How many there are.
+    /// The number of legs.
     pub const COUNT: u16 = 8192;
 
-    /// What all IPv4 addresses of legs lie in (link-local, RFC 3927; the well-known 169.254.169.254 is outside).
+    /// The prefix of all IPv4 addresses of legs (link-local, RFC 3927; the well-known 169.254.169.254 is
+    /// outside).
     pub const RANGE_V4: Ipv4Net = match Ipv4Net::new(Ipv4Addr::new(169, 254, 0, 0), 18) {
         Ok(net) => net,
         Err(_) => panic!("18 is a prefix length"),
     };
 
-    /// What all IPv6 addresses of legs lie in (unique local, RFC 4193).
+    /// The prefix of all IPv6 addresses of legs (unique local, RFC 4193).
     pub const RANGE_V6: Ipv6Net =
         match Ipv6Net::new(Ipv6Addr::new(0xfd6f, 0x766e, 0x6c65, 0x6700, 0, 0, 0, 0), 64) {
             Ok(net) => net,

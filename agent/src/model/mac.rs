@@ -28,7 +28,7 @@ impl Mac {
         Ok(mac)
     }
 
-    /// The address that an interface gets from its IP address when none is chosen: `02:42` and the IPv4 address, as in
+    /// The default address of an interface, derived from its IP address: `02:42` and the IPv4 address, as in
     /// Docker; for IPv6 `02:43` and 32 bits folded from the address.
     pub fn derived(address: IpAddr) -> Self {
         match address {
@@ -48,7 +48,7 @@ impl Mac {
         Self([0x02, tag, a, b, c, d])
     }
 
-    /// The octets in the order in which they go over the wire.
+    /// The octets in wire order.
     pub const fn octets(&self) -> [u8; 6] {
         self.0
     }

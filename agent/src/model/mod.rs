@@ -1,7 +1,7 @@
 //! The nouns: identifiers, names, addresses, networks, endpoints, nodes, sandboxes.
 //!
-//! Everything from outside becomes one of these types at the edge, or an [`Invalid`] that quotes it. No tokio, no
-//! netlink, no protobuf here: `convert` is where these meet the wire.
+//! All input becomes one of these types at the edge, or an [`Invalid`] that quotes it. There is no tokio,
+//! netlink or protobuf here; `convert` translates these types to and from the wire.
 
 mod chain;
 mod driver;
@@ -39,6 +39,6 @@ pub use settings::{BridgeSettings, IpvlanFlag, IpvlanMode, MacvlanMode, OverlayS
 pub use subnet::Subnet;
 pub use vni::Vni;
 
-/// Milliseconds since the Unix epoch. The core never asks a clock for it: the edges pass it in.
+/// Milliseconds since the Unix epoch. The core never reads a clock; the edges pass the time in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);

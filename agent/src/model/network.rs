@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Driver, DriverSettings, InHost, Name, NetworkId, Profile, Scope, Subnet, Timestamp, Vni};
 
-/// Name of the network that is there from the start.
+/// Name of the default network, which every host has from the start.
 pub const DEFAULT_NETWORK: &str = "bridge";
-/// How that one is built.
+/// The driver of the default network.
 pub const DEFAULT_DRIVER: Driver = Driver::Bridge;
 
 /// A network, as the store has it.
@@ -16,15 +16,15 @@ pub struct Network {
     pub id: NetworkId,
     /// Its name, unique in its scope.
     pub name: Name,
-    /// How it is built.
+    /// Its driver with its settings.
     pub settings: DriverSettings,
-    /// Who knows it.
+    /// Its scope.
     pub scope: Scope,
     /// Its VXLAN identifier, unique in the cluster.
     pub vni: Option<Vni>,
     /// At least one; prefixes do not overlap.
     pub subnets: Vec<Subnet>,
-    /// No way to the host or the outside.
+    /// It has no route to the host or the outside.
     pub internal: bool,
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
@@ -32,9 +32,9 @@ pub struct Network {
     pub options: BTreeMap<String, String>,
     /// MTU of the endpoints in bytes, if it was chosen.
     pub mtu: Option<u32>,
-    /// What the names of its interfaces in sandboxes begin with, if it was chosen; "eth" otherwise.
+    /// Prefix of its interface names in sandboxes, if it was chosen; "eth" otherwise.
     pub interface_prefix: Option<String>,
-    /// When it was made.
+    /// Creation time.
     pub created: Timestamp,
 }
 
@@ -47,12 +47,12 @@ impl Network {
         self.settings.driver()
     }
 
-    /// What is true of it by its driver.
+    /// The facts that follow from its driver.
     pub const fn profile(&self) -> &'static Profile {
         self.settings.profile()
     }
 
-    /// Whether it is the network that is there from the start.
+    /// Whether it is the default network.
     pub fn is_default(&self) -> bool {
         self.scope == Scope::Local && self.driver() == DEFAULT_DRIVER && self.name.as_str() == DEFAULT_NETWORK
     }

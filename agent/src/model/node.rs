@@ -9,13 +9,13 @@ use super::{EndpointId, Mac, Name, NetworkId, NodeId, Timestamp};
 /// A host that runs the agent, as the store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Made once, kept in the state directory.
+    /// Its identifier: made once, kept in the state directory.
     pub id: NodeId,
     /// Its name, the host's name unless chosen.
     pub name: Name,
-    /// Where it sends and receives VXLAN.
+    /// Its address for VXLAN.
     pub vtep: IpAddr,
-    /// Where it gossips.
+    /// Its address for gossip.
     pub gossip: SocketAddr,
     /// The agent's version.
     pub version: String,
@@ -27,7 +27,8 @@ pub struct Node {
     pub created: Timestamp,
 }
 
-/// A node's presence in a network: it has endpoints there and owns an address of each subnet, for the host itself.
+/// A node's presence in a network: it has endpoints there and owns an address of each subnet, for the host
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The network.
@@ -40,13 +41,13 @@ pub struct Member {
     pub addresses: Vec<IpNet>,
 }
 
-/// Who has an address: the value of `addresses/<network>/<address>`.
+/// The owner of an address: the value of `addresses/<network>/<address>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressOwner {
     /// An endpoint.
     Endpoint(EndpointId),
     /// A node, for its host.
     Node(NodeId),
-    /// Kept out of use: "gateway" or the name of an auxiliary address.
+    /// Reserved: "gateway" or the name of an auxiliary address.
     Reserved(String),
 }

@@ -45,12 +45,12 @@ impl FromStr for Protocol {
     }
 }
 
-/// A port of an endpoint that is reached at addresses of its host.
+/// A port of an endpoint that is published at addresses of its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublishedPort {
-    /// Of both ports.
+    /// The protocol of both ports.
     pub protocol: Protocol,
-    /// The host's address; None: every one of it, in both families as far as the endpoint has them.
+    /// The host's address; `None` is every address of the host, in each family that the endpoint has.
     pub host: Option<IpAddr>,
     /// The host's port, 1 to 65535.
     pub host_port: u16,
@@ -62,7 +62,7 @@ impl PublishedPort {
     /// Most published ports of an endpoint.
     pub const MAX: usize = 4096;
 
-    /// Whether both cannot be had on one host: the same port, on an address that both have.
+    /// Whether the two conflict on one host: the same port on a common address.
     pub fn collides(&self, other: &Self) -> bool {
         self.protocol == other.protocol
             && self.host_port == other.host_port

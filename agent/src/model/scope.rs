@@ -1,13 +1,13 @@
-//! Who knows a network.
+//! The scope of a network.
 
 use std::{fmt, str::FromStr};
 
 use super::Invalid;
 
-/// Who knows a network: this host, or all of them.
+/// Which hosts know a network: this host, or all hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
-    /// This host alone.
+    /// Only this host.
     Local,
     /// Every host of the store.
     Global,

@@ -1,4 +1,4 @@
-//! What can be chosen of each driver.
+//! The settings of each driver.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -14,14 +14,14 @@ pub enum Publish {
     Mesh,
 }
 
-/// What can be chosen of an overlay.
+/// The settings of an overlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OverlaySettings {
     /// Broadcast and multicast are replicated to every host.
     pub multicast: bool,
-    /// Where published ports are reached.
+    /// Where published ports can be reached.
     pub publish: Publish,
-    /// What leaves for the outside gets an address of the host as its source.
+    /// Traffic to the outside is masqueraded: its source becomes an address of the host.
     pub masquerade: bool,
 }
 
@@ -31,16 +31,17 @@ impl Default for OverlaySettings {
     }
 }
 
-/// What can be chosen of a bridge.
+/// The settings of a bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BridgeSettings {
-    /// The bridge's name. One that is there already and is not ours is used as it is. None: one from the network's id.
+    /// The bridge's name. An existing bridge that is not ours is used as it is. `None` is a name made from
+    /// the network's id.
     pub name: Option<IfName>,
-    /// Its sandboxes may talk to each other.
+    /// Its sandboxes may reach each other.
     pub icc: bool,
-    /// What leaves for the outside gets an address of the host as its source.
+    /// Traffic to the outside is masqueraded: its source becomes an address of the host.
     pub masquerade: bool,
-    /// The host's address that ports are published on unless the port says otherwise; None: every one.
+    /// The host's address that ports are published on by default; `None` is every address.
     pub host_binding: Option<IpAddr>,
 }
 
@@ -55,11 +56,11 @@ impl Default for BridgeSettings {
 pub struct Parent {
     /// The link itself: "eth0", or "eth0.10".
     pub link: IfName,
-    /// Of "eth0.10": made on this link with this VLAN identifier (1 to 4094) if it is missing.
+    /// For "eth0.10": the link and the VLAN identifier (1 to 4094) that it is made from if it is missing.
     pub vlan: Option<(IfName, u16)>,
 }
 
-/// Who of a parent's macvlan links talks to whom (ip-link(8)).
+/// Which of a parent's macvlan links reach each other (ip-link(8)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MacvlanMode {
     /// All with all.
@@ -69,7 +70,7 @@ pub enum MacvlanMode {
     Private,
     /// By way of the switch that the parent is connected to.
     Vepa,
-    /// There is but one, and it has the parent for itself.
+    /// There is only one link, and it uses the parent exclusively.
     Passthru,
 }
 
@@ -81,11 +82,11 @@ pub enum IpvlanMode {
     L2,
     /// As a router, without broadcast.
     L3,
-    /// The same, and the host's firewall sees it.
+    /// As a router whose packets also pass the host's firewall.
     L3s,
 }
 
-/// Who of a parent's ipvlan links talks to whom.
+/// Which of a parent's ipvlan links reach each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IpvlanFlag {
     /// All with all.
@@ -100,7 +101,7 @@ pub enum IpvlanFlag {
 macro_rules! words {
     ($what:literal, $type:ident: $($word:literal => $value:ident),*) => {
         impl $type {
-            /// The word for it, as ip-link(8) and Docker have it.
+            /// Its name in ip-link(8) and Docker.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$value => $word),* }
             }

@@ -10,10 +10,10 @@ use ipnet::IpNet;
 pub struct Subnet {
     /// The prefix, host bits zero.
     pub prefix: IpNet,
-    /// The gateway: a bridge's own address, the same on every host, or a router's on the link of a macvlan network. None
-    /// where there is no use for one (p2p, ipvlan in mode l3).
+    /// The gateway: a bridge's own address, the same on every host, or a router's on the link of a macvlan
+    /// network. `None` where the driver uses no gateway (p2p, ipvlan in mode l3).
     pub gateway: Option<IpAddr>,
-    /// Where automatic addresses come from; the whole prefix if none.
+    /// Where automatic addresses come from; `None` is the whole prefix.
     pub ip_range: Option<IpNet>,
     /// Addresses kept out of automatic use, by name.
     pub aux_addresses: BTreeMap<String, IpAddr>,

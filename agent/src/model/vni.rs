@@ -11,7 +11,7 @@ pub struct Vni(u32);
 impl Vni {
     /// The largest one.
     pub const MAX: u32 = (1 << 24) - 1;
-    /// The first one that is given out automatically, as in Docker.
+    /// The first one that is allocated automatically, as in Docker.
     pub const FIRST_AUTOMATIC: u32 = 256;
 
     /// The identifier with this number.
