@@ -1,5 +1,6 @@
-//! Connections that the kernel goes on translating as it began, although what is published or who has an address is another
-//! by now. Connection tracking asks no rule again for a packet of a connection that it knows.
+//! Outdated connections: the kernel keeps translating them as it began, although a published port or the
+//! owner of an address has changed. Connection tracking does not consult the rules again for packets of a
+//! known connection.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,36 +10,37 @@ use std::{
 use super::ruleset::{Family, PortKey, PortMap};
 use crate::model::Protocol;
 
-/// A published port in its map, by all that tells it from others.
+/// A published port in its map, with its whole key.
 type Port = (PortMap, PortKey);
 
 /// A connection that is tracked in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// If it is one that ports are published of.
+    /// Its protocol, if ports of that protocol can be published.
     pub protocol: Option<Protocol>,
     /// Source and destination of its first packet, as it came; ports are 0 where the protocol has none.
     pub original: [(IpAddr, u16); 2],
-    /// Source and destination of the packets that answer, as they are sent.
+    /// Source and destination of the reply packets, as they are sent.
     pub reply: [(IpAddr, u16); 2],
 }
 
 impl Connection {
-    /// Who began it, and who answers.
+    /// The two ends: the client, and the host that answers.
     pub fn addresses(&self) -> [IpAddr; 2] {
         let ([(from, _), _], [(answers, _), _]) = (self.original, self.reply);
         [from, answers]
     }
 }
 
-/// What connections are to be forgotten by, in one namespace.
+/// The outdated connections of one namespace, by ports and addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outdated {
-    /// Ports that came, went, or lead elsewhere: connections to them go, unless they lead where the ports lead now.
+    /// Ports that were added, removed or redirected elsewhere: connections to them are forgotten, unless they
+    /// lead to the current destination.
     pub changed: BTreeSet<Port>,
-    /// Where ports lead now.
+    /// The current destinations of the ports.
     pub lead: BTreeMap<Port, (IpAddr, u16)>,
-    /// Addresses of endpoints that came or went: all connections from and to them go.
+    /// Addresses of endpoints that were added or removed: all connections from and to them are forgotten.
     pub addresses: BTreeSet<IpAddr>,
 }
 
@@ -46,8 +48,8 @@ pub struct Outdated {
 type Ports = BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>;
 
 impl Outdated {
-    /// What has become other from one state of a table's maps to the next. None: nobody knows what was before, so every
-    /// port is as good as new.
+    /// The changes from one state of a table's maps to the next. If `before` is `None`, the former state is
+    /// unknown, and every port counts as new.
     pub fn between(before: Option<&Ports>, after: &Ports) -> Self {
         let flat = |ports: &Ports| -> BTreeMap<Port, (IpAddr, u16)> {
             let ports =
@@ -65,7 +67,7 @@ impl Outdated {
         self.changed.is_empty() && self.addresses.is_empty()
     }
 
-    /// Also what has become other since.
+    /// Add the changes since then.
     pub fn merge(&mut self, later: Self) {
         for port in &later.changed {
             self.lead.remove(port);
@@ -75,13 +77,13 @@ impl Outdated {
         self.addresses.extend(later.addresses);
     }
 
-    /// Whether this connection is to be forgotten.
+    /// Whether this connection must be forgotten.
     pub fn has(&self, connection: &Connection) -> bool {
         connection.addresses().iter().any(|address| self.addresses.contains(address))
             || self.is_astray(connection)
     }
 
-    /// Whether it goes to a port that has become other, and leads elsewhere than that.
+    /// Whether it goes to a changed port and does not lead to that port's current destination.
     fn is_astray(&self, connection: &Connection) -> bool {
         let Some(protocol) = connection.protocol else { return false };
         let [from, to] = connection.original;

@@ -1,12 +1,12 @@
-//! What of a kernel decides how things are made there.
+//! The kernel features that decide how objects are made.
 
-/// What this kernel has, seen at the host; it decides which settings a namespace gets.
+/// The features of this kernel, read in the host's namespace; they decide which settings a namespace gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// br_netfilter is there: bridged frames pass the firewall unless it is told otherwise.
+    /// br_netfilter is loaded: bridged frames pass the firewall by default.
     pub bridge_netfilter: bool,
     /// In the host's namespace bridged frames pass the firewall (bridge-nf-call-iptables and -ip6tables are 1).
     pub bridge_firewall: bool,
-    /// IPv6 is there.
+    /// The kernel has IPv6.
     pub ipv6: bool,
 }

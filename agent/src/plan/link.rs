@@ -1,4 +1,4 @@
-//! The fields of one link: desired against seen.
+//! The steps for the fields of one link: desired against observed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::model::MacvlanMode;
 
-/// The steps for one link. `observed` is None for a link that is being made: then nothing of it is there but its MAC and MTU.
-/// A port of a bridge that is being made has lost its place, and with it the bridge's rows.
+/// The steps for one link. `observed` is `None` for a link that is being made: it has only its MAC and MTU.
+/// If the bridge is being made, its ports have lost their place in it, and with it the bridge's rows.
 pub(super) fn diff_link(
     at: &LinkRef,
     want: &Link,
@@ -46,7 +46,7 @@ pub(super) fn diff_link(
     diff_rows(want, observed, moved, |op, row| ops.push(Op::Row(at.clone(), op, row)));
 }
 
-/// What a link is when it has just been made.
+/// A link that has just been made.
 fn bare(want: &Link) -> Link {
     // A macvlan link that has its parent for itself is born with the parent's address, whatever it was to have.
     let mac = if let LinkKind::Macvlan(_, MacvlanMode::Passthru) = want.kind { None } else { want.mac };

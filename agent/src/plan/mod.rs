@@ -1,7 +1,8 @@
-//! From what is desired and what is seen to the steps between them: pure and total.
+//! Compares the desired and the observed state and returns the steps between them: pure and total.
 //!
-//! [`state`] says what can be desired, [`ownership`] what is ours, [`op`] what can be done, [`plan()`] how to get there. What
-//! is desired is said by the rooms `drivers` and `host`. The `kernel` room looks and applies; `reconcile` brings them together.
+//! [`state`] has what can be desired, [`ownership`] what is ours, [`op`] the possible steps, and [`plan()`]
+//! chooses them. The rooms `drivers` and `host` produce the desired state. The room `kernel` observes and
+//! applies; `reconcile` connects them.
 
 mod connections;
 mod features;

@@ -1,4 +1,4 @@
-//! The steps that bring a kernel from what was seen to what is desired, in the order of the plan.
+//! The steps that bring a kernel from the observed to the desired state, in the order of the plan.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 
@@ -26,21 +26,22 @@ impl fmt::Display for LinkRef {
     }
 }
 
-/// A link to be made, down, without a bridge and without addresses.
+/// A link to make: down, without a bridge and without addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewLink {
     /// Where, and its name.
     pub at: LinkRef,
     /// Its mark.
     pub mark: Mark,
-    /// Its Ethernet address; None: what the kernel gives it (an ipvlan link and a VLAN have that of the link they are on).
+    /// Its Ethernet address; `None` leaves the choice to the kernel (an ipvlan link and a VLAN have that of
+    /// the link they are on).
     pub mac: Option<Mac>,
     /// Its MTU in bytes.
     pub mtu: u32,
 }
 
-/// One step. Adding what is there already as desired, and removing what is gone, succeed; only a link or a namespace whose
-/// name is taken does not.
+/// One step. Adding an object that exists as desired succeeds, and so does removing one that is gone; only
+/// making a link or a namespace whose name is taken fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Make or remove a named namespace.
@@ -53,7 +54,7 @@ pub enum Op {
     Link(LinkRef, LinkOp),
     /// Set or remove a row of a link.
     Row(LinkRef, RowOp, LinkRow),
-    /// Change what belongs to a namespace as a whole.
+    /// Change a setting of a whole namespace.
     Setting(Netns, SettingOp),
 }
 
@@ -62,7 +63,7 @@ pub enum Op {
 pub enum NetnsOp {
     /// Make it, with `lo` up and marked.
     Add(Mark),
-    /// Remove it, which we made, with all that is in it.
+    /// Remove it with all that is in it. We made it.
     Remove,
 }
 
@@ -85,7 +86,7 @@ pub enum LinkOp {
     RemoveRoute(IpNet, Route),
 }
 
-/// What happens to a row.
+/// A step on a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowOp {
     /// Add it, or replace the value that it has.
@@ -94,7 +95,8 @@ pub enum RowOp {
     Remove,
 }
 
-/// What a link has in numbers. Each is set and removed by one message, so that many go to the kernel at once.
+/// A row: an object that a link can have many of. One message sets or removes a row, so many rows go to the
+/// kernel in one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkRow {
     /// An address, without duplicate-address detection.
@@ -109,27 +111,28 @@ pub enum LinkRow {
     BridgeFdb(Mac),
 }
 
-/// A step on what belongs to a namespace as a whole.
+/// A step on a setting of a whole namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingOp {
     /// Write a value below /proc/sys.
     SetSysctl(String, String),
     /// Replace our nftables table, whole, in one transaction.
     SetTable(Table),
-    /// Change maps of ports in our nftables table, in one transaction; they are there.
+    /// Change existing maps of ports in our nftables table, in one transaction.
     ChangePorts(Vec<PortChange>),
     /// Remove our nftables table.
     RemoveTable,
-    /// Have what is sent to port 53 of 127.0.0.11 go to this port of it, in one transaction.
+    /// Redirect port 53 of 127.0.0.11 to this port of the same address, in one transaction.
     SetResolver(u16),
-    /// Have it go nowhere else.
+    /// Remove that redirect.
     RemoveResolver,
-    /// Have exactly these rules of ours at the end of the FORWARD chain of iptables' `filter` table of a family.
+    /// Keep exactly these rules of ours at the end of the FORWARD chain of iptables' `filter` table of a
+    /// family.
     SetForwardAccepts(Family, BTreeSet<LinkMatch>),
 }
 
 impl Op {
-    /// Whether the step takes something away, and nothing else: it succeeds when that is gone already.
+    /// Whether the step only removes something: it succeeds if that is gone already.
     pub const fn removes(&self) -> bool {
         matches!(
             self,

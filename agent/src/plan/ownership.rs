@@ -1,7 +1,8 @@
-//! Ours is what carries our mark; the one place that says so.
+//! Ownership: an object is ours if it has our mark. Only this file decides that.
 //!
-//! Links and the namespaces that we make carry an ifalias (a namespace on its `lo`), routes a protocol number, nftables
-//! the name of our tables. Whatever has none of these is foreign and never part of an operation.
+//! Links and the namespaces that we make carry an ifalias (a namespace on its `lo`), routes a protocol
+//! number, nftables the name of our tables. An object with none of these is foreign and never part of an
+//! operation.
 
 use std::{fmt, str::FromStr};
 
@@ -22,10 +23,10 @@ pub const PORT_PREFIX: &str = "ovp-";
 /// First word of every mark.
 const WORD: &str = "ovnet";
 
-/// Whose an object is: the unit that is looked at and planned as a whole.
+/// The owner of an object: the unit that is looked at and planned as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unit {
-    /// What all networks of this host share.
+    /// The part that all networks of this host share.
     Host,
     /// A network's namespace, its endpoints' veths and its host leg.
     Network(NetworkId),
@@ -43,12 +44,13 @@ impl fmt::Display for Unit {
     }
 }
 
-/// An ifalias of ours: `ovnet:network:<64 hex digits>:br0`. The two ends of a veth pair have the same one.
+/// An ifalias of ours: `ovnet:network:<64 hex digits>:br0`. Both ends of a veth pair have the same mark.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
-    /// Whose.
+    /// The owner.
     pub unit: Unit,
-    /// What for: "netns", "br0", "vxlan0", "leg", "bridge", "vlan", "pair", "ep-<first 12 of the endpoint's id>".
+    /// The role: "netns", "br0", "vxlan0", "leg", "bridge", "vlan", "pair", "ep-<first 12 of the endpoint's
+    /// id>".
     pub role: String,
 }
 

@@ -1,5 +1,5 @@
-//! The little of nftables that we need, as plain data. `kernel` writes and reads it; the reading is the inverse of the
-//! writing, so that a table is compared rule by rule.
+//! The part of nftables that we need, as plain data. `kernel` writes and reads it; reading is the inverse of
+//! writing, so tables are compared rule by rule.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,13 +13,13 @@ use crate::model::{IfName, Protocol, Vni};
 /// Our table: `inet ovnet` in its namespace, replaced whole in one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    /// Where ports are redirected to; what is empty is not there.
+    /// The maps of redirected ports; an empty map does not exist in the table.
     pub ports: BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>,
     /// The set `vnis`: the VNIs of the overlays here.
     pub vnis: BTreeSet<Vni>,
     /// The sets `vteps4` and `vteps6`: the VTEPs of all nodes.
     pub vteps: BTreeSet<IpAddr>,
-    /// In order; one that rules lead to comes before theirs.
+    /// In order: a chain comes before the chains that jump to it.
     pub chains: Vec<Chain>,
 }
 
@@ -46,16 +46,16 @@ impl Family {
 /// are `ports4`, `ports6`, `addressed4` and `addressed6`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortMap {
-    /// Of both the key's address and the value's.
+    /// The family of the key's and of the value's address.
     pub family: Family,
     /// The key has an address.
     pub addressed: bool,
 }
 
-/// A port that is redirected.
+/// A redirected port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortKey {
-    /// In an addressed map: the destination address, of the map's family. None in the others.
+    /// The destination address, of the map's family; only in an addressed map.
     pub address: Option<IpAddr>,
     /// Transport protocol.
     pub protocol: Protocol,
@@ -63,20 +63,20 @@ pub struct PortKey {
     pub port: u16,
 }
 
-/// What becomes other in a map of ports.
+/// A change of a map of ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortChange {
-    /// Which map; it is there.
+    /// The map; it exists.
     pub map: PortMap,
-    /// What goes first: what is there and leads elsewhere now, too.
+    /// Entries to remove first, including those that get a different destination.
     pub gone: BTreeSet<PortKey>,
-    /// What comes.
+    /// Entries to add.
     pub come: BTreeMap<PortKey, (IpAddr, u16)>,
 }
 
 impl Table {
-    /// What to change to have the table `desired`, if that is some ports alone. None: more is other, or so many that the table
-    /// is better replaced.
+    /// The changes that lead to the table `desired`, if only some ports differ. `None` if more differs, or so
+    /// many ports that replacing the table is better.
     pub fn port_changes(&self, desired: &Self) -> Option<Vec<PortChange>> {
         let same_sets = self.vnis == desired.vnis && self.vteps == desired.vteps;
         if self.chains != desired.chains || !same_sets || !self.ports.keys().eq(desired.ports.keys()) {
@@ -99,10 +99,10 @@ impl Table {
     }
 }
 
-/// A chain: a base chain (policy accept), or one that only rules lead to.
+/// A chain: a base chain (policy accept), or one without a hook that rules jump to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// Where it hooks in, if it does; also gives its name, type and priority.
+    /// Its place, which also gives its name, type, hook and priority.
     pub hook: Hook,
     /// In order.
     pub rules: Vec<Rule>,
@@ -113,30 +113,30 @@ pub struct Chain {
 /// have a name only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {
-    /// What comes in, before connections are looked up.
+    /// Incoming packets, before connection tracking.
     Raw,
-    /// What the host itself sends, before it is routed: destination NAT.
+    /// Packets of the host itself, before routing: destination NAT.
     Output,
-    /// What is routed through.
+    /// Forwarded packets.
     Forward,
     /// Before routing: destination NAT.
     Prerouting,
     /// After routing: source NAT.
     Postrouting,
-    /// None: what comes from sandboxes to ports of the agent.
+    /// No hook: packets from sandboxes to the agent's ports.
     Sandboxes,
-    /// None: what comes to ports of the agent but VXLAN's.
+    /// No hook: packets to the agent's ports other than VXLAN's.
     Agent,
-    /// None: what comes to the port of VXLAN.
+    /// No hook: packets to the VXLAN port.
     Tunnel,
 }
 
-/// A rule: matches, then what to do.
+/// A rule: matches and a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// All must hold.
     pub matches: Vec<Match>,
-    /// What is done then.
+    /// The action if they do.
     pub action: Action,
 }
 
@@ -155,11 +155,11 @@ pub enum Match {
     NotDestination(IpNet),
     /// Destination address is one of the host's own (`fib daddr type local`).
     DestinationLocal,
-    /// Destination address is another host's: no own one, and none of several (`fib daddr type unicast`).
+    /// Destination address is a unicast address of a different host (`fib daddr type unicast`).
     DestinationElsewhere,
     /// Belongs to a connection that is known, or to one of those (`ct state established,related`).
     Established,
-    /// Belongs to no connection and begins none (`ct state invalid`): it is translated by nobody.
+    /// Belongs to no connection and begins none (`ct state invalid`), so it is not translated.
     Invalid,
     /// Belongs to a connection whose destination was translated (`ct status dnat`).
     Redirected,
@@ -173,12 +173,12 @@ pub enum Match {
     FromVtep(Family),
     /// Destination address is one of the table's VTEPs of this family.
     ToVtep(Family),
-    /// Where a VXLAN packet has its VNI (`@th,96,24`, RFC 7348) is none of the table's. A packet that is too short to have
-    /// one, such as a tiny first fragment, is not meant.
+    /// The VNI field of a VXLAN packet (`@th,96,24`, RFC 7348) is not in the table's set. This does not match
+    /// a packet that is too short to have one, such as a tiny first fragment.
     OtherVni,
     /// Goes to this port.
     Port(Protocol, u16),
-    /// Seen only: one that we never write, as JSON text.
+    /// Only observed: a foreign one that we never write, as JSON text.
     Other(String),
 }
 
@@ -187,15 +187,15 @@ pub enum Match {
 pub enum LinkMatch {
     /// This one.
     Is(IfName),
-    /// All whose name starts so ("ovh-").
+    /// All links whose name starts with this ("ovh-").
     StartsWith(IfName),
-    /// All but this one.
+    /// All links except this one.
     IsNot(IfName),
-    /// All whose name does not start so.
+    /// All links whose name does not start with this.
     StartsNotWith(IfName),
 }
 
-/// What a rule does.
+/// The action of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Let it pass this hook.
@@ -204,13 +204,13 @@ pub enum Action {
     Drop,
     /// Source NAT to the outgoing link's address.
     Masquerade,
-    /// Source NAT to this address; the rule applies to its family alone.
+    /// Source NAT to this address; the rule applies only to its family.
     SourceNat(IpAddr),
-    /// Destination NAT to what the map has for the packet's protocol and destination port, and address if it is addressed;
-    /// nothing for what it does not have. The rule applies to the map's family alone.
+    /// Destination NAT to the map's entry for the packet's protocol and destination port (and address in an
+    /// addressed map); no effect without an entry. The rule applies only to the map's family.
     Redirect(PortMap),
-    /// Go on in this chain, which has no hook, and do not come back.
+    /// Continue in this chain, which has no hook, and do not return.
     Goto(Hook),
-    /// Seen only: one that we never write, as JSON text.
+    /// Only observed: a foreign one that we never write, as JSON text.
     Other(String),
 }

@@ -1,4 +1,5 @@
-//! What belongs to a namespace as a whole: its sysctls, our tables in it, and our accept rules in the FORWARD chains of others.
+//! The settings of a whole namespace: its sysctls, our tables in it, and our accept rules in the FORWARD
+//! chains of others.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +10,8 @@ use super::{
     sysctl,
 };
 
-/// The steps for settings. `gone`: namespaces that go, with all that is in them; `created`: links that are being made, whose
-/// settings start afresh.
+/// The steps for settings. `gone` are the namespaces that are removed with all that is in them; `created` are
+/// the links that are being made, whose settings start from the defaults.
 pub(super) fn diff_settings(
     unit: Unit,
     desired: &State,
@@ -59,8 +60,8 @@ pub(super) fn diff_settings(
     diff_forward_accepts(unit, desired, observed, ops);
 }
 
-/// Whether our tables in a namespace are the unit's: they belong to whoever made the namespace, the host's to the host's unit,
-/// and an adopted sandbox's to the sandbox.
+/// Whether our tables in a namespace belong to the unit. They belong to the unit that made the namespace; the
+/// host's tables belong to the host unit, those of an adopted sandbox to the sandbox.
 fn has_tables(unit: Unit, netns: &Netns, there: &NetnsState) -> bool {
     match (&there.mark, netns) {
         (Some(mark), _) => mark.unit == unit,
@@ -70,7 +71,8 @@ fn has_tables(unit: Unit, netns: &Netns, there: &NetnsState) -> bool {
     }
 }
 
-/// Openings are the host unit's. Where a family was not seen there is no chain for them, or it needs none.
+/// Accept rules in FORWARD belong to the host unit. If a family was not observed, it has no chain for them,
+/// or needs no rules.
 fn diff_forward_accepts(unit: Unit, desired: &State, observed: &State, ops: &mut Vec<Op>) {
     if unit != Unit::Host {
         return;

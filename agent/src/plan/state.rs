@@ -1,4 +1,4 @@
-//! What a kernel has, or should have, of ours: the same type for the desired and the seen, so that the derived `==`
+//! Our objects in a kernel: one type for the desired and the observed state, so that the derived `==`
 //! compares every field.
 //!
 //! Everything hangs off a network namespace, and nearly everything off a link in it: addresses, routes, neighbours and
@@ -26,7 +26,7 @@ pub enum Netns {
     Host,
     /// A named one in the netns directory (`--netns-dir`, /run/netns).
     Named(Name),
-    /// Another one, by the path of its nsfs file (/proc/PID/ns/net, or a bind mount).
+    /// Any other one, by the path of its nsfs file (/proc/PID/ns/net, or a bind mount).
     Path(PathBuf),
 }
 
@@ -40,46 +40,49 @@ impl fmt::Display for Netns {
     }
 }
 
-/// Objects by namespace. A desired state has what one unit (a network, a sandbox, the host) needs; a seen one has what the
-/// look asked for, foreign objects included.
+/// Objects by namespace. A desired state has the objects that one unit (a network, a sandbox, the host)
+/// needs; an observed one has what the look asked for, including foreign objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Namespaces that are, or should be, there.
+    /// Namespaces that exist, or should exist.
     pub netns: BTreeMap<Netns, NetnsState>,
 }
 
-/// What is in one namespace.
+/// The objects in one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetnsState {
-    /// Carried by a namespace that we made, as the ifalias of its `lo`. None: the host's, an adopted or a foreign one.
+    /// The mark of a namespace that we made, as the ifalias of its `lo`. `None` for the host's, an adopted or
+    /// a foreign namespace.
     pub mark: Option<Mark>,
     /// Links by name; `lo` is not among them (a namespace that we make has it up).
     pub links: BTreeMap<IfName, Link>,
-    /// Values below /proc/sys by key in slash form ("net/ipv4/ip_forward"); a seen state has those that the look named
-    /// and that exist.
+    /// Values below /proc/sys by key in slash form ("net/ipv4/ip_forward"); an observed state has those that
+    /// the look named and that exist.
     pub sysctls: BTreeMap<String, String>,
     /// Our nftables table (`inet ovnet`), whole.
     pub table: Option<Table>,
-    /// Where what is sent to port 53 of 127.0.0.11 goes: another port of that address, UDP and TCP. Seen: 0 if the rules for
-    /// it are not as we write them, which is never desired.
+    /// The port of 127.0.0.11 to which its port 53 is redirected, UDP and TCP. Observed as 0 if the rules are
+    /// not as we write them; 0 is never desired.
     pub resolver: Option<u16>,
-    /// Rules of ours at the end of others' FORWARD chains (iptables' `filter` tables), which let what passes these links
-    /// through. Wanted: by family; seen: of the families whose chain is there, and lets not everything through by itself. What
-    /// is not as we write it there is seen as a `StartsNotWith`, which is never desired.
+    /// Rules of ours at the end of others' FORWARD chains (iptables' `filter` tables), which accept packets
+    /// through these links. A desired state has them by family; an observed one has the families whose chain
+    /// exists and does not accept everything anyway. A rule that is not as we write it is observed as a
+    /// `StartsNotWith`, which is never desired.
     pub forward_accepts: BTreeMap<Family, BTreeSet<LinkMatch>>,
-    /// Seen only: the families for which somebody else has a rule, or a policy of drop, for what is routed through.
+    /// Only observed: the families for which another program has a rule or a drop policy for forwarded
+    /// packets.
     pub forwarders: BTreeSet<Family>,
 }
 
 /// A network interface with all that hangs off it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// What it is.
+    /// Its kind.
     pub kind: LinkKind,
-    /// Its ifalias, if that is a mark of ours. None: foreign, never touched.
+    /// Its ifalias, if that is a mark of ours. `None` if the link is foreign: it is never touched.
     pub mark: Option<Mark>,
-    /// Its Ethernet address. Wanted: None is whatever it has (an ipvlan link and a VLAN have that of the link they are on);
-    /// a seen one may have none (all zero, or not Ethernet).
+    /// Its Ethernet address. In a desired state `None` accepts any address (an ipvlan link and a VLAN have
+    /// that of their parent); an observed link may have none (all zero, or not Ethernet).
     pub mac: Option<Mac>,
     /// Its MTU in bytes.
     pub mtu: u32,
@@ -87,24 +90,24 @@ pub struct Link {
     pub up: bool,
     /// The bridge that it is a port of, in the same namespace.
     pub port: Option<Port>,
-    /// Its addresses, all permanent and without duplicate-address detection. Seen: those of universe scope, and
-    /// 169.254.0.0/16 ones; never the kernel's own fe80:: ones.
+    /// Its addresses, all permanent and without duplicate-address detection. Observed: those of universe
+    /// scope, and 169.254.0.0/16 ones; never the kernel's own fe80:: ones.
     pub addresses: BTreeSet<IpNet>,
-    /// Its routes in the main table by destination; seen: those with our protocol number alone.
+    /// Its routes in the main table by destination; observed: only those with our protocol number.
     pub routes: BTreeMap<IpNet, Route>,
     /// Its permanent neighbours (ARP and ND).
     pub neighbours: BTreeMap<IpAddr, Mac>,
-    /// On a vxlan device: where the frames to an address go (`self permanent dst`).
+    /// On a vxlan device: the VTEP for frames to an address (`self permanent dst`).
     pub vxlan_fdb: BTreeMap<Mac, IpAddr>,
-    /// On a vxlan device: where broadcast, unknown and multicast go (all-zero rows).
+    /// On a vxlan device: the VTEPs for broadcast, unknown unicast and multicast (all-zero rows).
     pub flood_list: BTreeSet<IpAddr>,
-    /// On a bridge port: the bridge's own rows for it (`master static`). On a bridge: what it takes for itself (`self permanent`),
-    /// which is its Ethernet address; without that row it hears nothing of what is meant for it.
+    /// On a bridge port: the bridge's own rows for it (`master static`). On a bridge: its own Ethernet
+    /// address (`self permanent`); without that row it does not receive its own frames.
     pub bridge_fdb: BTreeSet<Mac>,
 }
 
 impl Link {
-    /// A link of this kind that is up and has nothing yet.
+    /// A link of this kind that is up and otherwise empty.
     pub fn new(kind: LinkKind, mark: Mark, mac: impl Into<Option<Mac>>, mtu: u32) -> Self {
         let mac = mac.into();
         let own = mac.filter(|_| kind == LinkKind::Bridge);
@@ -125,22 +128,22 @@ impl Link {
     }
 }
 
-/// What a link is, with what can be chosen only when it is made.
+/// The kind of a link, with the parameters that can be set only when it is made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkKind {
     /// A bridge: no STP, no VLAN filtering, forward delay 0, multicast snooping off.
     Bridge,
     /// A VXLAN device whose UDP socket is in the agent's own namespace, wherever the device is.
     Vxlan(Vxlan),
-    /// A link with an Ethernet address of its own on a link of the host, wherever it is itself.
+    /// A link with its own Ethernet address on a link of the host; it can be in any namespace.
     Macvlan(IfName, MacvlanMode),
-    /// A link that shares the Ethernet address of a link of the host, wherever it is itself.
+    /// A link that shares the Ethernet address of a link of the host; it can be in any namespace.
     Ipvlan(IfName, IpvlanMode, IpvlanFlag),
     /// A VLAN on a link of the host, with its identifier (802.1Q, 1 to 4094).
     Vlan(IfName, u16),
-    /// One end of a veth pair. The other end is the link with the same mark, often in another namespace.
+    /// One end of a veth pair. The other end is the link with the same mark, often in a different namespace.
     Veth,
-    /// Anything that we do not make, by the kernel's name for it ("tun", "" for a physical one).
+    /// A kind that we do not make, by the kernel's name for it ("tun", "" for a physical one).
     Other(String),
 }
 
@@ -171,10 +174,10 @@ pub struct Port {
     pub hairpin: bool,
 }
 
-/// A route by way of the link that it hangs off.
+/// A route through its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Next hop; none: on the link itself.
+    /// Next hop; `None` if the destination is on the link itself.
     pub via: Option<IpAddr>,
     /// Preferred source.
     pub source: Option<IpAddr>,
@@ -184,10 +187,10 @@ pub struct Route {
     pub metric: u32,
 }
 
-/// Where to look: the links and sysctls that a plan may concern.
+/// What to look at: the links and sysctls that a plan may concern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// By namespace. One that does not exist is left out of what is seen.
+    /// By namespace. A namespace that does not exist is missing from the observed state.
     pub netns: BTreeMap<Netns, LookAt>,
 }
 
@@ -218,16 +221,17 @@ impl LookAt {
 /// What to look at in one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LookAt {
-    /// These links alone; none: all of them.
+    /// Only these links; `None` is all links.
     pub links: Option<BTreeSet<IfName>>,
-    /// Without what hangs off the links: their addresses, routes, neighbours and rows.
+    /// Only the links themselves, without their addresses, routes, neighbours and rows.
     pub bare: bool,
     /// Keys in slash form.
     pub sysctls: BTreeSet<String>,
     /// Also our nftables table.
     pub table: bool,
-    /// Also where port 53 of 127.0.0.11 leads.
+    /// Also the redirect of port 53 of 127.0.0.11.
     pub resolver: bool,
-    /// Also our rules in others' FORWARD chains, and whether others have any for what is routed through.
+    /// Also our rules in FORWARD chains of other programs, and whether those programs have rules for
+    /// forwarded packets.
     pub forward_accepts: bool,
 }

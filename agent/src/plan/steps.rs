@@ -1,7 +1,8 @@
-//! `plan()`: what is desired of one unit, what was seen, the steps between them.
+//! `plan()`: the steps from the observed to the desired state of one unit.
 //!
-//! Pure and total. It walks the union of the desired and the seen, so that what is ours and no longer desired goes; what
-//! does not carry the unit's mark is never part of a step. `link.rs` beside this has the fields of one link.
+//! Pure and total. It walks the union of the desired and the observed objects, so that objects of ours that
+//! are no longer desired are removed. An object without the unit's mark is never part of a step. `link.rs`
+//! has the fields of one link.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +15,9 @@ use super::{
     sysctl,
 };
 
-/// The steps that make `observed` like `desired`, as far as `unit` goes, in an order in which no step needs what a later one
-/// makes. `observed` must hold at least every namespace in which the unit has, or should have, objects.
+/// The steps that make `observed` like `desired`, for the objects of `unit`, in an order in which no step
+/// needs what a later one makes. `observed` must hold at least every namespace in which the unit has, or
+/// should have, objects.
 pub fn plan(unit: Unit, desired: &State, observed: &State) -> Vec<Op> {
     let mut ops = Vec::new();
     plan_netns(unit, desired, observed, &mut ops);
@@ -54,7 +56,7 @@ fn plan_netns(unit: Unit, desired: &State, observed: &State, ops: &mut Vec<Op>) 
     }
 }
 
-/// Namespaces that we made for the unit and that it does not want any more.
+/// Namespaces that we made for the unit and that are no longer desired.
 fn removed_netns<'a>(unit: Unit, desired: &State, observed: &'a State) -> impl Iterator<Item = &'a Netns> {
     let kept: BTreeSet<Netns> = desired
         .netns
@@ -70,8 +72,8 @@ fn removed_netns<'a>(unit: Unit, desired: &State, observed: &'a State) -> impl I
         .map(|(netns, _)| netns)
 }
 
-/// The unit's links that are seen and must go: not desired, of another kind or for another purpose, half of a broken or moved
-/// veth pair, or on a link that goes.
+/// The unit's observed links that must be removed: not desired, of a different kind or role, half of a broken
+/// or moved veth pair, or on a parent that is removed.
 fn doomed_links(unit: Unit, desired: &State, observed: &State) -> BTreeSet<LinkRef> {
     let mut to_remove = BTreeSet::new();
     for (at, link) in links(observed).filter(|(_, link)| owned(unit, link)) {
@@ -96,7 +98,7 @@ fn doomed_links(unit: Unit, desired: &State, observed: &State) -> BTreeSet<LinkR
     to_remove
 }
 
-/// The link of the host that a link of this kind is on.
+/// The parent in the host of a link of this kind.
 fn parent_of(kind: &LinkKind) -> Option<LinkRef> {
     match kind {
         LinkKind::Macvlan(parent, _) | LinkKind::Ipvlan(parent, ..) | LinkKind::Vlan(parent, _) => {
@@ -132,7 +134,7 @@ fn new_link(at: &LinkRef, link: &Link) -> Option<NewLink> {
     Some(NewLink { at: at.clone(), mark: link.mark.clone()?, mac: link.mac, mtu: link.mtu })
 }
 
-/// The seen link at this place if it is the unit's and stays.
+/// The observed link at this place, if it belongs to the unit and stays.
 fn kept<'a>(
     unit: Unit,
     at: &LinkRef,
@@ -156,7 +158,7 @@ fn wanted_link<'a>(state: &'a State, at: &LinkRef) -> Option<&'a Link> {
     state.netns.get(&at.netns)?.links.get(&at.name)
 }
 
-/// Where the ends of each veth pair are, by its mark.
+/// The places of the ends of each veth pair, by its mark.
 fn pairs(state: &State) -> BTreeMap<&Mark, Vec<LinkRef>> {
     let mut pairs: BTreeMap<&Mark, Vec<LinkRef>> = BTreeMap::new();
     for netns in &state.netns {

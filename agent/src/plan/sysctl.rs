@@ -1,4 +1,4 @@
-//! Keys below /proc/sys: those of the host as a whole that may be changed, and those that belong to one link.
+//! Keys below /proc/sys: the global ones of the host that may be changed, and those of one link.
 
 use crate::model::IfName;
 
@@ -6,11 +6,11 @@ use crate::model::IfName;
 pub const FORWARDING_V4: &str = "net/ipv4/ip_forward";
 /// Forwarding of IPv6, likewise.
 pub const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
-/// The settings of the host as a whole that a plan may change, in slash form. Their values from before us are kept, and
-/// nothing else is ever put back.
+/// The global settings of the host that a plan may change, in slash form. Their original values are saved,
+/// and no other settings are ever restored.
 pub const HOST_SETTINGS: [&str; 2] = [FORWARDING_V4, FORWARDING_V6];
 
-/// Whether this is one of [`HOST_SETTINGS`] with a value that it may have had: a switch.
+/// Whether this is one of [`HOST_SETTINGS`] with a possible original value, 0 or 1.
 pub fn is_host_setting(key: &str, value: &str) -> bool {
     HOST_SETTINGS.contains(&key) && matches!(value, "0" | "1" | "2")
 }
@@ -28,7 +28,8 @@ pub fn parts_of(key: &str) -> Option<(&str, IfName, &str)> {
     Some((protocol, link, setting))
 }
 
-/// The link that a key belongs to: such a key is there only while the link is, and starts afresh with it.
+/// The link that a key belongs to. Such a key exists only while the link does, and starts from its default
+/// when the link is made.
 pub fn link_of(key: &str) -> Option<IfName> {
     let mut parts = key.split('/');
     let (net, _protocol, what, link) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
