@@ -1,4 +1,5 @@
-//! What a bridge network wants: a bridge in the host's namespace with the gateway address, and a veth for each endpoint.
+//! The desired state of a bridge network: a bridge in the host's namespace with the gateway address, and a
+//! veth for each endpoint.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -18,29 +19,29 @@ use crate::{
     },
 };
 
-/// Name of the bridge of the network that is there from the start.
+/// Name of the default network's bridge.
 const DEFAULT_BRIDGE: IfName = IfName::literal("ovnet0");
-/// Names of the auxiliary addresses of a bridge network that sandboxes have their default routes to, IPv4 and IPv6, instead of
-/// the bridge's own; they are Docker's.
+/// Names of the auxiliary addresses (IPv4 and IPv6) that are the sandboxes' default gateways instead of the
+/// bridge's own address. The names are Docker's.
 pub const DEFAULT_GATEWAYS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
 
-/// What all pieces of a bridge network share: all that its desired state depends on but its endpoints.
+/// The shared part of a bridge network: all inputs of its desired state except its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BridgeShared {
     /// The network.
     pub network: Network,
-    /// What was chosen of it.
+    /// Its settings.
     pub settings: BridgeSettings,
-    /// The bridge is somebody else's: it is not made, not changed and not removed, and only gets ports.
+    /// The bridge is not ours: we do not make, change or remove it, and only add ports.
     pub foreign: bool,
     /// MTU of its endpoints in bytes.
     pub mtu: u32,
-    /// What this kernel has.
+    /// The features of this kernel.
     pub features: Features,
 }
 
 impl BridgeShared {
-    /// Its bridge, whoever made it.
+    /// Its bridge, ours or not.
     pub fn link(&self) -> IfName {
         bridge_name(&self.network, &self.settings)
     }
@@ -49,7 +50,7 @@ impl BridgeShared {
 /// The shared part.
 ///
 /// # Errors
-/// Its bridge's name is taken by what cannot be its bridge.
+/// Its bridge's name is taken by a link that cannot be its bridge.
 pub(super) fn shared(
     env: &Env,
     network: &Network,
@@ -75,7 +76,8 @@ pub(super) fn shared(
     })
 }
 
-/// The desired state of the network with these endpoints. An endpoint's part in it depends on no other one.
+/// The desired state of the network with these endpoints. An endpoint's part does not depend on other
+/// endpoints.
 pub fn bridge(input: &BridgeShared, local: &[LocalEndpoint<'_>]) -> State {
     let unit = Unit::Network(input.network.id);
     let name = input.link();
@@ -94,11 +96,12 @@ pub fn bridge(input: &BridgeShared, local: &[LocalEndpoint<'_>]) -> State {
     state
 }
 
-/// As with any switch, who is where is learnt, unlike in an overlay.
+/// As with any switch, and unlike in an overlay, the bridge learns addresses.
 ///
-/// What a sandbox sends to a published port of its own bridge goes to the host and back. But where bridged frames pass the
-/// firewall, their new destination is known before the bridge looks, and it sends them there by itself: to the same port too,
-/// and to those that stand alone, whom the host's rules keep apart then.
+/// Traffic from a sandbox to a published port of its own bridge goes to the host and back. But where bridged
+/// frames pass the firewall, they are translated before the bridge looks up their destination, and the bridge
+/// then forwards them directly. So a port must allow hairpin, and isolated ports cannot be used: the host's
+/// rules keep those sandboxes apart instead.
 const fn place(input: &BridgeShared, bridge: IfName) -> Port {
     let by_bridge = input.features.bridge_firewall;
     let isolated = !input.settings.icc && !by_bridge;
@@ -156,7 +159,7 @@ fn sandbox_end(input: &BridgeShared, unit: Unit, endpoint: &Endpoint) -> Link {
     link
 }
 
-/// Of the whole subnet nothing is on the link but the gateways: the host routes between sandboxes, by its rules.
+/// Only the gateways of the subnet are on the link: the host routes between sandboxes, by its rules.
 fn stand_alone(link: &mut Link, endpoint: &Endpoint, subnet: &Subnet, gateways: [IpAddr; 2]) {
     let whole: Vec<IpNet> =
         endpoint.addresses.iter().filter(|net| subnet.prefix.contains(&net.addr())).copied().collect();
@@ -170,14 +173,14 @@ fn stand_alone(link: &mut Link, endpoint: &Endpoint, subnet: &Subnet, gateways: 
     link.routes.insert(subnet.prefix, default_route(endpoint, Some(gateways[0])));
 }
 
-/// Where a subnet's sandboxes have their default route to, if that is not the bridge.
+/// The default gateway of a subnet's sandboxes, if it is not the bridge.
 fn default_gateway(subnet: &Subnet) -> Option<IpAddr> {
     let [v4, v6] = DEFAULT_GATEWAYS;
     let name = if subnet.prefix.addr().is_ipv4() { v4 } else { v6 };
     subnet.aux_addresses.get(name).copied()
 }
 
-/// The bridge of a network: the chosen name, "ovnet0" for the network that is there from the start, or one from the id.
+/// The bridge of a network: the chosen name, "ovnet0" for the default network, or a name made from the id.
 pub fn bridge_name(network: &Network, settings: &BridgeSettings) -> IfName {
     match settings.name {
         Some(name) => name,

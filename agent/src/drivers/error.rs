@@ -1,8 +1,8 @@
-//! Why a network cannot be built on this host as it is.
+//! Errors of a network that cannot be built on this host.
 
 use crate::model::{IfName, Name};
 
-/// What a network is built upon is not there, or is not what it should be.
+/// A link that a network needs is missing, or cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DriverError {
     /// The name of its bridge belongs to a link that is not a bridge.
@@ -13,7 +13,7 @@ pub enum DriverError {
         /// The network.
         network: Name,
     },
-    /// The name that we chose for its bridge belongs to a bridge that is not ours.
+    /// The name that we chose for its bridge belongs to a foreign bridge.
     #[error(
         "bridge {link} exists already and does not belong to network {network}: remove it, or choose it by \
          its name"

@@ -1,4 +1,4 @@
-//! An endpoint's interface in its sandbox, and the port of a bridge that it ends at: what drivers have in common.
+//! An endpoint's interface in its sandbox, and the bridge port at its other end; all drivers use these.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -16,7 +16,7 @@ use crate::{
 
 /// Metric of the default route by way of a sandbox's eth0; eth1 has one more, and so on.
 const METRIC: u32 = 100;
-/// What a default route loses for each step of priority below 0.
+/// Added to the metric of a default route for each step of priority below 0.
 const METRIC_STEP: u32 = 10_000;
 /// Prefix length of the networks that link-local addresses are in (RFC 3927, RFC 4291 section 2.5.6).
 const LINK_LOCAL_V4: u8 = 16;
@@ -31,7 +31,7 @@ pub struct LocalEndpoint<'a> {
     pub sandbox: Netns,
 }
 
-/// The mark of what is made for an endpoint; the two ends of its veth pair have the same one.
+/// The mark of an endpoint's objects; both ends of its veth pair have it.
 pub(super) fn mark(unit: Unit, endpoint: &Endpoint) -> Mark {
     Mark::new(unit, format!("ep-{}", endpoint.id.short()))
 }
@@ -72,8 +72,8 @@ pub(super) fn put(state: &mut State, local: &LocalEndpoint<'_>, link: Link, feat
     sandbox.links.insert(name, link);
 }
 
-/// Settings of a link by which no neighbour tells where to route: addresses and routes are ours to say. (IPv4 redirects are
-/// heard where either the link or `all` hears them.)
+/// Settings of a link that ignore router advertisements and redirects: only we set addresses and routes.
+/// (IPv4 redirects are accepted if either the link or `all` accepts them.)
 pub(super) fn hears_nobody(link: IfName, features: Features) -> BTreeMap<String, String> {
     let ipv6: &[_] = if features.ipv6 { &[("ipv6", "accept_ra"), ("ipv6", "accept_redirects")] } else { &[] };
     let all = [("ipv4", "accept_redirects")].iter().chain(ipv6);
@@ -93,7 +93,8 @@ pub(super) fn default_of(address: IpAddr) -> IpNet {
     }
 }
 
-/// The metric of an endpoint's routes: the lower wins, and no two interfaces of a sandbox should have the same.
+/// The metric of an endpoint's routes. The lower one wins, and each interface of a sandbox should have a
+/// different one.
 pub(super) fn metric(endpoint: &Endpoint) -> u32 {
     let usual = METRIC + place(endpoint.ifname);
     let steps = endpoint.gateway_priority.unsigned_abs();

@@ -1,4 +1,4 @@
-//! What plans of bridges, macvlans and ipvlans depend on: which links the host has, whose they are, their MTU.
+//! The host's links that plans of bridges, macvlans and ipvlans depend on: their owners, kinds and MTUs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::{
 /// A link of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostLink {
-    /// Whose it is; None: not ours.
+    /// The unit that it belongs to; `None` if it is not ours.
     pub owner: Option<Unit>,
     /// It is a bridge.
     pub is_bridge: bool,
@@ -50,7 +50,7 @@ impl HostLinks {
         self.get(name).filter(|link| link.owner != Some(unit))
     }
 
-    /// Of these names, `now` says what there is.
+    /// Updates the links of these names from `now`.
     pub fn learn(&mut self, names: &BTreeSet<IfName>, now: &Self) {
         self.0.retain(|name, _| !names.contains(name));
         self.0.extend(now.0.iter().filter(|(name, _)| names.contains(*name)));

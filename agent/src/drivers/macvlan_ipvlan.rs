@@ -1,5 +1,5 @@
-//! What a macvlan or ipvlan network wants: a link in each sandbox on a link of the host, and that link if it is a VLAN that
-//! is ours to make.
+//! The desired state of a macvlan or ipvlan network: a link in each sandbox on a link of the host, and that
+//! parent too, if it is a VLAN that we make.
 
 use super::{
     DriverError, Env,
@@ -14,26 +14,26 @@ use crate::{
     },
 };
 
-/// What all pieces of a macvlan or ipvlan network share: all that its desired state depends on but its endpoints. The network's
-/// settings say which of the two it is.
+/// The shared part of a macvlan or ipvlan network: all inputs of its desired state except its endpoints. The
+/// network's settings say which of the two it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentShared {
     /// The network.
     pub network: Network,
-    /// The link that its endpoints are on, whoever made it.
+    /// The parent of its endpoints' links, ours or not.
     pub parent: Parent,
-    /// The parent is a VLAN that is not there, or that is ours: it is made.
+    /// The parent is a VLAN that does not exist or is ours: we make it.
     pub make_vlan: bool,
     /// MTU of its endpoints in bytes.
     pub mtu: u32,
-    /// What this kernel has.
+    /// The features of this kernel.
     pub features: Features,
 }
 
 /// The shared part.
 ///
 /// # Errors
-/// The parent is gone, and not ours to make.
+/// The parent is gone, and we must not make it.
 pub(super) fn shared(env: &Env, network: &Network, parent: &Parent) -> Result<ParentShared, DriverError> {
     let there = env.links.get(parent.link);
     let foreign = there.filter(|link| link.owner != Some(Unit::Network(network.id)));
@@ -54,8 +54,8 @@ pub(super) fn shared(env: &Env, network: &Network, parent: &Parent) -> Result<Pa
     })
 }
 
-/// The desired state of the network with these endpoints; nothing for a network of another driver. An endpoint's part in it
-/// depends on no other one.
+/// The desired state of the network with these endpoints; nothing for a network of another driver. An
+/// endpoint's part does not depend on other endpoints.
 pub fn parent(input: &ParentShared, local: &[LocalEndpoint<'_>]) -> State {
     let mut state = State::default();
     let parent = input.parent.link;

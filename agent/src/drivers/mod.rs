@@ -1,8 +1,8 @@
-//! Drivers: what a network of each kind wants of this host's kernel. Pure.
+//! Drivers: the desired kernel state of each kind of network on this host. Pure.
 //!
-//! Each driver has a file with what all pieces of its networks share, how that is gathered, and what it makes of the pieces:
-//! `overlay`, `bridge`, `macvlan_ipvlan`, `p2p`. They have `interface` in common, an endpoint's end in its sandbox. This file is
-//! the one place that chooses between them.
+//! Each driver has a file with what all pieces of its networks share, how that is gathered, and what it makes
+//! of the pieces: `overlay`, `bridge`, `macvlan_ipvlan`, `p2p`. All of them use `interface`, an endpoint's
+//! end in its sandbox. This file is the one place that chooses between them.
 
 mod bridge;
 mod env;
@@ -42,10 +42,10 @@ use crate::{
     },
 };
 
-/// The MTU of a link that nobody knows, in bytes: Ethernet's.
+/// The MTU of an unknown link in bytes: Ethernet's.
 pub const USUAL_MTU: u32 = 1500;
 
-/// What all pieces of a network share, by driver.
+/// The shared part of a network, by driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shared {
     /// Of an overlay.
@@ -79,7 +79,8 @@ impl Shared {
         }
     }
 
-    /// Whether `programmed` becomes this one by a plan against what was programmed.
+    /// Whether a plan against the programmed state leads from `programmed` to this one, without a look at the
+    /// kernel.
     pub fn follows_from(&self, programmed: &Self) -> bool {
         match (self, programmed) {
             (Self::Overlay(shared), Self::Overlay(before)) => {
@@ -108,7 +109,7 @@ impl Shared {
         }
     }
 
-    /// The namespaces and the host's links without which it is not whole. What is inside, the full looks see to. `desired` is the
+    /// The namespaces and host links that must exist. The full looks check their contents. `desired` is the
     /// whole network's.
     pub fn needs(&self, desired: impl FnOnce() -> State) -> (Vec<Netns>, Vec<IfName>) {
         match self {
@@ -128,12 +129,12 @@ impl Shared {
     }
 }
 
-/// A piece that changes alone.
+/// A piece that can change on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Element {
     /// An endpoint of this host, with its sandbox's namespace.
     Local(Box<Endpoint>, Netns),
-    /// What is behind another host.
+    /// The stations behind a different host.
     Remote(Station),
 }
 
@@ -156,10 +157,10 @@ pub fn is_here(view: &NetworkView, me: NodeId) -> bool {
     view.network().is_some() && is_member() && view.endpoints_on(me).next().is_some()
 }
 
-/// The shared part; None where the network has no endpoints here.
+/// The shared part, or `None` if the network has no endpoints here.
 ///
 /// # Errors
-/// What it is built upon is not there, or not what it should be.
+/// A link that it needs is missing, or cannot be used.
 pub fn shared(intent: &Intent, env: &Env, id: NetworkId) -> Result<Option<Shared>, DriverError> {
     let Some(view) = intent.network(id).filter(|view| is_here(view, env.me)) else { return Ok(None) };
     let Some(network) = view.network() else { return Ok(None) };
@@ -184,7 +185,7 @@ fn of_this_host(env: &Env, network: &Network) -> Result<Option<Shared>, DriverEr
     })
 }
 
-/// The bridge that a network has in the host, whoever made it.
+/// The bridge that a network has in the host, ours or not.
 pub fn bridge_of(network: &Network) -> Option<IfName> {
     match &network.settings {
         DriverSettings::Bridge(settings) => Some(bridge_name(network, settings)),
@@ -195,7 +196,7 @@ pub fn bridge_of(network: &Network) -> Option<IfName> {
     }
 }
 
-/// A network's link in the host, where it has one under a name that people know.
+/// A network's link in the host, if users know it by name.
 pub fn named_link(network: &Network) -> Option<IfName> {
     bridge_of(network).or(network.settings.parent().map(|parent| parent.link))
 }
@@ -209,13 +210,14 @@ pub fn tracking(id: NetworkId, driver: Option<Driver>) -> Vec<Netns> {
     }
 }
 
-/// The links of the host that the shared part of a network of this host alone depends on, whoever made them.
+/// The links of the host that the shared part of a local network depends on, ours or not.
 pub fn built_upon(network: &Network) -> Vec<IfName> {
     let below = network.settings.parent().and_then(|parent| parent.vlan).map(|(below, _)| below);
     named_link(network).into_iter().chain(below).collect()
 }
 
-/// Whether what such a network has in the host is found by names and marks; also of a network of which nobody knows what it was.
+/// Whether the host's part of such a network is found by names and marks; also for a network whose driver is
+/// unknown.
 pub fn is_local(driver: Option<Driver>) -> bool {
     match driver.map(|driver| driver.profile().in_host) {
         Some(InHost::Leg | InHost::Nothing) => false,
@@ -223,7 +225,8 @@ pub fn is_local(driver: Option<Driver>) -> bool {
     }
 }
 
-/// Where a network's objects are, desired or left behind. The host's links are not looked at, but for an overlay's leg.
+/// Where a network's objects are, desired or left behind. Of the host's links only an overlay's leg is looked
+/// at.
 pub fn look(id: NetworkId, driver: Option<Driver>, desired: &State) -> Look {
     let mut look = Look::default();
     for (netns, state) in &desired.netns {

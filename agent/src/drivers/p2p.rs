@@ -1,5 +1,5 @@
-//! What a p2p network wants: a veth pair between two sandboxes. While there is but one, the other end waits in a namespace
-//! of the network's own.
+//! The desired state of a p2p network: a veth pair between two sandboxes. While there is only one sandbox,
+//! the other end waits in the network's own namespace.
 
 use super::{
     USUAL_MTU,
@@ -19,14 +19,14 @@ const WAITING: IfName = IfName::literal("waiting");
 /// Most endpoints of such a network.
 const ENDS: usize = 2;
 
-/// What both ends of a p2p network share: all that its desired state depends on but its endpoints.
+/// The shared part of a p2p network: all inputs of its desired state except its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct P2pShared {
     /// The network.
     pub network: Network,
     /// MTU of its endpoints in bytes.
     pub mtu: u32,
-    /// What this kernel has.
+    /// The features of this kernel.
     pub features: Features,
 }
 
@@ -35,8 +35,8 @@ pub(super) fn shared(features: Features, network: &Network) -> P2pShared {
     P2pShared { network: network.clone(), mtu: network.mtu.unwrap_or(USUAL_MTU), features }
 }
 
-/// The desired state of the network with these endpoints, one or two. It is looked at as a whole: where one end is depends on the
-/// other endpoint. Of more than two endpoints the oldest two are joined.
+/// The desired state of the network with these endpoints, one or two. It has no pieces: the place of one end
+/// depends on the other endpoint. If there are more than two endpoints, the oldest two are joined.
 pub fn p2p(input: &P2pShared, local: &[LocalEndpoint<'_>]) -> State {
     let mut state = State::default();
     let mut ends: Vec<_> = local.iter().collect();
@@ -58,7 +58,8 @@ fn pair(unit: Unit) -> Mark {
     Mark::new(unit, "pair")
 }
 
-/// The place of the second sandbox while there is none: an end that is up, so that the first one has a carrier.
+/// The namespace that replaces a missing second sandbox: its end is up, so that the first sandbox has a
+/// carrier.
 fn waiting(input: &P2pShared, unit: Unit) -> NetnsState {
     let mac = Mac::internal(0x47, input.network.id.as_bytes());
     let mut inside = NetnsState { mark: Some(Mark::new(unit, "netns")), ..NetnsState::default() };

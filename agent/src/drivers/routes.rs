@@ -8,9 +8,9 @@ use crate::{
     model::{InHost, Name, Network, NodeId},
 };
 
-/// The subnets that the host reaches by way of `network`, and those that it does not, with the network that it reaches
-/// instead. Of several overlays here with overlapping subnets the oldest has the host's route; a bridge's goes before
-/// any, since the host is on it.
+/// The subnets that the host reaches through `network`, and those that it does not, with the network that has
+/// the route instead. If subnets of several overlays overlap, the oldest overlay has the host's route; a
+/// bridge always wins, because the host is on it.
 pub fn host_routes(intent: &Intent, me: NodeId, network: &Network) -> (Vec<IpNet>, Vec<(IpNet, Name)>) {
     let prefixes = || network.subnets.iter().map(|subnet| subnet.prefix);
     match network.profile().in_host {

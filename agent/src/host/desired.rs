@@ -1,4 +1,5 @@
-//! What all networks of this host share: forwarding, the host's own rules, and accept rules in the FORWARD chains of others.
+//! The part that all networks of this host share: forwarding, the host's own rules, and accept rules in the
+//! FORWARD chains of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +13,9 @@ use crate::plan::{
     state::{Netns, NetnsState, State},
 };
 
-/// The host's part. Without networks: no accept rules; forwarding is left as it is, someone else may need it by now, and what it
-/// would open to strangers stays closed. Overlays without a leg are no networks here, but their tunnels are guarded.
+/// The host's part. Without networks there are no accept rules; forwarding stays as it is, because another
+/// program may need it by now, and traffic that it would open to others stays blocked. Overlays without a leg
+/// do not count as networks here, but their tunnels are guarded.
 pub fn host(input: &HostInput) -> State {
     let mut networks: Vec<&HostNetwork> = input.networks.iter().collect();
     networks.sort_by_key(|network| (network.link, network.id));
@@ -35,7 +37,7 @@ fn sysctls(input: &HostInput, networks: &[&HostNetwork]) -> BTreeMap<String, Str
     sysctls
 }
 
-/// What others' FORWARD chains let through: all that our own one does.
+/// The accept rules for FORWARD chains of other programs: they accept all that our own chain does.
 fn forward_accepts(networks: &[&HostNetwork]) -> BTreeMap<Family, BTreeSet<LinkMatch>> {
     let mut forward_accepts: BTreeMap<Family, BTreeSet<LinkMatch>> = BTreeMap::new();
     for family in [Family::V4, Family::V6] {

@@ -1,7 +1,7 @@
-//! The host's own rules: published ports, who reaches whom, and whose address goes out.
+//! The host's own rules: published ports, isolation between networks, and masquerading.
 //!
-//! *Ours* are the links of all networks in the host: the outer ends of legs, and bridges. What is on the way into one of them
-//! passes only if a rule says so; what leaves one for the outside passes unless a rule says otherwise.
+//! *Ours* are the links of all networks in the host: the outer ends of legs, and bridges. Traffic into one of
+//! them passes only if a rule accepts it; traffic from one to the outside passes unless a rule drops it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,21 +19,21 @@ use crate::{
     plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
 };
 
-/// What the rules are made from.
+/// The inputs of the rules.
 struct Scene<'a> {
     /// In order of their links.
     networks: &'a [&'a HostNetwork],
-    /// In order, those alone that lead into one of the networks.
+    /// In order; only those that lead into one of the networks.
     ports: BTreeSet<&'a Forward>,
-    /// Ours, as few conditions.
+    /// Our links, as the fewest conditions.
     ours: BTreeSet<LinkMatch>,
-    /// Families of which nothing is forwarded but what is ours.
+    /// Families of which only our traffic is forwarded.
     closed: &'a BTreeSet<Family>,
-    /// Frames within a bridge come by here.
+    /// Frames within a bridge pass these rules too.
     bridge_firewall: bool,
 }
 
-/// The host's table for these networks, which are in order. None: it would be empty.
+/// The host's table for these networks, which are in order; `None` if it would be empty.
 pub(super) fn table(input: &HostInput, networks: &[&HostNetwork]) -> Option<Table> {
     let open: BTreeSet<NetworkId> =
         networks.iter().filter(|network| !network.internal).map(|network| network.id).collect();
@@ -62,7 +62,7 @@ pub(super) fn table(input: &HostInput, networks: &[&HostNetwork]) -> Option<Tabl
     (!table.chains.is_empty()).then_some(table)
 }
 
-/// What goes to an address of the host, to a published port: those of one address first.
+/// Traffic to a published port at an address of the host; ports with an address come first.
 fn redirects(
     maps: &BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>,
     also: impl Fn(PortMap) -> Option<Match>,
@@ -73,7 +73,7 @@ fn redirects(
     maps.into_iter().map(redirect).collect()
 }
 
-/// No answer ever comes back to ::1 by another link than `lo`: a refusal at once is better.
+/// An answer to ::1 can come back only over `lo`, so refusing at once is better.
 fn except_loopback(map: PortMap) -> Option<Match> {
     let loopback = Match::NotDestination(IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)));
     (map.family == Family::V6).then_some(loopback)
@@ -123,7 +123,8 @@ impl Scene<'_> {
         rules
     }
 
-    /// What is not ours at all. What stays within somebody's bridge is not forwarded, even if it looks so here.
+    /// Traffic that is not ours. Frames within a foreign bridge are not forwarded by the host, although they
+    /// pass this chain.
     fn strangers(&self) -> Vec<Rule> {
         let within = rule([Match::FromBridge, Match::ToBridge], Action::Accept);
         let within = (self.bridge_firewall && !self.closed.is_empty()).then_some(within);
@@ -131,7 +132,7 @@ impl Scene<'_> {
         within.into_iter().chain(closed).collect()
     }
 
-    /// The links of the networks that masquerade: by the beginning of their names where all of those do.
+    /// The links of the networks that masquerade; one name prefix covers a group if all of its links do.
     fn masquerading(&self) -> BTreeSet<LinkMatch> {
         let open = || self.networks.iter().filter(|network| !network.internal);
         let plain: BTreeSet<LinkMatch> =
@@ -195,7 +196,7 @@ impl Scene<'_> {
         self.ports.iter().any(|port| port.network == network.id)
     }
 
-    /// The sources that get an address of the host when they leave it.
+    /// The source addresses that are masqueraded when they leave the host.
     fn leaving(&self) -> BTreeSet<IpNet> {
         let mut sources = BTreeSet::new();
         for network in self.networks.iter().filter(|network| network.masquerade && !network.internal) {
@@ -213,7 +214,7 @@ impl Scene<'_> {
     }
 }
 
-/// The sources that a network's own sandboxes have when they come to the host.
+/// The source addresses of a network's own sandboxes when their traffic reaches the host.
 fn insiders(network: &HostNetwork) -> BTreeSet<IpNet> {
     match network.side {
         HostSide::Bridge => network.subnets.iter().copied().collect(),

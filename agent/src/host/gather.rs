@@ -1,4 +1,4 @@
-//! The networks and ports of this host, from what the stores say.
+//! The networks and ports of this host, from the intent.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,8 @@ use crate::{
     model::{BridgeSettings, Endpoint, Leg, Network, NetworkId, NodeId, OverlaySettings, PublishedPort},
 };
 
-/// The networks and ports of this host, in a settled order: `me`, the nodes whose records are hidden, and the host's legs.
+/// The networks and ports of this host, in a fixed order. `hidden` are the nodes whose records are hidden,
+/// `legs` the host's legs.
 pub fn gather(
     intent: &Intent,
     me: NodeId,
@@ -66,7 +67,8 @@ fn by_bridge(network: &Network, view: &NetworkView, me: NodeId, settings: &Bridg
     }
 }
 
-/// Who may talk to whom by a link of its own: every address of the one to every one of the other, of the same family.
+/// The pairs that a link allows: every address of one endpoint to every address of the other, of the same
+/// family.
 fn allowed(view: &NetworkView, me: NodeId) -> Vec<(IpAddr, IpAddr)> {
     let mut pairs = Vec::new();
     for from in view.endpoints_on(me) {
@@ -84,7 +86,7 @@ fn allowed(view: &NetworkView, me: NodeId) -> Vec<(IpAddr, IpAddr)> {
     pairs
 }
 
-/// A port leads to one of these addresses by its own family, or to one of each if it has none.
+/// The destinations of a port: the address of its own family, or one of each family if it has no address.
 fn forwards(
     network: NetworkId,
     port: &PublishedPort,

@@ -1,9 +1,9 @@
-//! Who reaches the agent's own ports: VXLAN's, gossip's, and the store's.
+//! The rules that guard the agent's own ports: VXLAN, gossip and the store.
 //!
-//! No sandbox does, neither those of this host nor those of other nodes, to which masquerade lends this host's address. From
-//! outside, VXLAN packets of the overlays here come from nodes of the cluster only; those of other VNIs are others' and pass.
-//! All of this is stateless, before translation, and on fragments too: a first fragment that is too short to have a VNI
-//! counts as one of ours.
+//! No sandbox reaches them, neither those of this host nor those of other nodes, to which masquerade lends
+//! this host's address. From outside, VXLAN packets of the overlays here come from nodes of the cluster only;
+//! those of other VNIs belong to other programs and pass. All of this is stateless, before translation, and
+//! on fragments too: a first fragment that is too short to contain a VNI counts as ours.
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ pub(super) const LOOPBACK: Ipv4Net = match Ipv4Net::new(Ipv4Addr::new(127, 0, 0,
 };
 pub(super) const LO: IfName = IfName::literal("lo");
 
-/// What of the agent is reached over the underlay.
+/// The agent's ports and addresses on the underlay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Underlay {
     /// This node's VTEP.
@@ -33,7 +33,7 @@ pub struct Underlay {
     pub vxlan_port: u16,
     /// UDP port of gossip.
     pub gossip_port: u16,
-    /// TCP ports of the cluster's store, wherever it is.
+    /// TCP ports of the cluster's store.
     pub store_ports: BTreeSet<u16>,
     /// The VTEPs of all nodes that the store knows, and this node's.
     pub vteps: BTreeSet<IpAddr>,
@@ -45,7 +45,7 @@ pub(super) fn rule(matches: impl IntoIterator<Item = Match>, action: Action) -> 
     Rule { matches: matches.into_iter().collect(), action }
 }
 
-/// The chains, those that rules lead to first, and the sets that they ask. `ours`: the links of sandboxes in the host.
+/// The chains (jump targets first) and the sets that they use. `ours` are the links of sandboxes in the host.
 pub(super) fn table(underlay: Option<&Underlay>, ours: &BTreeSet<LinkMatch>) -> Table {
     let mut table = Table::default();
     let mut add = |hook, rules: Vec<Rule>| {
@@ -74,15 +74,15 @@ fn port(protocol: Protocol, port: u16, to: Hook) -> Rule {
     rule([Match::Port(protocol, port)], Action::Goto(to))
 }
 
-/// Published ports of 127.0.0.1 are for this host: nobody else has a packet for 127.0.0.0/8 (RFC 1122, 3.2.1.3), and where
-/// ports are published it would be routed.
+/// Published ports of 127.0.0.1 are for this host only. No packet for 127.0.0.0/8 may come from outside (RFC
+/// 1122, 3.2.1.3), but where ports are published it would be routed.
 fn loopback(ours: &BTreeSet<LinkMatch>) -> Vec<Rule> {
     let from_elsewhere = [Match::In(LinkMatch::IsNot(LO)), Match::Destination(LOOPBACK.into())];
     (!ours.is_empty()).then(|| rule(from_elsewhere, Action::Drop)).into_iter().collect()
 }
 
-/// Members' packets for this node pass, and what only passes by, to a virtual machine that is a node itself for instance. The rest
-/// of the overlays here does not.
+/// Packets of members for this node pass, and so does transit traffic, for example to a virtual machine that
+/// is a node itself. Other packets of the overlays here are dropped.
 fn members(underlay: &Underlay) -> Vec<Rule> {
     if underlay.vnis.is_empty() {
         return Vec::new();
@@ -96,7 +96,7 @@ fn members(underlay: &Underlay) -> Vec<Rule> {
     ]
 }
 
-/// From a sandbox: not to this host, by any of its addresses, and not to another node.
+/// Sandboxes may not reach these ports, neither at an address of this host nor at other nodes.
 fn nodes(underlay: &Underlay) -> Vec<Rule> {
     let families: BTreeSet<Family> = underlay.vteps.iter().map(|vtep| Family::of(*vtep)).collect();
     let node = |family| rule([Match::ToVtep(family)], Action::Drop);

@@ -1,4 +1,5 @@
-//! What the host's part depends on: the networks here that have a link in the host, and the ports that are published.
+//! The inputs of the host's part: the networks here that have a link in the host, and the ports that are
+//! published.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -13,7 +14,7 @@ use crate::{
     },
 };
 
-/// What the host's part depends on.
+/// The inputs of the host's part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostInput {
     /// The networks here that have a link in the host: overlays with a leg, and bridges.
@@ -24,12 +25,12 @@ pub struct HostInput {
     pub ip_forward: bool,
     /// The kernel has IPv6.
     pub ipv6: bool,
-    /// What of the agent is reached over the underlay; None: nothing is known of it, nor guarded.
+    /// The agent's ports and addresses on the underlay; `None` if they are not known, and then not guarded.
     pub underlay: Option<Underlay>,
-    /// The families that this host would not route if it were not for us, and that nobody else has rules for: what neither
+    /// The families for which only we enabled forwarding and no other program has rules: traffic that neither
     /// comes from our links nor goes to them is not forwarded.
     pub closed: BTreeSet<Family>,
-    /// Bridged frames pass the firewall as if they were forwarded, those of bridges that are not ours too.
+    /// Bridged frames pass the firewall as if they were forwarded, also those of foreign bridges.
     pub bridge_firewall: bool,
 }
 
@@ -40,21 +41,21 @@ pub struct HostNetwork {
     pub id: NetworkId,
     /// Its link in the host.
     pub link: IfName,
-    /// What that is.
+    /// The kind of that link.
     pub side: HostSide,
     /// Its subnets.
     pub subnets: Vec<IpNet>,
-    /// No way out and in.
+    /// No traffic to or from the outside.
     pub internal: bool,
-    /// What leaves gets an address of the host as its source.
+    /// Outgoing traffic is masqueraded.
     pub masquerade: bool,
-    /// Its sandboxes may talk to each other; of an overlay always.
+    /// Its sandboxes may reach each other; always true of an overlay.
     pub icc: bool,
-    /// Where they may not: who may talk to whom anyway, by source and destination.
+    /// The pairs of source and destination that are allowed even if they may not.
     pub allowed: Vec<(IpAddr, IpAddr)>,
 }
 
-/// What a network's link in the host is.
+/// The kind of a network's link in the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostSide {
     /// The outer end of a leg.
@@ -68,20 +69,20 @@ pub enum HostSide {
 pub struct Forward {
     /// The network.
     pub network: NetworkId,
-    /// Of both ports.
+    /// The protocol of both ports.
     pub protocol: Protocol,
-    /// The host's address; None: every one of the family of `to`.
+    /// The host's address; `None` is every address of the family of `to`.
     pub host: Option<IpAddr>,
     /// The host's port.
     pub host_port: u16,
-    /// Where it goes: the endpoint on a bridge, the inner end of the leg of an overlay.
+    /// Its destination: the endpoint on a bridge, or the inner end of an overlay's leg.
     pub to: IpAddr,
-    /// The port there.
+    /// The destination port.
     pub port: u16,
 }
 
 impl HostNetwork {
-    /// It and other links of ours, by the beginning of their names where that is ours.
+    /// A match for this link; if the prefix of its name is ours, for all links with that prefix.
     pub(super) fn links(&self) -> LinkMatch {
         const LEGS: IfName = IfName::literal(LEG_PREFIX);
         const BRIDGES: IfName = IfName::literal(BRIDGE_PREFIX);

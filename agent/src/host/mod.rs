@@ -1,8 +1,8 @@
-//! What all networks of this host want of it together: forwarding, the host's own rules, and accept rules in the FORWARD chains of
-//! others. Pure.
+//! The part that all networks of this host share: forwarding, the host's own rules, and accept rules in the
+//! FORWARD chains of others. Pure.
 //!
-//! `gather` makes the `inputs` of what the stores say, [`host()`] makes of them what is desired, with the rules of `firewall` and
-//! those that guard the agent's own ports (`guard`).
+//! `gather` makes the `inputs` from the intent, and [`host()`] makes the desired state from them, with the
+//! rules of `firewall` and those that guard the agent's own ports (`guard`).
 
 mod desired;
 mod firewall;

@@ -1,7 +1,8 @@
-//! What an overlay network wants of this host's kernel.
+//! The desired state of an overlay network in this host's kernel.
 //!
-//! Its namespace with br0 (gateway and node's own addresses), vxlan0 with a static row for each remote station, a veth
-//! for each local endpoint, and the host leg unless it is internal. `shared` gathers what that depends on, `nat` has the rules.
+//! Its namespace with br0 (gateway and node's own addresses), vxlan0 with a static row for each remote
+//! station, a veth for each local endpoint, and the host leg unless it is internal. `shared` gathers the
+//! inputs, `nat` has the rules.
 
 pub(super) mod nat;
 mod shared;
@@ -33,26 +34,26 @@ const INNER: IfName = IfName::literal("ovn");
 /// Metric of our routes outside of sandboxes: IPv6's own default, so that the host's own routes win.
 const METRIC: u32 = 1024;
 
-/// What all pieces of an overlay share on this host: all that its desired state depends on but the pieces.
+/// The shared part of an overlay on this host: all inputs of its desired state except its pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverlayShared {
     /// The network.
     pub network: Network,
     /// This node's own part in it.
     pub member: Member,
-    /// How its VXLAN device is made.
+    /// The parameters of its VXLAN device.
     pub vxlan: Vxlan,
     /// MTU of its endpoints in bytes.
     pub mtu: u32,
-    /// Its host leg; None for an internal network.
+    /// Its host leg; `None` for an internal network.
     pub leg: Option<Leg>,
     /// Subnets that the host itself gets a route to.
     pub host_routes: Vec<IpNet>,
-    /// Ports that come in by the host leg; none without one.
+    /// Published ports that come in over the host leg; empty without a leg.
     pub ports: Vec<Redirected>,
     /// VTEPs of the other hosts, if broadcast and multicast are replicated.
     pub flood_list: Vec<IpAddr>,
-    /// What this kernel has.
+    /// The features of this kernel.
     pub features: Features,
 }
 
@@ -67,7 +68,7 @@ impl OverlayShared {
         self.leg.map(|_| outer_name(self.network.id))
     }
 
-    /// Whether nothing but the published ports is another.
+    /// Whether only the published ports differ.
     pub fn differs_in_ports(&self, other: &Self) -> bool {
         self.ports != other.ports && Self { ports: other.ports.clone(), ..self.clone() } == *other
     }
@@ -80,7 +81,7 @@ pub struct Station {
     pub mac: Mac,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// The node that it is behind.
+    /// The node that has it.
     pub vtep: IpAddr,
 }
 
@@ -94,7 +95,7 @@ pub fn port_of(endpoint: EndpointId) -> IfName {
     format!("ep{}", endpoint.short()).parse().unwrap_or(BRIDGE)
 }
 
-/// Whether a link of a network's namespace has a name of such an end.
+/// Whether a link's name is that of such an end.
 pub fn is_port(name: IfName) -> bool {
     name.as_str()
         .strip_prefix("ep")
@@ -110,8 +111,8 @@ fn station_rows(link: &mut Link, station: &Station) {
     }
 }
 
-/// The desired state of the network on this host with these pieces: the endpoints here, and what is behind other hosts, their
-/// endpoints and those hosts themselves.
+/// The desired state of the network on this host with these pieces: the endpoints here, and the remote
+/// stations: the other hosts and their endpoints.
 pub fn overlay(input: &OverlayShared, local: &[LocalEndpoint<'_>], remote: &[Station]) -> State {
     let unit = Unit::Network(input.network.id);
     let mut inside = NetnsState { mark: Some(Mark::new(unit, "netns")), ..NetnsState::default() };
@@ -146,8 +147,8 @@ pub fn overlay(input: &OverlayShared, local: &[LocalEndpoint<'_>], remote: &[Sta
     state
 }
 
-/// Whether a station has this address as well, as agents of old let one choose it. There is one row for both, and it is the
-/// station's.
+/// Whether a station has this address too, since old agents allowed a user to choose it. Both share one row,
+/// which is the station's.
 fn others_have(mac: Mac, local: &[LocalEndpoint<'_>], remote: &[Station]) -> bool {
     let local = local.iter().map(|local| local.endpoint.mac);
     local.chain(remote.iter().map(|station| station.mac)).any(|other| other == mac)

@@ -1,4 +1,5 @@
-//! The rules in an overlay's namespace: what comes in by the host leg to published ports, and whose address goes out by it.
+//! The rules in an overlay's namespace: destination NAT of published ports that come in over the host leg,
+//! and source NAT of what goes out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,8 +14,8 @@ use crate::{
     plan::ruleset::{Action, Chain, Family, Hook, LinkMatch, Match, PortKey, PortMap, Rule, Table},
 };
 
-/// A published port of an overlay's endpoint, on a host of the network. The host sends it to the inner end of its leg, to the
-/// same port as its own.
+/// A published port of an overlay's endpoint, on a host of the network. The host sends it to the inner end of
+/// its leg, with the same port number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Redirected {
     /// Of both ports.
@@ -25,7 +26,7 @@ pub struct Redirected {
     pub to: IpAddr,
     /// The endpoint's port.
     pub port: u16,
-    /// The endpoint is of this host.
+    /// The endpoint is on this host.
     pub local: bool,
 }
 
@@ -57,7 +58,7 @@ fn ports(redirected: &[Redirected]) -> BTreeMap<PortMap, BTreeMap<PortKey, (IpAd
     ports
 }
 
-/// Only what is sent to the leg's own address: the host also sends to the endpoints by theirs, to any port.
+/// Only traffic to the leg's own address: the host also sends to the endpoints' addresses, to any port.
 fn redirects(ports: &BTreeMap<PortMap, BTreeMap<PortKey, (IpAddr, u16)>>, leg: Leg) -> Vec<Rule> {
     let by_leg = |map: &PortMap| {
         let mut inner = leg.inner().into_iter().map(|net| net.addr());

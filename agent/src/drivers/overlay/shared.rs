@@ -1,4 +1,4 @@
-//! What all pieces of an overlay share on this host.
+//! The part of an overlay that all its pieces share on this host.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -22,7 +22,7 @@ const fn overhead(underlay: IpAddr) -> u32 {
 const LEAST_MTU: u32 = 576;
 const LEAST_MTU_V6: u32 = 1280;
 
-/// The shared part; None for one that has not all that it takes.
+/// The shared part, or `None` if something that it needs is not known yet.
 pub(in crate::drivers) fn shared(
     intent: &Intent,
     env: &Env,
@@ -53,8 +53,8 @@ pub(in crate::drivers) fn shared(
     })
 }
 
-/// The ports of an overlay that are published on this host, each with its endpoint: on a mesh those of the hosts that are not
-/// hidden, too.
+/// The ports of an overlay that are published on this host, each with its endpoint: on a mesh also those of
+/// the hosts that are not hidden.
 pub fn published<'a>(
     view: &'a NetworkView,
     me: NodeId,
@@ -67,7 +67,7 @@ pub fn published<'a>(
     endpoints.flat_map(|endpoint| endpoint.ports.iter().map(move |port| (endpoint, port)))
 }
 
-/// Where the host's ports lead in the network's namespace, in a settled order.
+/// The destinations of the host's ports in the network's namespace, in a fixed order.
 fn inner_ports(view: &NetworkView, env: &Env, settings: &OverlaySettings) -> Vec<Redirected> {
     let mut ports: Vec<Redirected> = Vec::new();
     for (endpoint, port) in published(view, env.me, &env.hidden, settings) {
