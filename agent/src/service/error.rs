@@ -1,4 +1,4 @@
-//! Why a verb was refused: whole sentences for people, and a kind for programs.
+//! Why a verb was refused: a sentence for people, and a kind for programs.
 
 use crate::{
     dns::DnsError,
@@ -9,13 +9,13 @@ use crate::{
     store::{CommitError, StoreError},
 };
 
-/// A refusal. Nothing half-done stays behind.
+/// A refusal. A refused verb leaves nothing behind.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// Input that cannot be.
+    /// Invalid input.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// Nothing, or too much, has that name.
+    /// The name is unknown or ambiguous.
     #[error(transparent)]
     Lookup(#[from] LookupError),
     /// The name, address or number is taken.
@@ -30,10 +30,10 @@ pub enum ServiceError {
     /// The store cannot be reached, or has not been read yet.
     #[error("{0}")]
     StoreAway(String),
-    /// What a store says is not believed: nothing is changed by it.
+    /// A store is not believed: nothing is changed.
     #[error("{0}")]
     Held(String),
-    /// Others changed the same thing again and again.
+    /// Other verbs changed the same object again and again.
     #[error("{0}")]
     Busy(String),
     /// The kernel refused.
@@ -42,36 +42,37 @@ pub enum ServiceError {
     /// The kernel has no driver for it.
     #[error("{0}")]
     Missing(String),
-    /// Anything that should not happen.
+    /// An internal error.
     #[error("{0}")]
     Internal(String),
 }
 
-/// What a refusal means to a program, whatever front it asked.
+/// The meaning of a refusal for a program, independent of the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The input cannot be, or is not clear.
+    /// The input is invalid or ambiguous.
     Invalid,
-    /// There is nothing of that name.
+    /// Nothing has that name.
     Unknown,
     /// It is taken.
     Exists,
     /// It, or this host, is not in a state for this.
     State,
-    /// Nothing is left of what it needs.
+    /// A resource that it needs is exhausted.
     Exhausted,
     /// The store is away.
     Away,
-    /// Others were at it at the same time, or it took too long: the same may work again.
+    /// It conflicted with another operation, or took too long: a retry may work.
     Busy,
     /// The kernel lacks what it needs.
     Missing,
-    /// It should not happen.
+    /// An internal error.
     Internal,
 }
 
 impl ServiceError {
-    /// What the loop failed at, in these words: of the same kind as if the verb itself had met it.
+    /// A failure of the reconcile loop, in these words. It has the kind that it would have if the verb itself
+    /// had failed.
     pub(super) fn failed(error: &ReconcileError, text: String) -> Self {
         match error {
             ReconcileError::Kernel(error) => Self::of_kernel(error, text),
@@ -84,7 +85,7 @@ impl ServiceError {
         }
     }
 
-    /// Why names do not resolve in a sandbox, in these words.
+    /// A failure of a sandbox's resolver, in these words.
     pub(super) fn unresolved(error: &DnsError, text: String) -> Self {
         match error {
             DnsError::Kernel(error) => Self::of_kernel(error, text),
@@ -126,7 +127,7 @@ impl ServiceError {
         }
     }
 
-    /// What it means to a program.
+    /// Its meaning for a program.
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_)

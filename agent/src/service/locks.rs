@@ -1,5 +1,5 @@
-//! One verb at a time on a sandbox, or on a network of this host, each to its end: a client that goes away leaves nothing
-//! half-done.
+//! One verb at a time on a sandbox or on a local network. Each verb runs to its end, even if its client
+//! disconnects.
 
 use std::{
     collections::BTreeMap,
@@ -14,18 +14,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::ServiceError;
 use crate::model::{Name, NetworkId};
 
-/// How long a verb waits for those before it.
+/// How long a verb waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What verbs take turns on. Whoever needs several takes them in this order: sandboxes (one that shares before the one
-/// that it shares), then what is below.
+/// The objects that verbs take turns on. A verb that needs several takes them in this order: sandboxes (a
+/// sharing one before its owner), then the variants below.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Work {
     /// A sandbox.
     Sandbox(Name),
-    /// A network of this host alone: its store has one writer, which needs no second try if it waits.
+    /// A local network: its store has only one writer, so a verb that waits needs no retry.
     Network(NetworkId),
-    /// Making networks of this host alone, which must not choose the same subnet, parent or bridge.
+    /// The creation of local networks, which must not choose the same subnet, parent or bridge.
     Creation,
 }
 
@@ -39,29 +39,29 @@ impl fmt::Display for Work {
     }
 }
 
-/// Who is at work on what.
+/// The turns that are held.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<BTreeMap<Work, Arc<Semaphore>>>);
 
-/// Nobody else is at work on it until this is dropped.
+/// A held turn: no other verb works on the object until this is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Turns {
-    /// Wait for the others at work on a sandbox.
+    /// Wait for the turn on a sandbox.
     ///
     /// # Errors
-    /// They take too long.
+    /// The wait takes too long.
     pub(super) async fn take(&self, sandbox: &Name) -> Result<Turn, ServiceError> {
         self.wait(Work::Sandbox(sandbox.clone())).await
     }
 
-    /// Wait for the others.
+    /// Wait for the turn.
     ///
     /// # Errors
-    /// They take too long.
+    /// The wait takes too long.
     pub(super) async fn wait(&self, work: Work) -> Result<Turn, ServiceError> {
         let one = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +79,7 @@ impl Turns {
     }
 }
 
-/// Do all of `verb`, whatever becomes of whoever waits for it: the front drops a call whose client is gone.
+/// Run `verb` to its end, even if its caller goes away: the front drops a call whose client is gone.
 ///
 /// # Errors
 /// The verb's, or that the agent is stopping.

@@ -1,7 +1,8 @@
-//! The verbs and the questions: what people and plugins ask of the agent, over the store, the reconcile loop and the gossip.
+//! The verbs and queries that people and plugins ask of the agent, on top of the store, the reconcile loop
+//! and gossip.
 //!
-//! Every change is one transaction of a store; then the verb waits until the loop has brought it about. `query` has what is
-//! asked without a change. This is the only door: the fronts (`api`) translate, and reach nothing behind it.
+//! Every change is one transaction of a store; then the verb waits until the loop has applied it. `query` has
+//! the queries, which change nothing. The fronts (`api`) only translate, and use nothing behind this module.
 
 mod endpoint;
 mod error;
@@ -43,35 +44,35 @@ use crate::{
 const LOCAL_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a verb waits for the stores to be read after a start.
 const READ_DEADLINE: Duration = Duration::from_secs(3);
-/// How long a verb waits to hear of a change that was made.
+/// How long a verb waits until its change arrives in the intent.
 const FOLLOW_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a verb waits for news before it refuses on the ground of what it knows.
+/// How long a verb waits for newer data before it refuses because of what it knows.
 const CATCH_UP: Duration = Duration::from_millis(200);
-/// How often a transaction that met another one is tried again.
+/// How often a transaction is retried after a conflict.
 const TRIES: u32 = 64;
 
-/// What the verbs are told at the start.
+/// The settings of the verbs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where automatic subnets come from.
+    /// The pools of automatic subnets.
     pub pools: Vec<Pool>,
     /// How long an attach waits for the other hosts.
     pub attach_deadline: Duration,
-    /// Where sandboxes' files go.
+    /// The directory of sandboxes' files.
     pub run_dir: PathBuf,
-    /// Where named namespaces are.
+    /// The directory of named namespaces.
     pub netns_dir: PathBuf,
-    /// Where files for named namespaces are.
+    /// The directory of files for named namespaces.
     pub netns_etc_dir: PathBuf,
-    /// What sandboxes' resolvers are told unless they say otherwise; what is empty is as on the host.
+    /// Defaults for sandboxes' resolvers; empty settings are taken from the host.
     pub dns: DnsChoice,
-    /// What "host-gateway" stands for; none of a family: the sandbox's gateway.
+    /// The addresses of "host-gateway"; a family without one uses the sandbox's gateway.
     pub host_gateways: Vec<IpAddr>,
-    /// The network `bridge`; None: it is left as it is.
+    /// The network `bridge`; `None` leaves it as it is.
     pub default_bridge: Option<DefaultBridge>,
 }
 
-/// The stores of a host, which may be the same.
+/// The two stores of a host; they may be the same store.
 #[derive(Clone, Debug)]
 pub struct Stores {
     /// The cluster's.
@@ -80,15 +81,15 @@ pub struct Stores {
     pub local: Store,
 }
 
-/// What the verbs are over.
+/// The parts that the verbs use.
 pub struct Parts<K> {
-    /// What the tasks share.
+    /// The state that the tasks share.
     pub world: Arc<World>,
-    /// What the verbs write to.
+    /// The stores that the verbs write to.
     pub stores: Stores,
     /// The host's kernel.
     pub kernel: Arc<K>,
-    /// This node among the others.
+    /// The handle of gossip.
     pub gossip: Gossip,
     /// Questions to the reconcile loop.
     pub requests: mpsc::Sender<reconcile::Request>,
@@ -96,11 +97,11 @@ pub struct Parts<K> {
     pub dns: Dns,
     /// The host's own resolv.conf.
     pub host_conf: Arc<HostConf>,
-    /// What its watchers say is wrong around this host.
+    /// The problems that the watchers found.
     pub conditions: Conditions,
-    /// What the follower of the cluster's store says of it.
+    /// The status of the cluster's store, from its follower.
     pub store_status: watch::Receiver<StoreStatus>,
-    /// What the verbs are told.
+    /// The settings.
     pub settings: Settings,
 }
 
@@ -116,18 +117,18 @@ pub struct Service<K> {
     settings: Settings,
     /// The sandboxes that are being made.
     making: sandbox::Making,
-    /// What attaches under way on this host have chosen, so that they do not choose the same.
+    /// The choices of running attaches on this host, so that they do not choose the same.
     choosing: endpoint::Choosing,
     /// The resolvers of sandboxes.
     dns: Dns,
     /// The host's own resolv.conf.
     host_conf: Arc<HostConf>,
-    /// The network `bridge` has been made, or that was tried.
+    /// Whether making the network `bridge` was tried already.
     prepared: watch::Sender<bool>,
     turns: locks::Turns,
-    /// What is wrong with the environment.
+    /// The known problems of the environment.
     notices: Conditions,
-    /// Whether the cluster's store is there.
+    /// The status of the cluster's store.
     store_status: watch::Receiver<StoreStatus>,
 }
 
@@ -158,12 +159,12 @@ impl<K: Kernel + Machine> Service<K> {
 }
 
 impl<K: Kernel> Service<K> {
-    /// Wait a moment for the stores to be read after a start, then refuse politely: nothing can be said of what is not
-    /// known, and nothing done in the name of another host.
+    /// Wait a moment for the stores to be read after a start, then refuse: without the intent no query can be
+    /// answered, and a node that does not hold its id must not act.
     ///
     /// # Errors
-    /// [`ServiceError::StoreAway`]; [`ServiceError::InUse`] while another host has this one's id; [`ServiceError::Held`] if
-    /// what a store said at the start is not believed.
+    /// [`ServiceError::StoreAway`]; [`ServiceError::InUse`] while another host has this one's id;
+    /// [`ServiceError::Held`] if a store was not believed at the start.
     async fn ready(&self) -> Result<(), ServiceError> {
         if let Some(conflict) = self.notices.conflict() {
             return Err(ServiceError::InUse(conflict));
@@ -187,7 +188,7 @@ impl<K: Kernel> Service<K> {
         ))
     }
 
-    /// The same for a verb that changes something: refused, too, while anything is held.
+    /// As [`Service::ready`], for a verb that changes something: it is also refused while anything is held.
     ///
     /// # Errors
     /// As [`Service::ready`], and [`ServiceError::Held`].
@@ -207,7 +208,7 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    /// Whose a network is, with all that belongs to it.
+    /// The scope of a network and of all that belongs to it.
     fn scope_of(&self, network: NetworkId) -> Scope {
         let source = self.world.read(|intent| intent.network(network).map(NetworkView::source));
         match source {
@@ -216,16 +217,18 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    /// Wait until this node knows all that the store's change at `revision` says; false: its follower is away.
+    /// Wait until the intent reflects the store's change at `revision`. False if the follower does not get
+    /// there in time.
     ///
-    /// Only revisions that changed something that is followed are ever known: those of networks, endpoints, members and
-    /// nodes, not those of addresses alone, of others' keys, or the store's latest one.
+    /// The intent only reaches revisions that changed a followed key: networks, endpoints, members and nodes.
+    /// It does not reach those that changed only addresses or foreign keys, nor always the store's latest
+    /// one.
     async fn hears_of(&self, scope: Scope, revision: i64) -> bool {
         let reached = self.world.reached(at(scope, revision));
         tokio::time::timeout(FOLLOW_DEADLINE, reached).await.is_ok()
     }
 
-    /// The same after a change of ours, which is made whether or not this node hears of it.
+    /// Wait for our own change, which holds even if the watch does not deliver it in time.
     async fn follow_change(&self, scope: Scope, revision: i64) {
         if !self.hears_of(scope, revision).await {
             tracing::warn!(revision, %scope, "the store accepted a change, but its watch has not delivered \
@@ -233,10 +236,10 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    /// Give what the store has right now a moment to become known here. False: it is not known to be.
+    /// Wait a moment until the intent reflects the store's current state. False if it may not.
     ///
-    /// The store's latest revision may be one that nobody follows, so this wait often takes all of its short time: only
-    /// for what would be refused otherwise.
+    /// The store's latest revision may not have changed a followed key, so this wait often takes its full
+    /// short time. Use it only before a refusal.
     async fn catch_up(&self) -> bool {
         let caught_up = async {
             let (revision, _) = self.global.get(&Key::Node(self.world.me)).await.ok()?;

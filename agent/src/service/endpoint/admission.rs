@@ -1,4 +1,4 @@
-//! On what terms an endpoint may join its network: what was asked for, held against the network and the others in it.
+//! Admission of an endpoint to its network: checks the request against the network and its other endpoints.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -49,7 +49,7 @@ fn refuse_second(
     )))
 }
 
-/// Networks that have room for so many endpoints alone.
+/// Networks that can have only a limited number of endpoints.
 fn refuse_another(network: &Network, view: &NetworkView) -> Result<(), ServiceError> {
     let Some(most) = network.profile().most.filter(|most| view.endpoints().len() >= most.count) else {
         return Ok(());
@@ -89,7 +89,8 @@ fn check_link_local(network: &Network, view: &NetworkView, wanted: &[IpAddr]) ->
     Ok(())
 }
 
-/// Of two endpoints of a sandbox that are both preferred, nobody could say which has the default route.
+/// If two endpoints of a sandbox had the same priority, it would be undefined which one has the default
+/// route.
 fn check_priority(intent: &Intent, choice: &Choice<'_>) -> Result<(), ServiceError> {
     let wanted = choice.spec.gateway_priority;
     if wanted <= 0 {
@@ -151,7 +152,7 @@ fn check_links(
     Ok(())
 }
 
-/// The links that lead from `from` to `to`, if some do.
+/// The chain of links from `from` to `to`, if there is one.
 fn way_back(view: &NetworkView, to: &Name, from: &Name) -> Option<Vec<Name>> {
     let mut paths = vec![vec![from.clone()]];
     let mut seen = BTreeSet::new();
@@ -170,7 +171,7 @@ fn way_back(view: &NetworkView, to: &Name, from: &Name) -> Option<Vec<Name>> {
     None
 }
 
-/// The chosen name, or the first of the network's prefix and a number that the sandbox does not have.
+/// The chosen name, or the network's prefix with the first number that is free in the sandbox.
 pub(in crate::service) fn interface(
     intent: &Intent,
     network: &Network,

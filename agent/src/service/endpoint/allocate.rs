@@ -1,4 +1,5 @@
-//! Claiming an endpoint's names and addresses: choose, commit, and choose again while others take what was chosen.
+//! Allocates an endpoint's names and addresses: choose, commit, and choose again if other nodes took the
+//! choice.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
@@ -21,23 +22,23 @@ use crate::{
     store::{Commit, CommitError, Guard, GuardRefusal, Key, StoreError},
 };
 
-/// How long to let other attaches of this host come to an end before choosing again.
+/// How long to wait for other attaches of this host before choosing again.
 const CHOOSING: Duration = Duration::from_millis(20);
-/// Where the kernel takes ports from that may be any.
+/// The file with the range from which the kernel takes ephemeral ports.
 const ANY_PORT: &str = "net/ipv4/ip_local_port_range";
-/// What it says unless told otherwise (Documentation/networking/ip-sysctl.rst).
+/// The kernel's default for that range (Documentation/networking/ip-sysctl.rst).
 const USUAL_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 
-/// An endpoint that is in the store.
+/// An endpoint that was committed to the store.
 pub(in crate::service) struct Claimed<'a> {
     pub(in crate::service) draft: Draft,
     /// The store's revision that made it.
     pub(in crate::service) revision: i64,
-    /// Keeps what was chosen until this node knows of the endpoint.
+    /// Reserves the choice until this node's intent has the endpoint.
     pub(in crate::service) reserved: Reserved<'a>,
 }
 
-/// What an attach goes by, the same in every try.
+/// The inputs of an attach, the same in every try.
 struct Wish<'a> {
     network: NetworkId,
     sandbox: &'a Sandbox,
@@ -46,7 +47,7 @@ struct Wish<'a> {
 }
 
 impl<K: Kernel> Service<K> {
-    /// Choose and commit, again while others take what was chosen.
+    /// Choose and commit; repeat if other nodes took the choice.
     pub(in crate::service) async fn commit_endpoint(
         self: &Arc<Self>,
         sandbox: &Sandbox,
@@ -128,7 +129,7 @@ impl<K: Kernel> Service<K> {
         )))
     }
 
-    /// The network that is meant; it may be newer than what is known here.
+    /// The network of the request; it may be newer than this node's intent.
     async fn known_network(&self, text: &str) -> Result<NetworkId, ServiceError> {
         if let Ok((id, _)) = self.named(text) {
             return Ok(id);
@@ -137,7 +138,7 @@ impl<K: Kernel> Service<K> {
         self.named(text).map(|(id, _)| id)
     }
 
-    /// What the choice of ports depends on; None where none is asked for, and none comes with the network.
+    /// The inputs for the choice of ports, or `None` if no port is requested and none comes with the network.
     async fn host_ports(
         &self,
         network: NetworkId,
@@ -173,7 +174,7 @@ impl<K: Kernel> Service<K> {
         Ok(Some(host))
     }
 
-    /// Choose from what is known, and keep others of this host from choosing the same.
+    /// Choose from what is known, and reserve the choice against other attaches of this host.
     fn draft(
         &self,
         wish: &Wish<'_>,
@@ -208,7 +209,8 @@ impl<K: Kernel> Service<K> {
         })
     }
 
-    /// The transaction of a draft. None: this node has left and joined the network since what the draft knows.
+    /// The transaction of a draft. `None` if this node has left and rejoined the network since the draft was
+    /// made.
     async fn guarded(&self, draft: &Draft) -> Result<Option<Commit>, ServiceError> {
         let Some(known) = draft.member.as_ref().filter(|_| !draft.first) else {
             return Ok(Some(draft.commit(None)));
@@ -219,13 +221,13 @@ impl<K: Kernel> Service<K> {
         Ok(same.then(|| draft.commit(Some(entry.value))))
     }
 
-    /// Whether other attaches of this host to the same network are under way.
+    /// Whether other attaches of this host to the same network are running.
     fn others_choose(&self, network: NetworkId) -> bool {
         !self.choosing.lock().addresses_in(network).is_empty()
     }
 
-    /// Which Ethernet addresses are taken, and of which a key is left that nobody has any more. One that was asked for and is
-    /// taken cannot be mended.
+    /// Finds which Ethernet addresses are taken, and which keys were left behind by endpoints that are gone.
+    /// If a requested address is taken, that is an error.
     async fn weigh_macs(
         &self,
         spec: &AttachSpec,
@@ -249,7 +251,7 @@ impl<K: Kernel> Service<K> {
         Ok(())
     }
 
-    /// Whether the owner that a key names is there, and has the Ethernet address.
+    /// Whether the owner that a key names exists and has the Ethernet address.
     async fn has_mac(&self, network: NetworkId, mac: Mac, owner: &[u8]) -> Result<bool, ServiceError> {
         let (key, endpoint) = match AddressOwner::from_bytes(owner)? {
             AddressOwner::Endpoint(id) => (Key::Endpoint(network, id), true),
@@ -264,7 +266,7 @@ impl<K: Kernel> Service<K> {
         Ok(has == mac)
     }
 
-    /// Which refusals can be mended by choosing again, and which cannot. The addresses that are taken come back.
+    /// Decides whether choosing again can help after a refusal. Returns the addresses that are taken.
     fn weigh(
         &self,
         draft: &Draft,
@@ -306,7 +308,7 @@ impl<K: Kernel> Service<K> {
     }
 }
 
-/// The ports of an endpoint to be, for others to see.
+/// The reserved ports of an endpoint that is being made, as other attaches see them.
 fn claim(draft: &Draft) -> Option<(crate::model::EndpointId, Reservation)> {
     let Endpoint { id, name, ports, .. } = &draft.endpoint;
     let holder = format!("endpoint {name} of network {}", draft.network.name);

@@ -20,12 +20,12 @@ use crate::{
 };
 
 impl<K: Kernel> Service<K> {
-    /// Connect a sandbox of this node to a network. Returns when this host and every live host of the network has
-    /// programmed the endpoint, or names those that did not confirm before the deadline.
+    /// Connect a sandbox of this node to a network. Returns when this host and every live host of the network
+    /// have programmed the endpoint, or at the deadline, with the hosts that did not confirm.
     ///
     /// # Errors
-    /// Bad input, a taken address, no address left, the sandbox gone, the store away, the kernel's refusal. Nothing
-    /// half-done stays behind.
+    /// Bad input, a taken address, no address left, the sandbox gone, the store away, a refusal of the
+    /// kernel. A failed attach leaves nothing behind.
     pub async fn connect(
         self: &Arc<Self>,
         sandbox: &str,
@@ -44,7 +44,7 @@ impl<K: Kernel> Service<K> {
         .await
     }
 
-    /// The same for whoever has the sandbox's turn.
+    /// As [`Service::connect`], for a caller that holds the sandbox's turn.
     pub(in crate::service) async fn attach(
         self: &Arc<Self>,
         sandbox: &Name,
@@ -113,7 +113,7 @@ impl<K: Kernel> Service<K> {
         Ok(self.world.read(|intent| missing.iter().map(|node| intent.called(*node)).collect()))
     }
 
-    /// Wait until names resolve in a sandbox, if there is one and they are to.
+    /// Wait until names resolve in a sandbox, if there is a sandbox and it has a resolver.
     async fn await_resolver(&self, sandbox: Option<&Name>) -> Result<(), ServiceError> {
         let Some(sandbox) = sandbox else { return Ok(()) };
         let told = |reason: &str| format!("sandbox {sandbox} cannot resolve names: {reason}");
@@ -131,7 +131,7 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    /// What came of the host's own part, which networks with a link in the host need: settings and rules.
+    /// The outcome of the host's own part (settings and rules), which networks with a link in the host need.
     async fn host_outcome(&self, draft: &Draft, at: Revisions) -> Outcome {
         let link = match draft.network.profile().in_host {
             InHost::Leg => !draft.network.internal,
@@ -152,8 +152,8 @@ impl<K: Kernel> Service<K> {
         self.world.outcome(Unit::Host).unwrap_or_default()
     }
 
-    /// The other nodes of a network that are alive, by gossip or by their lease, with where their records say that they
-    /// gossip: what gossip itself says of that is anybody's word.
+    /// The other nodes of a network that are alive, by gossip or by their lease, with the gossip addresses of
+    /// their records. Addresses from gossip itself are not trusted.
     fn live_members(&self, endpoint: &Endpoint) -> Vec<(NodeId, SocketAddr)> {
         let members = self.gossip.members().borrow().clone();
         self.world.read(|intent| {
@@ -166,7 +166,7 @@ impl<K: Kernel> Service<K> {
         })
     }
 
-    /// The sandbox's namespace is there, and it is the one that was meant.
+    /// Checks that the sandbox's namespace exists and was not replaced.
     pub(in crate::service) async fn check_present(&self, sandbox: &Sandbox) -> Result<(), ServiceError> {
         if self.is_present(sandbox).await? {
             return Ok(());
@@ -193,7 +193,7 @@ impl<K: Kernel> Service<K> {
     }
 }
 
-/// A sandbox without a namespace of its own, or one that is to go, gets no endpoints.
+/// A sandbox without its own namespace, or one that was removed, gets no endpoints.
 fn refuse_without_namespace(sandbox: &Sandbox) -> Result<(), ServiceError> {
     let name = &sandbox.name;
     match &sandbox.shares {
@@ -207,7 +207,7 @@ fn refuse_without_namespace(sandbox: &Sandbox) -> Result<(), ServiceError> {
     }
 }
 
-/// An endpoint whose network is not as wanted on this host does not work.
+/// An endpoint does not work if its network could not be applied on this host.
 fn refuse_failures(outcome: &Outcome) -> Result<(), ServiceError> {
     match outcome.failures.first() {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! What an endpoint's draft depends on besides the intent.
+//! The inputs of an endpoint's draft besides the intent.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,27 +8,28 @@ use std::{
 use super::AttachSpec;
 use crate::model::{IfName, Mac, NetworkId, NodeId, Sandbox};
 
-/// What the choice depends on besides the intent.
+/// The inputs of a choice besides the intent.
 pub(in crate::service) struct Choice<'a> {
     pub(in crate::service) me: NodeId,
     pub(in crate::service) network: NetworkId,
     pub(in crate::service) spec: &'a AttachSpec,
     pub(in crate::service) sandbox: &'a Sandbox,
-    /// Addresses that turned out to be taken, or that others of this host are about to take.
+    /// Addresses that are taken, or reserved by other attaches of this host.
     pub(in crate::service) passed_over: BTreeSet<IpAddr>,
-    /// The same of Ethernet addresses.
+    /// Ethernet addresses that are taken or reserved.
     pub(in crate::service) macs: &'a Macs,
-    /// Interfaces that the sandbox has already.
+    /// Existing interfaces of the sandbox.
     pub(in crate::service) interfaces: BTreeSet<IfName>,
-    /// How often this was tried already.
+    /// The number of tries so far.
     pub(in crate::service) attempt: u32,
 }
 
-/// What the store said of Ethernet addresses that were to be taken.
+/// The store's answer about Ethernet addresses.
 #[derive(Clone, Debug, Default)]
 pub(in crate::service) struct Macs {
-    /// Others have them.
+    /// They are taken.
     pub(in crate::service) taken: BTreeSet<Mac>,
-    /// Nobody has them any more, and their keys of these revisions were left behind: by an agent of old, which knows of none.
+    /// They are free, but an old agent, which does not know these keys, left the keys with these revisions
+    /// behind.
     pub(in crate::service) left: BTreeMap<Mac, i64>,
 }

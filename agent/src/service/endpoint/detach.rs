@@ -1,4 +1,4 @@
-//! `network disconnect`, and taking back an endpoint.
+//! `network disconnect`, and the removal of an endpoint's records.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl<K: Kernel> Service<K> {
-    /// Disconnect a sandbox of this node from a network. With `force` an endpoint of any node, by the endpoint's name:
-    /// for what a dead node has left behind.
+    /// Disconnect a sandbox of this node from a network. With `force`, an endpoint of any node, by the
+    /// endpoint's name: for endpoints that a dead node left behind.
     ///
     /// # Errors
     /// Unknown network or sandbox, not connected, the store away.
@@ -53,7 +53,7 @@ impl<K: Kernel> Service<K> {
         .await
     }
 
-    /// The endpoint that a sandbox of this node has in a network; with `force` one of any node, by its name.
+    /// The endpoint that a sandbox of this node has in a network; with `force`, one of any node, by its name.
     fn own_endpoint(&self, network: &str, sandbox: &str, force: bool) -> Result<Endpoint, ServiceError> {
         self.world.read(|intent| {
             let (network, view) = intent.find_network(network)?;
@@ -81,8 +81,8 @@ impl<K: Kernel> Service<K> {
         })
     }
 
-    /// Remove an endpoint's records in one transaction, with its node's own if it was the last there, and wait until
-    /// this host has followed.
+    /// Remove an endpoint's records in one transaction, with its node's membership if it was the last one
+    /// there, and wait until this host has followed.
     pub(in crate::service) async fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), ServiceError> {
         let scope = self.scope_of(endpoint.network);
         if endpoint.node == self.world.me {
@@ -113,7 +113,7 @@ impl<K: Kernel> Service<K> {
         )))
     }
 
-    /// The removal with what it makes of its node's part in the network.
+    /// The removal, with the change to its node's membership.
     async fn with_member(&self, endpoint: &Endpoint, commit: Commit) -> Result<Commit, ServiceError> {
         let key = Key::Member(endpoint.network, endpoint.node);
         let Some(entry) = self.global.get(&key).await?.1 else { return Ok(commit) };
@@ -127,7 +127,7 @@ impl<K: Kernel> Service<K> {
         })
     }
 
-    /// How many other endpoints its node has in the network, at `revision` or later.
+    /// The number of other endpoints of its node in the network, at `revision` or later.
     async fn others(&self, endpoint: &Endpoint, revision: i64) -> Result<usize, ServiceError> {
         let other = |it: &Endpoint| it.node == endpoint.node && it.id != endpoint.id;
         if self.hears_of(Scope::Global, revision).await {

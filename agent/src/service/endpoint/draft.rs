@@ -22,16 +22,16 @@ use crate::{
     store::{Commit, Key},
 };
 
-/// An endpoint to be.
+/// An endpoint that is not committed yet.
 #[derive(Clone, Debug)]
 pub(in crate::service) struct Draft {
     pub(in crate::service) network: Network,
     pub(in crate::service) endpoint: Endpoint,
-    /// This node's part in the network; none where the network is this host's alone.
+    /// This node's membership; `None` if the network is local.
     pub(in crate::service) member: Option<Member>,
     /// The node has no endpoint in the network yet.
     pub(in crate::service) first: bool,
-    /// Keys of Ethernet addresses that were left behind.
+    /// Stale keys of Ethernet addresses.
     left: BTreeMap<Mac, i64>,
 }
 
@@ -74,25 +74,26 @@ impl Draft {
         Ok(Self { network: network.clone(), endpoint, member, first, left: choice.macs.left.clone() })
     }
 
-    /// This node's part in the network, where this is what makes it take part.
+    /// This node's membership, if this endpoint makes it a member.
     fn joining(&self) -> Option<&Member> {
         self.member.as_ref().filter(|_| self.first)
     }
 
-    /// Every address that it takes.
+    /// All addresses that it takes.
     pub(in crate::service) fn addresses(&self) -> Vec<IpAddr> {
         let own = self.joining().into_iter().flat_map(|member| &member.addresses);
         let all = self.endpoint.addresses.iter().chain(own).map(IpNet::addr);
         all.chain(self.endpoint.link_local.iter().copied()).collect()
     }
 
-    /// The transaction that makes it, in the store that has the network: all of it, or nothing.
+    /// The transaction that makes it, all or nothing, in the store that has the network.
     ///
-    /// Of a network of the cluster a node's first endpoint writes the network's record again, unchanged, so that a removal
-    /// of the network that looked before this sees it; every endpoint writes the member's, so that one that leaves at the
-    /// same time and believes itself the last sees that it is not. A network of this host alone is written by one at a time.
+    /// In a network of the cluster, a node's first endpoint writes the network's record again, unchanged, so
+    /// that a concurrent removal of the network fails. Every endpoint writes the member's record, so that a
+    /// concurrent removal of the supposedly last endpoint fails. A local network has one writer at a time.
     ///
-    /// `known` is the member's value in the store, if it has one: whoever left and came back meanwhile has another.
+    /// `known` is the member's value in the store, if it has one; the value differs if the node left and came
+    /// back meanwhile.
     pub(in crate::service) fn commit(&self, known: Option<Bytes>) -> Commit {
         let (network, endpoint) = (self.network.id, &self.endpoint);
         let name = Key::EndpointName(network, endpoint.name.clone());
@@ -127,7 +128,8 @@ impl Draft {
         commit.in_scope(self.network.scope)
     }
 
-    /// The same transaction, which also takes an Ethernet address. Of a network of this host alone all are known here.
+    /// Adds the Ethernet address to `commit`. A local network does not need this: this node knows all of its
+    /// addresses.
     fn take_mac(&self, commit: Commit, mac: Mac, owner: Bytes) -> Commit {
         let key = Key::Mac(self.network.id, mac);
         match (self.network.scope, self.left.get(&mac)) {
@@ -207,7 +209,7 @@ fn endpoint_addresses(
     Ok(addresses)
 }
 
-/// Who has an address, said to whoever asked for it.
+/// The owner of an address, in words, for the error message.
 pub(in crate::service) fn taken(network: &Network, view: &NetworkView, address: IpAddr) -> ServiceError {
     let has = |addresses: &[IpNet]| addresses.iter().any(|it| it.addr() == address);
     let endpoint = view.endpoints().values().find(|endpoint| has(&endpoint.addresses));

@@ -1,7 +1,7 @@
-//! Published ports: which port of the host each request gets, and who stands in the way.
+//! Published ports: which port of the host each request gets, and which holder blocks it.
 //!
-//! What waits on the host is read before anything is chosen: choosing is done while everybody waits, and asks the kernel
-//! nothing.
+//! The host's listeners are read before choosing: other attaches wait while one chooses, so choosing does not
+//! ask the kernel.
 
 mod refused;
 mod runs;
@@ -25,38 +25,38 @@ use crate::{
     model::{Endpoint, InHost, Invalid, Network, NetworkId, NodeId, Protocol, PublishedPort},
 };
 
-/// A port to publish, as it was asked for.
+/// A requested port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortSpec {
-    /// Of both ports.
+    /// The protocol of both ports.
     pub protocol: Protocol,
-    /// The host's address; None: the network's choice; an unspecified one: every address.
+    /// The host's address: `None` is the network's choice, an unspecified address is every address.
     pub host: Option<IpAddr>,
-    /// The host's port: the first free one of these; None: any.
+    /// The host's port: the first free one of this range; `None` is any free port.
     pub host_ports: Option<RangeInclusive<u16>>,
     /// The endpoint's port.
     pub port: u16,
 }
 
-/// What of the host the choice depends on.
+/// The facts of the host that the choice depends on.
 #[derive(Clone, Debug)]
 pub(in crate::service) struct HostPorts {
     /// The addresses of its links.
     pub(in crate::service) addresses: BTreeSet<IpAddr>,
-    /// Where a port comes from that may be any (net.ipv4.ip_local_port_range).
+    /// The range for ports that may be any (net.ipv4.ip_local_port_range).
     pub(in crate::service) any: RangeInclusive<u16>,
-    /// What waits for clients on it, by the protocols that matter.
+    /// The listening sockets of the relevant protocols.
     pub(in crate::service) listeners: Listeners,
 }
 
-/// A port that is published here, with who has it.
+/// A port that is published here, with its holder.
 struct Published {
     holder: Arc<str>,
     network: NetworkId,
     port: PublishedPort,
 }
 
-/// Ports that are taken on the hosts that a new one would be on.
+/// Ports that are taken on the hosts where a new one would be published.
 pub(in crate::service) struct Ports<'a> {
     me: NodeId,
     network: &'a Network,
@@ -80,7 +80,7 @@ pub(in crate::service) fn protocols(
 }
 
 impl<'a> Ports<'a> {
-    /// Who has which, as far as this node knows.
+    /// The known holders of ports.
     pub(in crate::service) fn new(
         intent: &Intent,
         chosen: &Chosen,
@@ -118,7 +118,8 @@ impl<'a> Ports<'a> {
     /// The ports of `endpoint`, one for each request in its order.
     ///
     /// # Errors
-    /// The network publishes none; an address that the host or the endpoint does not have; a port that is taken, by whom.
+    /// The network publishes none; an address that the host or the endpoint does not have; a port that is
+    /// taken, with its holder.
     pub(in crate::service) fn choose(
         &mut self,
         endpoint: &Endpoint,
@@ -145,7 +146,7 @@ impl<'a> Ports<'a> {
         Ok(ports)
     }
 
-    /// One port at an address; `known`: those there that are known to be taken.
+    /// One port at an address; `known` are the ports there that are known to be taken.
     fn choose_one(
         &self,
         host: Option<IpAddr>,
@@ -175,7 +176,7 @@ impl<'a> Ports<'a> {
         Err(Refused::Port(Taken { port, by, what }))
     }
 
-    /// The address that a port is published at; None: every one.
+    /// The address that a port is published at; `None` is every address.
     fn host_address(&self, endpoint: &Endpoint, spec: &PortSpec) -> Result<Option<IpAddr>, Invalid> {
         let chosen = spec.host.or(self.network.settings.host_binding());
         let Some(host) = chosen.filter(|host| !host.is_unspecified()) else { return Ok(None) };
@@ -198,7 +199,7 @@ impl<'a> Ports<'a> {
         )
     }
 
-    /// Who has a port already.
+    /// The holder of a port, if it is taken.
     fn holder(&self, wanted: &PublishedPort) -> Option<Holder> {
         let all = self.taken.get(&(wanted.protocol, wanted.host_port));
         let meets = |taken: &&Published| {
@@ -210,18 +211,19 @@ impl<'a> Ports<'a> {
         known.or_else(|| self.own(wanted)).map(Holder::Known).or_else(|| self.listener(wanted))
     }
 
-    /// What the agent itself needs.
+    /// The ports that the agent itself needs.
     fn own(&self, wanted: &PublishedPort) -> Option<Arc<str>> {
         let vxlan = wanted.protocol == Protocol::Udp && self.vxlan == Some(wanted.host_port);
         vxlan.then(|| "the VXLAN devices of the agent's overlays (--vxlan-port)".into())
     }
 
-    /// What on this host takes what comes to a port.
+    /// The listener of this host that holds a port.
     fn listener(&self, wanted: &PublishedPort) -> Option<Holder> {
         self.host.listeners.at(wanted.protocol, wanted.host, wanted.host_port).map(Holder::Sockets)
     }
 
-    /// A network whose first endpoint here makes this host publish what the others have published.
+    /// Checks a network whose first endpoint here makes this host publish the ports of the network's other
+    /// endpoints.
     ///
     /// # Errors
     /// A port of it is taken here.
@@ -245,7 +247,7 @@ impl<'a> Ports<'a> {
     }
 }
 
-/// Whether a node that joins a network comes to publish what the others in it have published.
+/// Whether a node that joins a network publishes the ports of the network's other endpoints too.
 fn brings_ports(view: &NetworkView, me: NodeId) -> bool {
     view.network().is_some_and(is_mesh) && !view.members().contains_key(&me)
 }

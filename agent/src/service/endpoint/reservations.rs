@@ -1,5 +1,5 @@
-//! What attaches under way on this host have chosen: addresses, which the transaction decides on in the end, and ports of
-//! this host, which nobody else decides on.
+//! The choices of running attaches on this host: addresses, which the transaction decides in the end, and
+//! ports of this host, which only these reservations decide.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,19 +9,19 @@ use std::{
 
 use crate::model::{EndpointId, NetworkId, PublishedPort};
 
-/// Choices of attaches under way.
+/// Choices of running attaches.
 #[derive(Debug, Default)]
 pub(in crate::service) struct Choosing(Mutex<Chosen>);
 
-/// What they have chosen.
+/// The choices.
 #[derive(Debug, Default)]
 pub(in crate::service) struct Chosen {
     addresses: BTreeSet<(NetworkId, IpAddr)>,
-    /// The ports of each endpoint to be, with its network and how the holder is called.
+    /// The ports of each endpoint that is being made, with its network and the holder's description.
     ports: BTreeMap<EndpointId, Reservation>,
 }
 
-/// The ports of an endpoint to be.
+/// The ports of an endpoint that is being made.
 #[derive(Clone, Debug)]
 pub(in crate::service) struct Reservation {
     /// Its network.
@@ -32,7 +32,7 @@ pub(in crate::service) struct Reservation {
     pub(in crate::service) ports: Vec<PublishedPort>,
 }
 
-/// A choice; others may choose the same when it is dropped. It is kept until everybody here knows of the endpoint.
+/// A choice. It is released when this is dropped, and kept until the intent has the endpoint.
 #[derive(Debug)]
 pub(in crate::service) struct Reserved<'a> {
     choosing: &'a Choosing,
@@ -41,12 +41,12 @@ pub(in crate::service) struct Reserved<'a> {
 }
 
 impl Choosing {
-    /// Choose while nobody else does. Must not block for long.
+    /// Choose under the lock. `choose` must not block for long.
     pub(in crate::service) fn lock(&self) -> MutexGuard<'_, Chosen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keep others of this host from choosing these until the guard goes.
+    /// Reserve these against other attaches of this host until the guard is dropped.
     pub(in crate::service) fn reserve(
         &self,
         chosen: &mut Chosen,
@@ -61,12 +61,12 @@ impl Choosing {
 }
 
 impl Chosen {
-    /// Addresses of a network that others are about to take.
+    /// Reserved addresses of a network.
     pub(in crate::service) fn addresses_in(&self, network: NetworkId) -> BTreeSet<IpAddr> {
         self.addresses.iter().filter(|(of, _)| *of == network).map(|(_, address)| *address).collect()
     }
 
-    /// Ports of this host that others are about to take.
+    /// Reserved ports of this host.
     pub(in crate::service) fn ports(&self) -> impl Iterator<Item = &Reservation> {
         self.ports.values()
     }

@@ -1,18 +1,18 @@
-//! Taking back what did not become an endpoint: an attach is all or nothing.
+//! Rolls back an attach that failed: an attach is all or nothing.
 
 use std::{sync::Arc, time::Duration};
 
 use super::super::{Service, ServiceError};
 use crate::{kernel::Kernel, model::Endpoint};
 
-/// First and longest pause before it is tried again.
+/// First and longest pause between tries.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
-/// How often it is tried: for more than an hour.
+/// The number of tries: they take more than an hour.
 const TRIES: u32 = 150;
 
 impl<K: Kernel> Service<K> {
-    /// Remove an endpoint that was refused; if the store cannot be reached, again later, until it is gone.
+    /// Remove an endpoint that was refused; if the store cannot be reached, retry until it is gone.
     pub(in crate::service) async fn roll_back(self: &Arc<Self>, endpoint: &Endpoint) {
         let Err(error) = self.remove_endpoint(endpoint).await else { return };
         tracing::warn!(endpoint = %endpoint.id.short(), %error, "cannot roll back an endpoint: retrying");
@@ -34,7 +34,7 @@ impl<K: Kernel> Service<K> {
         });
     }
 
-    /// Remove this node's endpoints whose sandboxes are gone: an agent that was killed may have left some.
+    /// Remove this node's endpoints whose sandboxes are gone: a killed agent may have left some.
     ///
     /// # Errors
     /// The store away.

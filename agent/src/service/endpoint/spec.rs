@@ -1,4 +1,4 @@
-//! An attachment as it was asked for, and what comes of it.
+//! A requested attachment, and its result.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::{
     model::{Endpoint, EndpointLink, Mac, Name},
 };
 
-/// An attachment as it was asked for.
+/// A requested attachment.
 #[derive(Clone, Debug, Default)]
 pub struct AttachSpec {
     /// The network: name, id or start of the id.
@@ -19,17 +19,17 @@ pub struct AttachSpec {
     pub ip6: Option<IpAddr>,
     /// Chosen MAC address.
     pub mac: Option<Mac>,
-    /// Further names.
+    /// Additional names.
     pub aliases: Vec<Name>,
     /// Ports to publish.
     pub ports: Vec<PortSpec>,
-    /// What its options mean.
+    /// Its parsed options.
     pub options: EndpointOptions,
-    /// Further addresses, which are link-local ones.
+    /// Additional link-local addresses.
     pub link_local: Vec<IpAddr>,
-    /// Of a sandbox's endpoints the one with the highest has its default route.
+    /// The endpoint of a sandbox with the highest priority has its default route.
     pub gateway_priority: i32,
-    /// Other endpoints of the network that it may talk to, with its own names for them.
+    /// Other endpoints of the network that it may always reach, with its own names for them.
     pub links: Vec<EndpointLink>,
 }
 

@@ -1,4 +1,4 @@
-//! A network to be, held against this host and the other networks: names, parents, bridges, routes.
+//! Checks a new network against this host and the other networks: names, parents, bridges, routes.
 
 use ipnet::IpNet;
 
@@ -18,12 +18,12 @@ use crate::{
     },
 };
 
-/// The bridge of the network that is there from the start, and what the names of our links start with.
+/// The default network's bridge, and the prefixes of our links' names.
 const OURS: [&str; 4] = ["ovnet0", LEG_PREFIX, BRIDGE_PREFIX, PORT_PREFIX];
 
 impl<K: Kernel> Service<K> {
-    /// Refuse a network that this host or another network stands in the way of. A bridge that somebody else has made
-    /// brings its addresses with it.
+    /// Refuse a network that conflicts with this host or with another network. An existing foreign bridge
+    /// provides the network's addresses.
     pub(in crate::service) async fn check_network(
         &self,
         wanted: &mut Wanted,
@@ -51,7 +51,7 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    /// What comes in by a bridge's port is the bridge's.
+    /// A bridge takes all traffic of its ports.
     async fn refuse_port(&self, parent: IfName) -> Result<(), ServiceError> {
         let at = LookAt { links: Some([parent].into()), ..LookAt::default() };
         let seen = self.kernel.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
@@ -88,7 +88,7 @@ impl<K: Kernel> Service<K> {
         Ok(())
     }
 
-    /// The host's routes without those that our networks make, or that are of `own`'s bridge.
+    /// The host's routes, without those of our networks and of `own`'s bridge.
     pub(in crate::service) fn foreign_routes(&self, facts: &Facts, own: &Network) -> Vec<(IpNet, IfName)> {
         let bridges: Vec<IfName> = self.world.read(|intent| {
             let networks = intent.networks().filter_map(|(_, view)| view.network());
@@ -98,7 +98,7 @@ impl<K: Kernel> Service<K> {
         foreign.copied().collect()
     }
 
-    /// The bridge that a network is to use and that somebody else has made, if there is one.
+    /// The existing foreign bridge that a network will use, if there is one.
     pub(in crate::service) async fn check_bridge(
         &self,
         network: &Network,
@@ -138,7 +138,7 @@ fn is_ours(link: IfName) -> bool {
     OURS.iter().any(|start| link.as_str().starts_with(start))
 }
 
-/// A name that a network of this host or of the cluster has is nobody else's.
+/// A name must be unique among the networks of this host and of the cluster.
 fn check_name(intent: &Intent, network: &Network) -> Result<(), ServiceError> {
     let mut all = intent.networks().filter_map(|(_, view)| view.network());
     match all.find(|other| other.name == network.name) {
@@ -147,7 +147,7 @@ fn check_name(intent: &Intent, network: &Network) -> Result<(), ServiceError> {
     }
 }
 
-/// That there is a network of this name.
+/// The error that a network of this name exists.
 pub(in crate::service) fn exists(network: &Network) -> ServiceError {
     let place = match network.scope {
         Scope::Local => " on this host",
@@ -159,7 +159,7 @@ pub(in crate::service) fn exists(network: &Network) -> ServiceError {
     ))
 }
 
-/// The parent of a network, or what its VLAN is to be made on, is a link of this host.
+/// The parent of a network, or the link below its VLAN, must be a link of this host.
 fn check_parent(parent: Parent, facts: &Facts) -> Result<(), ServiceError> {
     let foreign = || facts.links.iter().filter(|link| !is_ours(link.name) && link.name.as_str() != "lo");
     let there = |name: IfName| foreign().any(|link| link.name == name);
@@ -191,7 +191,7 @@ fn check_parent_is_free(intent: &Intent, network: &Network, parent: Parent) -> R
     }
 }
 
-/// A bridge's subnet is a route of the host, which another network's must not be.
+/// A bridge's subnet is a route of the host, so it must not overlap another network's subnet.
 fn check_subnets(intent: &Intent, wanted: &Wanted) -> Result<(), ServiceError> {
     let others = intent.networks().filter_map(|(_, view)| view.network());
     for other in others.filter(|other| other.id != wanted.network.id) {
@@ -216,7 +216,7 @@ fn check_subnets(intent: &Intent, wanted: &Wanted) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// What a bridge of somebody else's has is what its network has: its addresses are the gateways.
+/// A network on a foreign bridge uses the bridge's addresses as its gateways.
 fn take_addresses(wanted: &mut Wanted, link: &FactLink) -> Result<(), ServiceError> {
     if wanted.chosen.is_empty() {
         wanted.chosen = subnets_of(link)?;
@@ -250,7 +250,7 @@ fn take_addresses(wanted: &mut Wanted, link: &FactLink) -> Result<(), ServiceErr
     Ok(())
 }
 
-/// The subnets of a bridge that somebody else has made: those of its first address of each family.
+/// The subnets of a foreign bridge: those of its first address of each family.
 pub(in crate::service) fn subnets_of(link: &FactLink) -> Result<Vec<Subnet>, Invalid> {
     let usable = |own: &&IpNet| {
         own.prefix_len() + 2 <= own.max_prefix_len()

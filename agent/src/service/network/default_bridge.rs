@@ -1,5 +1,5 @@
-//! The network `bridge`, which is there from the start: made as the configuration has it, or adapted, at each start of the
-//! agent; its subnet stays the same.
+//! The network `bridge`, which exists from the start. Each start of the agent makes it, or adapts it to the
+//! configuration; its subnet stays the same.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -20,27 +20,27 @@ use crate::{
     store::{Commit, CommitError, Key},
 };
 
-/// What it has where nothing stands in the way, as docker0 has.
+/// Its default address, as docker0 has it.
 const USUAL: &str = "172.17.0.0/16";
 
-/// The network `bridge`, as the configuration has it.
+/// The configuration of the network `bridge`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultBridge {
-    /// There is to be one.
+    /// Whether there is such a network.
     pub wanted: bool,
-    /// A bridge that somebody else has made; None: our own.
+    /// An existing foreign bridge; `None` is our own.
     pub link: Option<IfName>,
-    /// The bridge's addresses with prefix length, at most one of each family; None of a family: chosen here.
+    /// The bridge's addresses with prefix length, at most one of each family; a missing one is chosen here.
     pub addresses: Vec<IpNet>,
     /// Where endpoints' addresses come from, at most one of each family.
     pub ranges: Vec<IpNet>,
-    /// The gateways of sandboxes in place of the bridge, at most one of each family.
+    /// The gateways of sandboxes instead of the bridge, at most one of each family.
     pub gateways: Vec<IpAddr>,
     /// MTU of its endpoints in bytes, if chosen.
     pub mtu: Option<u32>,
-    /// Its sandboxes may talk to each other.
+    /// Its sandboxes may reach each other.
     pub icc: bool,
-    /// What leaves for the outside gets an address of the host as its source.
+    /// Traffic to the outside is masqueraded.
     pub masquerade: bool,
 }
 
@@ -60,11 +60,11 @@ impl Default for DefaultBridge {
 }
 
 impl<K: Kernel> Service<K> {
-    /// Bring the network `bridge` to what the configuration says, once both stores have been read.
+    /// Make or change the network `bridge` to match the configuration, once both stores have been read.
     ///
     /// # Errors
-    /// What it needs is not there (a bridge, a free subnet), or its endpoints stand in the way of the change: it stays as it
-    /// is then.
+    /// Something that it needs is missing (a bridge, a free subnet), or the change would cut off endpoints;
+    /// then it stays as it is.
     pub async fn prepare_bridge(&self) -> Result<(), ServiceError> {
         let Some(config) = &self.settings.default_bridge else { return Ok(()) };
         let done = self.settle_bridge(config).await;
@@ -72,7 +72,7 @@ impl<K: Kernel> Service<K> {
         done
     }
 
-    /// Whether a network is the one that is there from the start, and is to be.
+    /// Whether a network is the default network, and the configuration has one.
     pub(in crate::service) fn is_default_bridge(&self, id: NetworkId) -> bool {
         let wanted = self.settings.default_bridge.as_ref().is_some_and(|config| config.wanted);
         wanted && self.known_bridge().is_some_and(|network| network.id == id)
@@ -117,7 +117,7 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    /// The network as the configuration has it, with the subnets that it has already where nothing else is said.
+    /// The network of the configuration; it keeps its existing subnets unless the configuration sets others.
     async fn wanted_bridge(
         &self,
         config: &DefaultBridge,
@@ -156,7 +156,7 @@ impl<K: Kernel> Service<K> {
         Ok(network)
     }
 
-    /// The subnets of the bridge that somebody else has made.
+    /// The subnets of the foreign bridge.
     async fn subnets_of_bridge(
         &self,
         network: &Network,
@@ -174,7 +174,8 @@ impl<K: Kernel> Service<K> {
         }
     }
 
-    /// The subnets of our own bridge: the configured addresses', else those that it has already, else free ones.
+    /// The subnets of our own bridge: those of the configured addresses, else its existing ones, else free
+    /// ones.
     fn own_subnets(
         &self,
         config: &DefaultBridge,
@@ -208,7 +209,7 @@ impl<K: Kernel> Service<K> {
         Ok(subnets)
     }
 
-    /// The usual subnet, or the first one of the pools that nothing stands in the way of.
+    /// The usual subnet, or the first free one of the pools.
     fn free_subnet(
         &self,
         network: &Network,
@@ -236,7 +237,7 @@ impl<K: Kernel> Service<K> {
         })
     }
 
-    /// Write the network anew, unless its endpoints stand in the way.
+    /// Rewrite the network's record, unless that would cut off endpoints.
     async fn adapt_bridge(&self, known: &Network, wanted: &Network) -> Result<(), ServiceError> {
         let _turn = self.turns.wait(Work::Network(known.id)).await?;
         self.world.read(|intent| match intent.network(known.id) {
@@ -272,7 +273,7 @@ impl<K: Kernel> Service<K> {
     }
 }
 
-/// The options as they would be given with `-o`: what is not as usual.
+/// The options as given with `-o`: those that differ from the defaults.
 fn options(config: &DefaultBridge) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     let mut set = |name: &str, value: String| options.insert(format!("com.docker.network.{name}"), value);

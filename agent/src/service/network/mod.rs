@@ -1,7 +1,7 @@
 //! Networks: `network create`, `rm`, `prune`.
 //!
-//! `request` reads what was asked for, `spec` makes a network to be of it, `check` holds that against this host and the other
-//! networks; `default_bridge` is the one that is there from the start.
+//! `request` parses the request, `spec` makes a new network from it, and `check` compares that with this host
+//! and the other networks. `default_bridge` has the default network.
 
 mod check;
 mod default_bridge;
@@ -115,7 +115,7 @@ impl<K: Kernel> Service<K> {
         })
     }
 
-    /// The name or VNI is taken: say by whom.
+    /// The name or VNI is taken: the error names the holder.
     fn taken(&self, guard: &Guard, network: &Network) -> ServiceError {
         match guard {
             Guard::Absent(Key::Vni(vni)) => {
@@ -136,7 +136,7 @@ impl<K: Kernel> Service<K> {
     /// Remove a network that has no endpoints.
     ///
     /// # Errors
-    /// Unknown, in use (by whom), the one that is there from the start, the store away.
+    /// Unknown, in use (with the endpoints), the default network, the store away.
     pub async fn remove_network(&self, text: &str) -> Result<(NetworkId, Name), ServiceError> {
         self.ready_to_change().await?;
         // Once and for all: another network may get the name while we try.
@@ -157,7 +157,7 @@ impl<K: Kernel> Service<K> {
         self.remove_network_of(id, name).await
     }
 
-    /// The same for whichever it is.
+    /// Remove a network, which may be the default one.
     pub(super) async fn remove_network_of(
         &self,
         id: NetworkId,
@@ -218,7 +218,7 @@ impl<K: Kernel> Service<K> {
         Ok(found?)
     }
 
-    /// The transaction that removes a network, last written at `mod_revision`, with all that it reserved.
+    /// The transaction that removes a network, last written at `mod_revision`, with all its reservations.
     async fn removal(&self, network: &Network, mod_revision: i64) -> Result<Commit, ServiceError> {
         let mut commit = removal(network, mod_revision);
         for subnet in network.subnets.iter().filter(|_| network.scope == Scope::Global) {
@@ -232,7 +232,7 @@ impl<K: Kernel> Service<K> {
         Ok(commit.in_scope(network.scope))
     }
 
-    /// Why a network cannot go: who is in it.
+    /// The error for a network that still has endpoints.
     fn users(&self, network: &Name, view: &NetworkView) -> Option<String> {
         let mut names: Vec<String> =
             view.endpoints().values().map(|endpoint| endpoint.name.to_string()).collect();
@@ -252,7 +252,7 @@ impl<K: Kernel> Service<K> {
         ))
     }
 
-    /// Remove every network that has no endpoints, but for the one that is there from the start.
+    /// Remove every network that has no endpoints, except the default one.
     ///
     /// # Errors
     /// The store away.

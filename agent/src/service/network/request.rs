@@ -1,4 +1,4 @@
-//! A network as people ask for it, in texts: read once, at the edge of the front that was asked.
+//! A requested network as text: parsed once, at the edge of the front.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -8,7 +8,7 @@ use crate::{
     model::{DEFAULT_NETWORK, Driver, DriverSettings, Invalid, Name, Subnet},
 };
 
-/// A network as it was asked for, in the words of whoever asked.
+/// A requested network, as text.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkRequest {
     /// Its name.
@@ -19,7 +19,7 @@ pub struct NetworkRequest {
     pub subnets: SubnetRequest,
     /// Also an IPv6 subnet.
     pub ipv6: bool,
-    /// No way to the host or the outside.
+    /// It has no route to the host or the outside.
     pub internal: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
@@ -29,23 +29,23 @@ pub struct NetworkRequest {
     pub force: bool,
 }
 
-/// A network as it was asked for, read: only [`NetworkRequest::parse`] makes one.
+/// A parsed request for a network; only [`NetworkRequest::parse`] makes one.
 #[derive(Clone, Debug)]
 pub struct NetworkSpec {
     pub(in crate::service) name: Name,
     pub(in crate::service) driver: Driver,
     /// Chosen subnets.
     pub(in crate::service) subnets: Vec<Subnet>,
-    /// Gateways that were asked for.
+    /// Requested gateways.
     pub(in crate::service) gateways: Vec<IpAddr>,
     /// Also an IPv6 subnet.
     pub(in crate::service) ipv6: bool,
-    /// No way to the host or the outside.
+    /// It has no route to the host or the outside.
     pub(in crate::service) internal: bool,
     pub(in crate::service) labels: BTreeMap<String, String>,
-    /// Options as they were given, which its record keeps.
+    /// Options as given; its record keeps them.
     pub(in crate::service) given: BTreeMap<String, String>,
-    /// What they mean.
+    /// The parsed options.
     pub(in crate::service) options: Options,
 }
 
@@ -54,11 +54,11 @@ const MODES: [(&str, &str); 2] =
     [("none", "the mode without a network"), ("host", "the mode that uses the host's own network")];
 
 impl NetworkRequest {
-    /// Read it.
+    /// Parse it.
     ///
     /// # Errors
-    /// The first text that cannot be what it should be: a name that is reserved, a driver or an option that there is not, a
-    /// gateway where there is none, subnets that do not fit together, too many or too long labels.
+    /// The first invalid text: a reserved name, an unknown driver or option, a gateway for a driver without
+    /// gateways, conflicting subnets, too many or too long labels.
     pub fn parse(self) -> Result<NetworkSpec, Invalid> {
         let name = parse_name(&self.name)?;
         let driver = if self.driver.is_empty() { Driver::default() } else { self.driver.parse()? };
@@ -92,7 +92,7 @@ fn parse_name(text: &str) -> Result<Name, Invalid> {
     Name::parse("network name", text)
 }
 
-/// Say why there is no gateway where there is none.
+/// Refuse gateways for a driver that has none.
 fn refuse_gateways(settings: &DriverSettings, asked: &[String]) -> Result<(), Invalid> {
     let Err(reason) = settings.profile().gateway else { return Ok(()) };
     asked.first().map_or(Ok(()), |text| Err(Invalid::new("gateway", text, reason)))

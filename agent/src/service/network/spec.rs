@@ -1,4 +1,4 @@
-//! A network to be, and the transaction that makes it.
+//! A new network, and the transaction that makes it.
 
 use std::net::IpAddr;
 
@@ -9,21 +9,21 @@ use crate::{
     store::{Commit, Key},
 };
 
-/// What is known of a network before its subnets and VNI are settled.
+/// A new network whose subnets and VNI are not chosen yet.
 pub(in crate::service) struct Wanted {
     pub(in crate::service) network: Network,
     pub(in crate::service) chosen: Vec<Subnet>,
     pub(in crate::service) vni: Option<Vni>,
-    /// Subnets that are to be taken from the pools: IPv6 ones or not.
+    /// The subnets to take from the pools, by whether they are IPv6.
     pub(in crate::service) automatic: Vec<bool>,
-    /// Gateways that were asked for.
+    /// Requested gateways.
     pub(in crate::service) gateways_asked: Vec<IpAddr>,
     /// Take a chosen subnet although it overlaps something.
     pub(in crate::service) force: bool,
 }
 
 impl Wanted {
-    /// The network that was asked for, with an id of its own.
+    /// The requested network, with a new id.
     pub(in crate::service) fn new(spec: NetworkSpec) -> Self {
         let NetworkSpec { name, driver, subnets, gateways, ipv6, internal, labels, given, options } = spec;
         let has = |v6: bool| subnets.iter().any(|subnet| subnet.prefix.addr().is_ipv6() == v6);
@@ -53,7 +53,7 @@ impl Wanted {
     }
 }
 
-/// Say of a mode that it is no network.
+/// The error that a mode is not a network.
 pub(in crate::service) fn refuse_mode(text: &str) -> Result<(), Invalid> {
     let wrong = |reason: &str| Err(Invalid::new("network", text, reason));
     match text {
@@ -68,8 +68,8 @@ pub(in crate::service) fn refuse_mode(text: &str) -> Result<(), Invalid> {
     }
 }
 
-/// One transaction in the store of its scope: the network, its unique name and VNI, its reserved addresses. `chosen` are
-/// the subnets that were asked for.
+/// One transaction in the store of its scope: the network, its unique name and VNI, its reserved addresses.
+/// `chosen` are the requested subnets.
 pub(in crate::service) fn creation(network: &Network, chosen: &[Subnet]) -> Commit {
     let id = network.id;
     let mut commit = Commit::new()
@@ -92,7 +92,7 @@ pub(in crate::service) fn creation(network: &Network, chosen: &[Subnet]) -> Comm
     commit.in_scope(network.scope)
 }
 
-/// The addresses of a network that are no endpoint's.
+/// The reserved addresses of a network.
 pub(in crate::service) fn reserved(network: &Network) -> Vec<(Key, AddressOwner)> {
     let key = |address: IpAddr| Key::Address(network.id, address);
     let mut all = Vec::new();

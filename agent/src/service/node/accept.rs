@@ -1,7 +1,8 @@
-//! `cluster accept-empty`: a person takes what the stores say as it is, although it is not plausible.
+//! `cluster accept-empty`: an operator accepts what the stores say although it is not plausible.
 //!
-//! Each acceptance gives the cluster's records a new identity, and `cluster-accepted/<old>` leads from the one before to it:
-//! by that every host of the cluster that holds, or comes back later, takes them too.
+//! Each acceptance gives the cluster's records a new identity, and `cluster-accepted/<old>` points from the
+//! former identity to it. With it, every host of the cluster that holds, or comes back later, accepts the
+//! records too.
 
 use std::sync::Arc;
 
@@ -13,17 +14,17 @@ use crate::{
     store::{Commit, CommitError, Identity, Key},
 };
 
-/// What is held here, and what accepting it removes from this host.
+/// What this host holds, and what accepting removes from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
     /// Why it is held.
     pub why: String,
-    /// All hosts of the cluster take the store as it is; false: this host's own store only is meant.
+    /// All hosts of the cluster will follow the store as it is; false if only this host's own store is held.
     pub whole_cluster: bool,
 }
 
 impl<K: Kernel> Service<K> {
-    /// What is held, and whom accepting it concerns; with `go_ahead` it is accepted.
+    /// Reports what is held and which hosts accepting concerns; with `go_ahead` it accepts.
     ///
     /// # Errors
     /// Nothing is held; the store is away, or was changed at the same time.

@@ -1,4 +1,5 @@
-//! What is wrong with the environment now, node by node, as the watchers in `app` found it: `node ls` and `inspect` tell it.
+//! The current problems of the environment, by node, as the watchers in `app` find them; `node ls` and
+//! `inspect` show them.
 
 use std::{
     collections::BTreeMap,
@@ -7,26 +8,26 @@ use std::{
 
 use crate::model::NodeId;
 
-/// A kind of trouble with a node.
+/// A kind of problem with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Condition {
     /// Another host has this one's node id.
     Clone,
     /// Another node has its name.
     Namesake,
-    /// It lives, and gossip does not get through to it.
+    /// It is alive, but gossip does not reach it.
     Gossip,
-    /// Nothing comes back from it through the tunnel.
+    /// It does not answer through the tunnel.
     Tunnel,
     /// The kernel of this host lacks something.
     Kernel,
 }
 
-/// The trouble that there is, a sentence each. Cheap to clone; all clones show the same.
+/// The current problems, a sentence each. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions(Arc<Mutex<BTreeMap<(Condition, NodeId), String>>>);
 
-/// What became of a kind of trouble.
+/// The change of a kind of problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transition {
     /// Nodes that did not have it before, each with its sentence.
@@ -36,8 +37,8 @@ pub struct Transition {
 }
 
 impl Conditions {
-    /// Replace all that was said of a kind of trouble; what is new of it, and what is over. A sentence that only reads
-    /// otherwise is no news.
+    /// Replace all problems of a kind; returns which are new and which are over. A problem whose sentence
+    /// only changed is not new.
     pub fn replace(&self, trouble: Condition, now: BTreeMap<NodeId, String>) -> Transition {
         let mut known = self.lock();
         let of = |(kind, node): &(Condition, NodeId)| (*kind == trouble).then_some(*node);
@@ -54,7 +55,7 @@ impl Conditions {
         Transition { fresh, over }
     }
 
-    /// What there is to say of a node.
+    /// The problems of a node.
     pub fn of(&self, node: NodeId) -> Vec<String> {
         self.lock().iter().filter(|((_, of), _)| *of == node).map(|(_, text)| text.clone()).collect()
     }

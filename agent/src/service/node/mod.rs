@@ -1,6 +1,6 @@
-//! Nodes: `node rm`, by which one is forgotten with all that it has.
+//! Nodes: `node rm` removes one with all that it has.
 //!
-//! `notices` is what is wrong with them now, `accept` how a person takes what a store says of them.
+//! `conditions` has their current problems, `accept` how an operator accepts an implausible store.
 
 mod accept;
 mod conditions;
@@ -18,7 +18,8 @@ use crate::{
 };
 
 impl<K: Kernel> Service<K> {
-    /// Forget a node that is gone for good, with all its endpoints and addresses. How many endpoints it had comes back.
+    /// Remove a node that is gone for good, with all its endpoints and addresses. Returns the number of its
+    /// endpoints.
     ///
     /// # Errors
     /// Unknown; this node itself; still alive (unless forced); the store away.

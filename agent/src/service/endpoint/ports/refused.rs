@@ -1,5 +1,5 @@
-//! Why a port cannot be had. Who has it is found out last, and not while others wait: the name of a process takes a look at
-//! the files of all.
+//! Why a port cannot be allocated. The holder is looked up last, and not while other attaches wait: finding
+//! the name of a process means reading the open files of all processes.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -9,27 +9,27 @@ use crate::{
     service::ServiceError,
 };
 
-/// Who has a port.
+/// The holder of a port.
 #[derive(Clone, Debug)]
 pub(super) enum Holder {
-    /// Called so.
+    /// A holder known by this description.
     Known(Arc<str>),
-    /// Whoever has these sockets.
+    /// The process that has these sockets.
     Sockets(kernel::Holder),
 }
 
-/// What cannot be had.
+/// What cannot be allocated.
 #[derive(Debug)]
 pub(super) enum What {
-    /// The port that was asked for.
+    /// The requested port.
     One,
-    /// Any of these ports, of which it is the first.
+    /// Every port of this range; the taken port is its first.
     Range(RangeInclusive<u16>),
     /// The port that an endpoint of this name has published on every host of this network.
     Mesh(Name, Name),
 }
 
-/// A port that somebody has.
+/// A port that is taken.
 #[derive(Debug)]
 pub(in crate::service) struct Taken {
     pub(super) port: PublishedPort,
@@ -37,12 +37,12 @@ pub(in crate::service) struct Taken {
     pub(super) what: What,
 }
 
-/// Why an endpoint cannot be as it was asked for.
+/// Why an endpoint cannot be made as requested.
 #[derive(Debug)]
 pub(in crate::service) enum Refused {
-    /// By a port.
+    /// Because of a port.
     Port(Taken),
-    /// By anything else.
+    /// For any other reason.
     Otherwise(ServiceError),
 }
 
@@ -53,7 +53,7 @@ impl<E: Into<ServiceError>> From<E> for Refused {
 }
 
 impl Refused {
-    /// Others may give back what there is too little of.
+    /// It may work later, when other endpoints release what is exhausted.
     pub(in crate::service) const fn is_exhaustion(&self) -> bool {
         matches!(
             self,
@@ -61,12 +61,12 @@ impl Refused {
         )
     }
 
-    /// It will never do.
+    /// It will never work.
     pub(in crate::service) const fn is_invalid(&self) -> bool {
         matches!(self, Self::Otherwise(ServiceError::Invalid(_)))
     }
 
-    /// In words, with the name of whoever has the port.
+    /// In words, with the name of the port's holder.
     pub(in crate::service) async fn into_error(self, machine: &Arc<dyn Machine>) -> ServiceError {
         match self {
             Self::Otherwise(error) => error,
@@ -106,7 +106,7 @@ impl Taken {
     }
 }
 
-/// A range whose ends are the wrong way round.
+/// A range whose first port is higher than its last.
 pub(super) fn inverted(range: &RangeInclusive<u16>) -> Invalid {
     let text = format!("{}-{}", range.start(), range.end());
     Invalid::new("host port", text, "expected the lower one first, as in 8000-8010")

@@ -1,4 +1,4 @@
-//! Which ports are known to be taken, so that none is asked about twice, however many are looked for.
+//! The ports that are known to be taken, so that each is checked only once.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub(super) struct Runs(BTreeMap<u16, u16>);
 
 impl Runs {
-    /// The first port from this one on that is in none; None: all to the end are in one.
+    /// The first port from this one on that is in no run, or `None` if there is none.
     pub(super) fn next_out(&self, port: u16) -> Option<u16> {
         match self.0.range(..=port).next_back() {
             Some((_, last)) if *last >= port => last.checked_add(1),
