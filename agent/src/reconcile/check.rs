@@ -1,5 +1,6 @@
-//! Is a unit in the kernel as it was programmed, and is that what the stores say? Asked beside the loop, which goes on meanwhile: a
-//! network of many rows takes a while to look at. What is not whole is looked at again, and mended, by the loop itself.
+//! Checks that a unit in the kernel is as it was programmed, and that this is what the stores say. It runs
+//! beside the loop, because a look at a network of many rows takes a while. The loop itself looks again at
+//! what is not whole, and repairs it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,10 +29,10 @@ use crate::{
     },
 };
 
-/// Rows that are compared in one go: the intent is held as long.
+/// Rows that are compared in one batch, while the intent is locked.
 const ROWS: usize = 500;
 
-/// What is compared with the kernel.
+/// The subject of a comparison with the kernel.
 #[derive(Clone)]
 pub(super) enum Subject {
     /// The host's own part.
@@ -40,18 +41,18 @@ pub(super) enum Subject {
     Network(NetworkId, Arc<Programmed>),
 }
 
-/// Comparisons to be made with one look.
+/// Comparisons that share one look.
 pub(super) struct Check(Vec<Comparison>);
 
-/// A comparison to be made.
+/// A comparison.
 struct Comparison {
     subject: Subject,
-    /// How often it was put off.
+    /// How often it was postponed.
     times: u8,
     network: Option<NetworkContext>,
 }
 
-/// What a network's comparison needs besides.
+/// Additional inputs of a network's comparison.
 struct NetworkContext {
     world: Arc<World>,
     env: Env,
@@ -59,15 +60,16 @@ struct NetworkContext {
     vteps: Vec<IpAddr>,
     /// Links of the host with the network's mark.
     marked: BTreeSet<IfName>,
-    /// Namespaces in which it may have links without another end.
+    /// Namespaces in which it may have links without a second end.
     leftovers: BTreeSet<Netns>,
 }
 
-/// What came of it.
+/// The result.
 pub(super) struct Checked {
-    /// Each subject, how often it was put off, and whether it is whole; Err: it could not be looked at.
+    /// Each subject, how often it was postponed, and whether it is whole; an error if it could not be looked
+    /// at.
     compared: Vec<(Subject, u8, Result<bool, ReconcileError>)>,
-    /// The MTU of the paths, anew.
+    /// The new MTU of the paths.
     paths: BTreeMap<IpAddr, u32>,
     /// How long it took.
     took: Duration,
@@ -88,7 +90,7 @@ impl Subject {
         }
     }
 
-    /// Whether the kernel has all of it, and nothing else of its unit.
+    /// Whether the kernel has exactly this for its unit.
     fn is(&self, desired: &State, observed: &State) -> bool {
         // Somebody else has come who forwards, and decides from now on.
         if let Self::Host(input) = self
@@ -123,7 +125,7 @@ impl Check {
         Checked { compared: compared.collect(), paths, took: start.elapsed() }
     }
 
-    /// Of each, whether it is whole.
+    /// Whether each of them is whole.
     async fn whole<K: Kernel>(self, kernel: &K) -> Vec<Result<bool, ReconcileError>> {
         let many = self.0.len();
         let said = move || {
@@ -161,7 +163,7 @@ impl Check {
 }
 
 impl Comparison {
-    /// Whether what was programmed is what the stores say.
+    /// Whether the programmed state is what the stores say.
     fn is_as_said(&self) -> bool {
         let (Subject::Network(id, programmed), Some(around)) = (&self.subject, &self.network) else {
             return true;
@@ -216,13 +218,13 @@ pub(super) fn host_look(desired: &State) -> Look {
     Look { netns: [(Netns::Host, at)].into() }
 }
 
-/// Do work that takes a while on a thread of its own.
+/// Do long work on a separate thread.
 async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ReconcileError> {
     Ok(tokio::task::spawn_blocking(work).await?)
 }
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    /// The look at a unit that nothing but time asks for: beside the loop, where that is possible.
+    /// A routine look at a unit, beside the loop if possible.
     pub(super) async fn routine_look(&mut self) {
         // What somebody waits for goes first.
         self.round().await;
@@ -238,7 +240,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// What is to be compared with the kernel for a unit. None: that cannot be said without the full look.
+    /// The comparison for a unit, or `None` if only the full look can tell what is desired.
     async fn comparison(&mut self, unit: Unit, times: u8) -> Option<Comparison> {
         match unit {
             Unit::Host => {
@@ -261,7 +263,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.routine.took(start.elapsed(), Instant::now());
     }
 
-    /// The host's part, if it is what it should be as far as anybody knows.
+    /// The host's part, if the programmed state is what the stores say.
     async fn host_subject(&mut self) -> Option<Subject> {
         let input = self.host_input().await.ok()?;
         self.host.as_ref().filter(|host| ***host == input).map(|host| Subject::Host(Arc::clone(host)))

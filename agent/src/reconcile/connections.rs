@@ -1,8 +1,8 @@
-//! Connections that are to be forgotten since ports or addresses have changed: what, and when.
+//! Forgets outdated connections after ports or addresses have changed.
 //!
-//! Going through the kernel's connections takes long, so it is done behind the loop's back and for all that has come together.
-//! An address that is given out again before that, or that had connections when the agent started, is seen to within its
-//! attach: whatever was missed in between, by a kill for instance, leads nobody to a stranger.
+//! Reading the kernel's connections takes long, so a separate task does it in batches. If an address is
+//! allocated again before that, or had connections when the agent started, its attach forgets those first. So
+//! even after a kill no connection reaches the wrong endpoint.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,8 +29,8 @@ use crate::{
     },
 };
 
-/// Shortest pause between two readings; one is as long as the last reading took. What comes meanwhile is read for together, and an
-/// address that comes back before that within its attach.
+/// Shortest pause between two readings; a pause is at least as long as the last reading took. Changes that
+/// come meanwhile share the next reading; an address that is allocated before that is handled by its attach.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Pause after the kernel could not be read.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ pub(super) async fn former<K: Kernel>(kernel: &K) -> Result<BTreeMap<Netns, BTre
 }
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    /// The host's ports are going to lead as this says.
+    /// The host's ports will lead to these destinations.
     pub(super) fn host_leads(&self, input: &HostInput) {
         let before = self.host.as_deref();
         if before.is_some_and(|before| before.ports == input.ports && before.networks == input.networks) {
@@ -103,8 +103,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.world.connections.note(Netns::Host, outdated);
     }
 
-    /// Before these steps of a network put addresses into sandboxes, what is left of their former owners is forgotten: later it
-    /// could not be told from what is new. Nearly always there is nothing to look for.
+    /// Forgets connections of former owners before these steps of a network put addresses into sandboxes;
+    /// later they could not be told apart from new ones. Usually there are none.
     pub(super) async fn make_way(&self, id: NetworkId, ops: &[Op]) {
         let inside = netns_of(id);
         let address = |op: &Op| {
@@ -130,7 +130,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// These steps of a network have been taken: ports lead elsewhere in its namespace.
+    /// These steps of a network were applied: ports may lead elsewhere in its namespace.
     pub(super) fn network_leads(&self, ops: &[Op]) {
         for op in ops {
             if let Op::Setting(netns, SettingOp::SetTable(table)) = op {
@@ -145,7 +145,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// These addresses of endpoints here went.
+    /// These addresses of endpoints here were removed.
     pub(super) fn addresses_went(&self, id: NetworkId, addresses: &BTreeSet<IpAddr>) {
         for netns in drivers::tracking(id, self.driver(id)) {
             let outdated = Outdated { addresses: addresses.clone(), ..Outdated::default() };
@@ -154,7 +154,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 }
 
-/// The addresses of endpoints here that some pieces of a network had and those in their place do not have.
+/// The addresses of endpoints here that some pieces of a network had and their replacements do not have.
 pub(super) fn gone_addresses<'a>(
     before: impl Iterator<Item = &'a Element>,
     after: impl Iterator<Item = &'a Element>,

@@ -1,4 +1,4 @@
-//! What to look at again, and how closely. An event only ever says this.
+//! What to look at again, and how closely. An event says nothing more than this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,31 +11,31 @@ use crate::{
     plan::ownership::Unit,
 };
 
-/// More changed rows than this at once are cheaper as one full look.
+/// With more changed rows than this, one full look is cheaper.
 const MOST_ROWS: usize = 2_000;
 
-/// A piece of a network that can be looked at alone.
+/// A piece of a network that can be looked at on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Row {
     /// An endpoint.
     Endpoint(EndpointId),
     /// A node's own addresses.
     Member(NodeId),
-    /// All that is on a node: its own addresses and its endpoints.
+    /// Everything on a node: its own addresses and its endpoints.
     Node(NodeId),
 }
 
 /// How closely to look at a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// These rows, against what was programmed for them; of a unit without rows, the whole.
+    /// Only these rows, against their programmed state; the whole unit, if it has no rows.
     Rows(BTreeSet<Row>),
     /// All of it, against the kernel.
     Full,
 }
 
 impl Depth {
-    /// Against what was programmed: nothing is looked at where that is what is desired.
+    /// Against the programmed state: if that is desired, the kernel is not looked at.
     pub const CHANGED: Self = Self::Rows(BTreeSet::new());
 }
 
@@ -78,7 +78,7 @@ impl Dirty {
         units
     }
 
-    /// What a change of the intent makes worth a look. `me` is this node.
+    /// The units to look at after a change of the intent. `me` is this node.
     pub fn mark(&mut self, changed: &Changed, intent: &Intent, me: NodeId) {
         match &changed.touched {
             Touched::Network(id) => {
@@ -114,7 +114,7 @@ impl Dirty {
         }
     }
 
-    /// What else an endpoint that came, went or changed is of consequence to.
+    /// The other units that an added, removed or changed endpoint affects.
     fn endpoint(&mut self, network: NetworkId, id: EndpointId, intent: &Intent, me: NodeId) {
         let view = intent.network(network);
         let of_another_host = view.is_some_and(|view| {
@@ -133,7 +133,7 @@ impl Dirty {
         }
     }
 
-    /// Everything on a node, in every network that it is in.
+    /// Everything on a node, in all of its networks.
     pub fn node(&mut self, node: NodeId, intent: &Intent) {
         for (id, view) in intent.networks() {
             if !view.members().contains_key(&node) {
@@ -153,8 +153,9 @@ impl Dirty {
         self.add(Unit::Network(network), Depth::Rows([row].into()));
     }
 
-    /// A network that comes or goes can give or take another one's route in the host. `left`: subnets that it had before. One
-    /// without a record has none: those that it had were told when the record went.
+    /// A network that comes or goes can change which network has a route in the host. `left` are the subnets
+    /// that it had before. A network without a record has none: they were handled when the record was
+    /// removed.
     fn equal_subnets(&mut self, id: NetworkId, left: &[IpNet], intent: &Intent, me: NodeId) {
         let network = intent.network(id).and_then(|view| view.network());
         let own = network.into_iter().flat_map(|network| &network.subnets).map(|subnet| subnet.prefix);
@@ -170,7 +171,7 @@ impl Dirty {
     }
 }
 
-/// The place of a unit among those that are looked at.
+/// The place of a unit in the order of looks.
 pub(super) fn in_order(unit: &Unit) -> u8 {
     match unit {
         Unit::Host => 0,
@@ -179,7 +180,7 @@ pub(super) fn in_order(unit: &Unit) -> u8 {
     }
 }
 
-/// Whether the endpoints of other hosts are published here, too.
+/// Whether endpoints of other hosts are published here too.
 fn is_mesh(view: &NetworkView) -> bool {
     view.network().is_some_and(|network| network.settings.is_mesh())
 }

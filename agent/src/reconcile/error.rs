@@ -1,4 +1,4 @@
-//! Why something is not in sync.
+//! Errors of the reconcile loop.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use crate::{
 /// Why a unit cannot be looked at, or why a step of it failed. It is kept with the unit's outcome.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The kernel lacks something, refused, or could not be asked.
+    /// The kernel lacks something, refused, or did not answer.
     #[error(transparent)]
     Kernel(Arc<KernelError>),
     /// A store is away, or refused.
     #[error(transparent)]
     Store(Arc<CommitError>),
-    /// What a network is built upon is not as it has to be.
+    /// A link that a network needs is missing, or cannot be used.
     #[error(transparent)]
     Driver(#[from] DriverError),
-    /// No leg is left for another overlay.
+    /// No leg is left for one more overlay.
     #[error("this host has {} networks already", Leg::COUNT)]
     NoLeg,
     /// The host's links changed during a look.
@@ -35,7 +35,7 @@ pub enum ReconcileError {
          node ls): restore or delete it"
     )]
     HostInDoubt,
-    /// The thread that a look was on ended early.
+    /// The thread of a look ended early.
     #[error(transparent)]
     Ended(Arc<JoinError>),
 }

@@ -1,4 +1,5 @@
-//! What of ours was in the kernel when the agent started: what a store says is held against it.
+//! Evidence: our objects that were in the kernel when the agent started. What a store says is checked against
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,24 +15,24 @@ use crate::{
     },
 };
 
-/// Fewer things than this may be what a verb was removing when its agent was killed.
+/// Fewer objects than this may be those that a verb was removing when its agent was killed.
 const MANY: usize = 3;
 
-/// What of ours the kernel had.
+/// Our objects in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// Networks that have a link in the host or a namespace.
     pub networks: BTreeSet<NetworkId>,
-    /// Of overlays, the ends of this host's endpoints in the network's namespace.
+    /// For overlays, the ends of this host's endpoints in the network's namespace.
     pub endpoints: BTreeMap<NetworkId, BTreeSet<IfName>>,
     /// Sandboxes whose namespace we made.
     pub sandboxes: BTreeSet<SandboxId>,
-    /// The agent before this one did not believe the cluster's store.
+    /// The former agent process did not believe the cluster's store.
     pub held: bool,
 }
 
 impl Evidence {
-    /// Look for it, by the marks.
+    /// Look for our objects, by their marks.
     ///
     /// # Errors
     /// The kernel could not be looked at.
@@ -65,7 +66,7 @@ impl Evidence {
         self.networks.is_empty() && self.sandboxes.is_empty()
     }
 
-    /// Its networks, but for those that are known from this host's own store.
+    /// Its networks, except those that are known from this host's own store.
     pub(super) fn of_the_cluster(&self, intent: &Intent) -> BTreeSet<NetworkId> {
         let is_local = |id: &NetworkId| {
             intent.network(*id).is_some_and(|view| view.source() == Source::Local && view.network().is_some())
@@ -81,8 +82,8 @@ fn ends(network: NetworkId, inside: &NetnsState) -> BTreeSet<IfName> {
     ends.map(|(name, _)| *name).collect()
 }
 
-/// Whether the loss of `gone` of `all` things is more than what a verb in the middle of its work explains: most of them,
-/// and many.
+/// Whether the loss of `gone` of `all` objects is more than an interrupted verb explains: at least half of
+/// them, and several.
 pub(crate) const fn is_most(gone: usize, all: usize) -> bool {
     gone >= MANY && gone * 2 > all
 }

@@ -1,4 +1,5 @@
-//! Whose forwarding is: where this host was no router before us, it is none for strangers after us.
+//! Who enabled the host's forwarding. If this host was not a router before us, it does not route foreign
+//! traffic because of us.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,17 +13,19 @@ use crate::{
 /// The settings that forward a family.
 const SETTINGS: [(Family, &str); 2] = [(Family::V4, FORWARDING_V4), (Family::V6, FORWARDING_V6)];
 
-/// What is known of the host's forwarding.
+/// The known state of the host's forwarding.
 #[derive(Debug, Default)]
 pub(super) struct Forwarding {
-    /// The host's settings that we changed, with their values from before; None: the local store was not read yet.
+    /// The host's settings that we changed, with their original values; `None` until the local store has been
+    /// read.
     originals: Option<BTreeMap<String, String>>,
-    /// The families that somebody else has rules for, as last seen.
+    /// The families for which another program has rules, as last observed.
     others: BTreeSet<Family>,
 }
 
 impl Forwarding {
-    /// The families that are forwarded for our networks only: forwarding is ours, and nobody else has rules for it.
+    /// The families that are forwarded only for our networks: we enabled forwarding, and no other program has
+    /// rules.
     pub(super) fn closed(&self) -> BTreeSet<Family> {
         let was_off =
             |key: &str| self.originals.as_ref().and_then(|all| all.get(key)).is_some_and(|was| was == "0");
@@ -30,8 +33,8 @@ impl Forwarding {
         ours.filter(|family| !self.others.contains(family)).collect()
     }
 
-    /// The host was seen so, and these settings are desired. What is off and not desired on is nobody's: whoever turns it on
-    /// later has it to himself.
+    /// Takes in the observed state of the host and the desired settings. A setting that is off and not
+    /// desired on has no owner: a program that turns it on later owns it.
     pub(super) fn saw(&mut self, host: &NetnsState, desired: &BTreeMap<String, String>) {
         self.others.clone_from(&host.forwarders);
         let originals = self.originals.get_or_insert_default();
@@ -49,7 +52,7 @@ impl Forwarding {
 }
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    /// Learn what the host's settings were before us, once.
+    /// Learn the original settings of the host, once.
     pub(super) async fn learn_originals(&mut self) -> Result<(), ReconcileError> {
         if self.forwarding.originals.is_some() {
             return Ok(());

@@ -1,7 +1,8 @@
 //! Whether to believe what a store says: an empty or foreign store must not take a host's networks away.
 //!
-//! A store is held against what this node knows: the identity of its cluster, what its kernel had at the start, and which of
-//! its endpoints its own verbs remove. What is not plausible is held, until the records are back or a person decides.
+//! A store is checked against what this node knows: the identity of its cluster, its kernel's evidence at the
+//! start, and the endpoints that its own verbs remove. A store that is not plausible is held until the
+//! records are back or an operator decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,51 +19,51 @@ use crate::{
 
 /// How many acceptances are followed from one identity to the next.
 const ACCEPTED_MAX: usize = 16;
-/// How many endpoints that are gone are asked for by their names.
+/// How many missing endpoints are looked up by their names.
 const ASKED_MAX: usize = 3;
-/// What a person can do about it.
+/// What an operator can do about it.
 const REMEDY: &str = "This host removes nothing and refuses every change until the records are back (restore a backup of the \
                       store), or until you run 'ovctl cluster accept-empty', which removes from all hosts of this cluster what \
                       the store does not have";
 
-/// What a store said, read.
+/// A store's parsed answer.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// In order. Of a whole listing: first, that what is known and not in it is gone.
+    /// The facts, in order. A whole listing starts with the removals of known records that are not in it.
     pub(super) facts: Vec<Fact>,
-    /// Records that are there and cannot be read.
+    /// Records that exist and cannot be read.
     pub(super) unreadable: BTreeSet<Touched>,
-    /// It is all that there is.
+    /// It is a whole listing.
     pub(super) whole: bool,
-    /// What it says of the cluster's identity; None: nothing, Some(None): there is none.
+    /// The cluster's identity: `None` if the answer does not mention it, `Some(None)` if it was removed.
     pub(super) cluster: Option<Option<ClusterId>>,
-    /// Why the store had to begin anew, if it says so.
+    /// Why the store was replaced by an empty one, if it says so.
     pub(super) lost: Option<String>,
 }
 
-/// What to make of it.
+/// The verdict on a store's answer.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It is plausible, or a person said that it is right.
+    /// It is plausible, or an operator accepted it.
     Believe,
-    /// It is not: why.
+    /// It is not plausible, with the reason.
     Hold(String),
-    /// The store did not answer when it was asked for more.
+    /// The store did not answer a further question.
     Unclear(String),
 }
 
-/// What a source is held against.
+/// What a source is checked against.
 #[derive(Debug)]
 pub(super) struct Gate<'a> {
     pub(super) world: &'a World,
     pub(super) source: Source,
     pub(super) store: &'a Store,
-    /// None: this source has been believed before.
+    /// `None` once this source has been believed.
     pub(super) evidence: Option<&'a Evidence>,
 }
 
 impl Gate<'_> {
-    /// Judge what the store said. An identity that is new to this node becomes known when it is believed.
+    /// Judge a store's answer. An identity that is new to this node becomes known when it is believed.
     pub(super) async fn judge(&self, heard: &Heard) -> Verdict {
         let accepted = self.world.take_accepted(self.source);
         let judged = match self.source {
@@ -142,7 +143,7 @@ impl Gate<'_> {
         self.removals(heard).await
     }
 
-    /// Whether a person said that one cluster's hosts take the other's records as they are.
+    /// Whether an operator accepted that the hosts of one cluster follow the records of the other.
     async fn was_accepted(&self, from: ClusterId, to: ClusterId) -> Result<bool, StoreError> {
         let mut at = from;
         for _ in 0..ACCEPTED_MAX {
@@ -240,12 +241,12 @@ impl Gate<'_> {
         Ok(Some(format!("the store has {what} that its kernel has. {REMEDY}")))
     }
 
-    /// Whether a person removed this node (`ovctl node rm`).
+    /// Whether an operator removed this node (`ovctl node rm`).
     async fn was_removed(&self) -> Result<bool, StoreError> {
         Ok(self.store.get(&Key::Identity(Identity::Removed(self.world.me))).await?.1.is_some())
     }
 
-    /// Endpoints of this host that went without a verb of this host.
+    /// Endpoints of this host that were removed without a verb of this host.
     async fn removals(&self, heard: &Heard) -> Result<Option<String>, StoreError> {
         let me = self.world.me;
         let (removed, all) = self.world.read(|intent| {

@@ -1,4 +1,5 @@
-//! What the kernel hinted at, and when to look: in bursts come our own changes, and others'.
+//! The kernel's hints, and when to look: hints come in bursts, for our own changes and those of other
+//! programs.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,12 +9,12 @@ use crate::kernel::Hint;
 
 /// How long after a hint about links or namespaces we wait for more.
 const QUIET: Duration = Duration::from_millis(300);
-/// How long after a look at rules the next one waits: what we write is hinted at, too.
+/// How long after a look at rules the next one waits: our own writes cause hints too.
 const SETTLE: Duration = Duration::from_millis(50);
-/// So many times within [`WINDOW`] rules are mended as soon as somebody has changed them.
+/// Within [`WINDOW`], rules are repaired at once this many times.
 const AT_ONCE: usize = 3;
 const WINDOW: Duration = Duration::from_secs(10);
-/// The pause before rules are mended once more, doubled each time up to the longest.
+/// The pause before the next repair, doubled each time up to the longest.
 const SLOW: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(2);
 
@@ -24,18 +25,18 @@ pub(super) struct Hints {
     rules: Option<Instant>,
     /// The last look at rules.
     looked: Option<Instant>,
-    /// When rules had to be mended, within the window.
+    /// The times of repairs within the window.
     mended: VecDeque<Instant>,
     /// The next look at the host comes from such a hint.
     answering: bool,
 }
 
-/// A look whose time has come.
+/// A look that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Is everything still there?
+    /// A presence check.
     Patrol,
-    /// At the host's rules.
+    /// A look at the host's rules.
     Rules,
 }
 
@@ -66,12 +67,12 @@ impl Hints {
         doubled.and_then(|times| SLOW.checked_mul(times)).unwrap_or(LONGEST).min(LONGEST)
     }
 
-    /// When the next look is due; None: there is none.
+    /// When the next look is due, if one is.
     pub(super) fn next(&self) -> Option<Instant> {
         self.presence.into_iter().chain(self.rules).min()
     }
 
-    /// The looks whose time has come, once.
+    /// Take the looks that are due.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Due> {
         let mut due = Vec::new();
         if self.presence.take_if(|at| *at <= now).is_some() {
@@ -85,8 +86,9 @@ impl Hints {
         due
     }
 
-    /// The host was looked at, and there was something to mend, or nothing. What we write is hinted at too: the look that
-    /// follows finds nothing. If it does find something, again and again, somebody writes against us.
+    /// Note a look at the host, and whether it found something to repair. Our own writes cause hints too, and
+    /// the look that follows finds nothing. If it keeps finding something, another program is overwriting our
+    /// rules.
     pub(super) fn host_looked_at(&mut self, mended: bool, now: Instant) {
         if std::mem::take(&mut self.answering) && mended {
             self.mended.push_back(now);

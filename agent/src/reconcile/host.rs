@@ -1,4 +1,4 @@
-//! What all networks of this host share: the rules of the host, and its settings.
+//! The part that all networks of this host share: the rules and settings of the host.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -22,7 +22,8 @@ use crate::{
 };
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    /// Something that the host's part depends on may have changed: nothing is looked at if it is as it was programmed.
+    /// Look at the host's part after an input may have changed. The kernel is not looked at if the desired
+    /// state is what was programmed.
     pub(super) async fn host_changed(&mut self) -> Failures {
         let (Ok(input), Some(before)) = (self.host_input().await, self.host.clone()) else {
             return self.full(Unit::Host).await;
@@ -94,12 +95,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(input)
     }
 
-    /// The families that are forwarded for our networks only. Who turns forwarding on by himself decides by himself.
+    /// The families that are forwarded only for our networks. If an operator turned forwarding on, it is left
+    /// to the operator.
     fn closed(&self) -> BTreeSet<Family> {
         if self.settings.ip_forward { self.forwarding.closed() } else { BTreeSet::new() }
     }
 
-    /// What of the agent is reached over the underlay, and from where.
+    /// The agent's ports on the underlay, and who may reach them.
     fn underlay(&self, ports: &[Forward]) -> Underlay {
         let (me, settings) = (self.world.me, &self.settings);
         // A store of the sandboxes' own at the same port is theirs to reach.
@@ -121,7 +123,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
     }
 }
 
-/// A desired state of the host, but for the table's content, which alone is planned against what was programmed.
+/// The desired state of the host without the table's content; only that content is planned against the
+/// programmed state.
 fn but_table(desired: &State) -> State {
     let mut desired = desired.clone();
     for table in desired.netns.values_mut().filter_map(|state| state.table.as_mut()) {

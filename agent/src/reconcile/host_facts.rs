@@ -1,5 +1,5 @@
-//! What planning a unit depends on besides the intent: the host's kernel, the sandboxes that are there, the paths to
-//! other hosts and to the outside, and the host's settings as they were before us.
+//! The inputs of a plan besides the intent: the host's kernel, the existing sandboxes, the paths to other
+//! hosts and to the outside, and the host's original settings.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,14 +21,15 @@ use crate::{
     store::{Commit, Key},
 };
 
-/// Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so they take the default route.
+/// Addresses for documentation (RFC 5737, RFC 3849): no host has them, so they take the default route.
 const OUTSIDE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 const BRIDGE_NETFILTER: &str = "net/bridge/bridge-nf-call-iptables";
 const BRIDGE_NETFILTER_V6: &str = "net/bridge/bridge-nf-call-ip6tables";
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    /// What this host is to a network now. With `rows`, only the sandboxes of those are looked for.
+    /// The current facts of this host for a network. With `rows`, only the sandboxes of those rows are looked
+    /// up.
     pub(super) async fn env(
         &mut self,
         id: NetworkId,
@@ -40,7 +41,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(env)
     }
 
-    /// The same with the paths to other nodes as they are known.
+    /// The facts with the known paths to other nodes.
     pub(super) async fn env_as_known(
         &mut self,
         id: NetworkId,
@@ -71,7 +72,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.world.read(|intent| intent.nodes().keys().copied().filter(|node| dead(intent, *node)).collect())
     }
 
-    /// The same without what it takes a look for: sandboxes, dead nodes, paths.
+    /// The facts that need no look: without sandboxes, dead nodes and paths.
     pub(super) fn bare_env(&self, features: Features) -> Env {
         Env {
             me: self.world.me,
@@ -88,7 +89,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// The namespace of a sandbox, if it is there: that of its owner for one that shares it.
+    /// The namespace of a sandbox, if it exists; for a sandbox that shares one, its owner's.
     pub(super) async fn present(&self, sandbox: &Sandbox) -> Result<Option<Netns>, ReconcileError> {
         let owner = self.world.read(|intent| intent.sandboxes().get(sandbox.shares.as_ref()?).cloned());
         let sandbox = owner.as_ref().unwrap_or(sandbox);
@@ -99,7 +100,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok((inode == Some(sandbox.netns_inode)).then(|| Netns::Path(sandbox.netns.clone())))
     }
 
-    /// The MTU of the paths to a network's other nodes: all anew, or those that are not known yet.
+    /// The MTU of the paths to a network's other nodes: all of them again, or only the unknown ones.
     pub(super) async fn learn_paths(&mut self, env: &Env, id: NetworkId, anew: bool) {
         let vteps = self.world.read(|intent| peer_vteps(intent, env, id));
         for vtep in vteps {
@@ -115,7 +116,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// Learn what the host has: the underlay's MTU, the kernel's features. What cannot be seen stays as it was known.
+    /// Learn what the host has: the underlay's MTU, the kernel's features. A fact that cannot be read keeps
+    /// its last value.
     pub(super) async fn refresh_host(&mut self) -> Result<Features, ReconcileError> {
         let facts = self.kernel.facts().await?;
         let sysctls = [FORWARDING_V6, BRIDGE_NETFILTER, BRIDGE_NETFILTER_V6].map(String::from).into();
@@ -138,7 +140,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(features)
     }
 
-    /// The MTU of the way to the outside: of the default route's link, as far as there is one.
+    /// The MTU of the path to the outside: that of the default route's link, if there is one.
     async fn way_out(&self) -> u32 {
         for somewhere in OUTSIDE {
             if let Ok(mtu) = self.kernel.path_mtu(somewhere).await {
@@ -148,7 +150,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         USUAL_MTU
     }
 
-    /// What the kernel has. A guess would change what is there and right.
+    /// The features of the kernel. They are not guessed: a wrong guess would change a correct state.
     pub(super) async fn known_features(&mut self) -> Result<Features, ReconcileError> {
         match self.features {
             Some(features) => Ok(features),

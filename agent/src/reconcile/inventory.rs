@@ -1,4 +1,5 @@
-//! Where things of ours are on this host, by their marks: for the start, when only the kernel knows, and for `cleanup`.
+//! Finds our objects on this host by their marks: at the start, when only the kernel knows them, and for
+//! `cleanup`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +14,11 @@ use crate::{
     },
 };
 
-/// Namespaces that are entered in one go.
+/// Namespaces that are entered in one batch.
 const ENTERED: usize = 16;
 
-/// Each unit that has something in the kernel, with a look that finds all of it. Adopted namespaces carry no mark and are
-/// found by the sandboxes' records alone.
+/// Each unit that has objects in the kernel, with a look that finds all of them. Adopted namespaces have no
+/// mark and are found only by the sandboxes' records.
 ///
 /// # Errors
 /// The kernel could not be looked at.
@@ -46,7 +47,7 @@ pub async fn inventory<K: Kernel>(
     Ok(found)
 }
 
-/// Every unit whose mark is on a namespace that we made, on what is in one, or on a link of the host.
+/// Every unit whose mark is on a namespace that we made, on an object in one, or on a link of the host.
 ///
 /// # Errors
 /// The kernel could not be looked at.
@@ -98,8 +99,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(names.into_iter().filter(|(name, _)| !self.marks.contains_key(name)).collect())
     }
 
-    /// These steps make or remove namespaces: what carries their names next may have the inode that was seen before, for the kernel
-    /// gives numbers out again.
+    /// Forget the marks of namespaces that these steps make or remove: a new namespace of the same name may
+    /// have the same inode, because the kernel reuses numbers.
     pub(super) fn forget_marks(&mut self, ops: &[Op]) {
         for op in ops {
             if let Op::Netns(Netns::Named(name), _) = op {
@@ -108,8 +109,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// Learn what marks these named namespaces carry. Each is entered, once: if another one has its name and its inode by now, the
-    /// look at its unit finds what that is.
+    /// Learn the marks of these named namespaces. Each is entered only once: if a different namespace has its
+    /// name and inode by now, the look at its unit finds out.
     pub(super) async fn learn_marks(&mut self, names: &[(Name, u64)]) -> Result<(), ReconcileError> {
         if names.is_empty() {
             return Ok(());

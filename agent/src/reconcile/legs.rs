@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    /// An overlay here that is not internal needs a leg: the lowest index that no other one has, kept in the local store.
+    /// Each overlay here that is not internal needs a leg: the lowest free index, kept in the local store.
     pub(super) async fn ensure_leg(&mut self, id: NetworkId) -> Result<(), ReconcileError> {
         let needs = self.world.read(|intent| {
             let view = intent.network(id).filter(|view| is_here(view, self.world.me));

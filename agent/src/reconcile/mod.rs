@@ -1,8 +1,8 @@
-//! The reconcile loop: what changed, what is desired, what is there, apply.
+//! The reconcile loop: takes what changed, compares desired and observed state, and applies the plan.
 //!
-//! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, `feed` takes in what
-//! the stores say; `network`, `sandbox` and `host` look at one unit, `units` brings it about, `presence` follows the kernel's
-//! hints, `routine` and `check` look at what nothing but time asks for.
+//! Level-triggered: an event only says which unit to look at again. [`world`] is what the tasks share, `feed`
+//! takes in what the stores say; `network`, `sandbox` and `host` look at one unit, `units` applies its plan,
+//! `presence` follows the kernel's hints, `routine` and `check` do the looks of the timer.
 
 mod check;
 mod connections;
@@ -80,9 +80,9 @@ fn far_off() -> Instant {
     Instant::now() + Duration::from_secs(86_400)
 }
 
-/// What the loop needs of the gossip: who is down, and to say what has been programmed.
+/// The loop's interface to gossip: which nodes are down, and what was programmed here.
 pub trait Peers: Send + Sync + 'static {
-    /// Gossip has had time to meet the others, and has this one down, or never met it.
+    /// Whether gossip has this node down, or never met it, after enough time to meet the others.
     fn is_down(&self, node: NodeId) -> bool;
     /// This host has programmed a network up to a revision of the store.
     fn applied(&self, network: NetworkId, revision: i64);
@@ -90,7 +90,7 @@ pub trait Peers: Send + Sync + 'static {
     fn left(&self, network: NetworkId);
 }
 
-/// What the loop is told at its start.
+/// The settings of the loop.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// This node's VTEP.
@@ -107,10 +107,10 @@ pub struct Settings {
     pub ip_forward: bool,
 }
 
-/// Something asked of the loop.
+/// A request to the loop.
 #[derive(Debug)]
 pub enum Request {
-    /// What would be done now, by unit. Err: the unit could not be looked at.
+    /// The steps that are pending now, by unit; an error if the unit could not be looked at.
     Diff(oneshot::Sender<Differences>),
 }
 
@@ -138,26 +138,26 @@ pub struct Reconciler<K, P> {
     /// Networks for which a link of the host is missing, or is not what it should be.
     waiting: BTreeSet<NetworkId>,
     leftovers: Leftovers,
-    /// The sandboxes were looked into for what a former agent left there.
+    /// Whether the sandboxes were searched for leftovers of a former agent.
     searched: bool,
     tables: Tables,
     /// The sandboxes whose namespaces we made.
     made: BTreeMap<SandboxId, Name>,
-    /// Networks of this host alone of which something was programmed: nobody is told of them.
+    /// Local networks with programmed objects: other nodes are not notified of them.
     own: BTreeSet<NetworkId>,
-    /// What the host's own part was last brought to; None: not known.
+    /// The last programmed state of the host's own part; `None` if it is not known.
     host: Option<Arc<HostInput>>,
     forwarding: forwarding::Forwarding,
-    /// It was said that forwarding is off.
+    /// Whether the log already said that forwarding is off.
     told_forwarding: bool,
     hints: Hints,
     retries: Retries,
     routine: Routine,
-    /// Of the routine, the one that is looked at beside the loop.
+    /// The routine look that runs beside the loop.
     checks: JoinSet<Checked>,
     /// The marks of the named namespaces, by their names, with their inodes.
     marks: BTreeMap<Name, (u64, Option<Mark>)>,
-    /// What the last round reflects, which brought about all that was to be done.
+    /// The revisions of the last round that applied everything.
     at: Revisions,
     /// What was known at the last look at everything.
     resynced: Revisions,
@@ -274,7 +274,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// One pass over everything that is to be looked at.
+    /// One pass over all dirty units.
     async fn round(&mut self) {
         let Some((dirty, at)) = self.world.take_dirty() else { return };
         self.at = at;
@@ -299,7 +299,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// Say what came of a look, and plan the next one if it failed.
+    /// Record the outcome of a look, and schedule a retry if it failed.
     fn finish(&mut self, unit: Unit, outcome: Outcome) {
         match outcome.failures.first() {
             None => {
@@ -325,7 +325,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.world.record(unit, outcome);
     }
 
-    /// Tell the other nodes of a network how far it is here. One of this host alone has no others.
+    /// Tell the other nodes of a network which revision is programmed here. A local network has no other
+    /// nodes.
     fn confirm(&mut self, id: NetworkId, at: Revisions) {
         let programmed = self.programmed.contains_key(&id);
         if self.own.contains(&id) {

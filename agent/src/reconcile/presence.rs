@@ -1,5 +1,5 @@
-//! After a hint that links or namespaces changed: is everything that was made still there, and is what it is built upon
-//! still the same? What is inside, the full looks see to.
+//! The presence check after a hint that links or namespaces changed: whether all created objects still exist,
+//! and whether the links that they need are unchanged. The full looks check their contents.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,8 @@ use crate::{
 };
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
-    /// Have every unit looked at of which a namespace or a link of the host is gone, or whose links of the host are others.
+    /// Mark every unit of which a namespace or a link of the host is gone, or whose links of the host have
+    /// changed.
     pub(super) async fn presence(&mut self) {
         let (named, there) = match self.what_is_there().await {
             Ok(observed) => observed,
@@ -51,7 +52,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// The names of the named namespaces and of the host's links; those are looked at that others are built upon.
+    /// The names of the named namespaces and of the host's links; links that networks need are looked at.
     async fn what_is_there(&mut self) -> Result<(BTreeSet<Name>, BTreeSet<IfName>), ReconcileError> {
         let names = self.kernel.netns_names().await?;
         let links = self.kernel.link_names().await?;

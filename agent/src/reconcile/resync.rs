@@ -16,13 +16,13 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.want_sight();
     }
 
-    /// Have every unit looked at within the period.
+    /// Schedule a look at every unit within the period.
     pub(super) async fn plan_routine(&mut self) {
         let units = self.everything().await;
         self.routine.add(units, Instant::now(), self.settings.full_look);
     }
 
-    /// Learn anew what the host has, and name every unit that the stores, the kernel or the past know of.
+    /// Refresh the facts of the host, and list every unit that the stores, the kernel or the past know of.
     async fn everything(&mut self) -> BTreeSet<Unit> {
         if let Err(error) = self.refresh_host().await {
             tracing::warn!(error = chain(&error), "cannot look at the host");
@@ -44,14 +44,15 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         units
     }
 
-    /// Do what somebody may be waiting for, in the middle of what nobody waits for; not before everything has been looked at once.
+    /// Do urgent work, which somebody may wait for, in the middle of routine work; not before everything has
+    /// been looked at once.
     pub(super) async fn let_others_first(&mut self) {
         if self.searched {
             self.round().await;
         }
     }
 
-    /// What would be done, for every unit, without doing it.
+    /// The pending steps of every unit, without applying them.
     pub(super) async fn diff(&mut self) -> Differences {
         self.resync().await;
         let Some((dirty, at)) = self.world.take_dirty() else {

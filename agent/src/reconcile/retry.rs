@@ -1,4 +1,4 @@
-//! When to try again what failed: with growing pauses, per unit.
+//! Retries after failures: with growing pauses, per unit.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,7 +11,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// How far off "never" is.
 const NEVER: Duration = Duration::from_secs(86_400);
 
-/// Units that wait for another try.
+/// Units that wait for a retry.
 #[derive(Debug, Default)]
 pub(super) struct Retries(BTreeMap<Unit, Retry>);
 
@@ -24,7 +24,7 @@ struct Retry {
 }
 
 impl Retries {
-    /// A look failed; how long until the next, and whether for another reason than the last one.
+    /// Record a failed look. Returns the pause until the next one, and whether the reason is new.
     pub(super) fn failed(&mut self, unit: Unit, now: Instant, error: &str) -> (Duration, bool) {
         let last = self.0.get(&unit);
         let pause = last.map_or(FIRST, |last| (last.pause * 2).min(LONGEST));
@@ -33,12 +33,12 @@ impl Retries {
         (pause, is_news)
     }
 
-    /// A look succeeded; whether the one before had failed.
+    /// Record a successful look. Returns whether the one before had failed.
     pub(super) fn clear(&mut self, unit: Unit) -> bool {
         self.0.remove(&unit).is_some()
     }
 
-    /// Whether what the last look at it planned was not brought about.
+    /// Whether the last look at it failed.
     pub(super) fn waits(&self, unit: Unit) -> bool {
         self.0.contains_key(&unit)
     }
@@ -48,7 +48,7 @@ impl Retries {
         self.0.values().map(|retry| retry.at).min().unwrap_or_else(|| Instant::now() + NEVER)
     }
 
-    /// The units whose time has come. They stay known, so that the next failure waits longer.
+    /// The units that are due. They stay known, so that the next failure waits longer.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Unit> {
         let due = self.0.iter_mut().filter(|(_, retry)| retry.at <= now);
         due.map(|(unit, retry)| {

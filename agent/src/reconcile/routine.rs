@@ -1,5 +1,6 @@
-//! Looks that nothing but time asks for: one unit after the other, spread over the period, each when nothing else is to be done.
-//! They take a small share of the time: on a host where that is too little for the period, the round takes longer.
+//! Routine looks, which only the timer asks for: one unit after the other, spread over the period, each when
+//! nothing else needs to be done. They may take only a small share of the time; if that is not enough for the
+//! period, the round takes longer.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -13,13 +14,13 @@ use crate::plan::ownership::Unit;
 
 /// Longest time between two such looks: a host with few units is looked at soon after the timer.
 const LONGEST: Duration = Duration::from_millis(250);
-/// The share of the time that looks may take: one in so many.
+/// Looks may take at most one part in this many of the time.
 const SHARE: u32 = 250;
 /// Longest pause after one look, however long it took.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Most networks that are looked at in one go: some of the kernel's answers cost the same for one and for many.
+/// Most networks in one look: some of the kernel's answers cost the same for one network and for many.
 const TOGETHER: usize = 32;
-/// How often a unit that changes while it is looked at is put off.
+/// How often a unit that changes during its look is postponed.
 const PUT_OFF: u8 = 2;
 
 /// Units that wait for their turn.
@@ -37,7 +38,7 @@ impl Default for Routine {
 }
 
 impl Routine {
-    /// These are to be looked at within `period`. Those that still wait go first.
+    /// Schedule these for a look within `period`. Units that still wait go first.
     pub(super) fn add(&mut self, units: impl IntoIterator<Item = Unit>, now: Instant, period: Duration) {
         let known: BTreeSet<Unit> = self.waiting.iter().map(|(unit, _)| *unit).collect();
         let mut units: Vec<Unit> = units.into_iter().filter(|unit| !known.contains(unit)).collect();
@@ -48,12 +49,12 @@ impl Routine {
         self.at = now;
     }
 
-    /// When the next one's turn is; None: none waits.
+    /// When the next unit is due, if one waits.
     pub(super) fn next(&self) -> Option<Instant> {
         (!self.waiting.is_empty()).then_some(self.at)
     }
 
-    /// The units whose turn it is, with how often each was put off: one, or, where many wait, several networks.
+    /// The units that are due, with how often each was postponed: one unit, or several networks if many wait.
     pub(super) fn take(&mut self, now: Instant) -> Vec<(Unit, u8)> {
         if self.at > now {
             return Vec::new();
@@ -66,12 +67,13 @@ impl Routine {
         self.waiting.drain(..many).collect()
     }
 
-    /// The look at the last one took so long.
+    /// Record how long the last look took.
     pub(super) fn took(&mut self, took: Duration, now: Instant) {
         self.at = self.at.max(now + (took * SHARE).min(LONGEST_PAUSE));
     }
 
-    /// It was another by the end of the look; false: that happens all the time, and it must be looked at while nothing changes.
+    /// Postpone a unit that changed during its look. False if that happened too often: then the loop itself
+    /// must look at it.
     pub(super) fn put_off(&mut self, unit: Unit, times: u8) -> bool {
         let again = times < PUT_OFF;
         if again {
@@ -80,7 +82,7 @@ impl Routine {
         again
     }
 
-    /// All of it was looked at for another reason.
+    /// The unit was looked at in full for a different reason.
     pub(super) fn looked_at(&mut self, unit: Unit) {
         self.waiting.retain(|(waits, _)| *waits != unit);
     }

@@ -1,7 +1,7 @@
 //! A sandbox's own part: its namespace, if we made it, and the rules that lead to its resolver.
 //!
-//! One that shares another's namespace has nothing of its own. An adopted namespace carries no mark of ours, so what we put
-//! there is remembered, and is looked for as long as something is said of the resolver or was put there.
+//! A sandbox that shares a namespace has no part of its own. An adopted namespace has no mark of ours, so we
+//! remember which rules we made there, and look for them as long as the sandbox has, or had, a resolver.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Sandboxes with rules of ours in a namespace that is not: where, and the namespace's inode.
+/// Sandboxes with rules of ours in a foreign namespace: its path and inode.
 pub(super) type Tables = BTreeMap<SandboxId, (Netns, u64)>;
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
@@ -70,7 +70,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         })
     }
 
-    /// The names of the namespaces that were made for a sandbox. Those that nobody remembers are told by their marks.
+    /// The names of the namespaces that were made for a sandbox. Those that are not remembered are found by
+    /// their marks.
     async fn made_for(
         &mut self,
         id: SandboxId,
@@ -91,7 +92,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(self.marks.iter().filter(|(_, (_, mark))| ours(mark)).map(|(name, _)| name.clone()).collect())
     }
 
-    /// A namespace that is not ours and in which rules of ours may be, if it is there still.
+    /// A foreign namespace that may have rules of ours, if it still exists.
     async fn left_table(&mut self, id: SandboxId) -> Result<Option<Netns>, ReconcileError> {
         let Some((netns, inode)) = self.tables.get(&id).cloned() else { return Ok(None) };
         let Netns::Path(path) = &netns else { return Ok(None) };
@@ -103,7 +104,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(Some(netns))
     }
 
-    /// A sandbox is as desired.
+    /// Record that a sandbox is as desired.
     pub(super) fn sandbox_is_done(&mut self, id: SandboxId, SandboxDone { was_here, port }: SandboxDone) {
         if port.is_none() {
             self.tables.remove(&id);

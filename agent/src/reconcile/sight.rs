@@ -1,5 +1,5 @@
-//! The host's links as one look sees them for all networks: in a round that looks at everything, each network by itself would have the
-//! kernel go through all routes and neighbours of the host once more.
+//! One look at the host's links for all networks. In a round over everything, a separate look for each
+//! network would make the kernel list all routes and neighbours of the host each time.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Looking at one unit: its desired state, what is there, the steps, and applying them.
+//! A look at one unit: its desired and observed state, the steps, and applying them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The steps for a unit, and what it will have been brought to when they are done.
+/// The steps for a unit, and its programmed state when they are done.
 pub(super) struct Plan {
     pub(super) ops: Vec<Op>,
     /// The host's own settings as they were.
@@ -27,23 +27,23 @@ pub(super) struct Plan {
     pub(super) done: Done,
 }
 
-/// What a unit has been brought to when its steps are done.
+/// The programmed state of a unit when its steps are done.
 pub(super) enum Done {
     /// The host.
     Host(HostInput),
-    /// A network; None: nothing of it is here.
+    /// A network; `None` if it has nothing here.
     Network(Option<(Shared, BTreeMap<Row, Element>)>),
     /// A sandbox.
     Sandbox(SandboxDone),
-    /// Nothing: what the stores say of it cannot be read.
+    /// Unknown, because its records cannot be read.
     Held,
 }
 
-/// What a sandbox has been brought to.
+/// The programmed state of a sandbox.
 pub(super) struct SandboxDone {
     /// It was still said to be here when it was looked at: it may have gone since.
     pub(super) was_here: bool,
-    /// The port that the rules for its resolver lead to; None: there are none.
+    /// The port that the rules for its resolver redirect to, if there are rules.
     pub(super) port: Option<u16>,
 }
 
@@ -64,7 +64,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// Apply a unit's steps and remember what it was brought to.
+    /// Apply a unit's steps and remember its programmed state.
     pub(super) async fn apply_plan(&mut self, unit: Unit, plan: Plan) -> Failures {
         if let Err(error) = self.keep_originals(&plan).await {
             return vec![(None, error)];
@@ -103,7 +103,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         failures
     }
 
-    /// The addresses of endpoints here that go when a network is brought to this.
+    /// The addresses of endpoints here that this plan for a network removes.
     fn leaving(&self, unit: Unit, done: &Done) -> Option<(NetworkId, BTreeSet<IpAddr>)> {
         let (Unit::Network(id), Done::Network(to)) = (unit, done) else { return None };
         let programmed = self.programmed.get(&id)?;

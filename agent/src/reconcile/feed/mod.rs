@@ -1,4 +1,4 @@
-//! From what a store says to facts: keys and values parsed, what cannot be read left as it was.
+//! Turns a store's changes into facts: parses keys and values, and leaves unreadable records as they were.
 
 use std::{collections::BTreeSet, str::FromStr, sync::Arc, time::Duration};
 
@@ -16,28 +16,28 @@ use crate::{
     store::{Change, Identity, Key, KeyRange, Store},
 };
 
-/// When a store that did not answer is read again.
+/// Pause before a store that did not answer is read again.
 const READ_AGAIN: Duration = Duration::from_secs(2);
-/// How often one that is held is read although it tells of no change.
+/// How often a held store is read even without a change.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// Records that are read before others have a turn: a few milliseconds' worth.
+/// Records that are read before the task yields: a few milliseconds of work.
 const AT_ONCE: usize = 1000;
 
-/// A source of intent, and what it is held against.
+/// A source of intent, and what it is checked against.
 #[derive(Debug)]
 pub struct Feed {
     /// Which.
     pub source: Source,
-    /// Where to read it again while it is held.
+    /// The store, to read it again while it is held.
     pub store: Store,
-    /// What is followed of it.
+    /// The followed key range.
     pub range: KeyRange,
-    /// What the kernel had when the agent started; [`Evidence::default`]: nothing.
+    /// The evidence in the kernel when the agent started; [`Evidence::default`] is none.
     pub evidence: Evidence,
 }
 
-/// Take in what a follower sends until it stops. What is not plausible is held: nothing is taken in until the store says
-/// something that is, or a person accepts it.
+/// Take in what a follower sends until it stops. While the store is not plausible it is held: nothing is
+/// taken in until it is plausible again, or an operator accepts it.
 pub async fn feed(world: Arc<World>, feed: Feed, mut changes: mpsc::Receiver<Change>) {
     let mut evidence = Some(&feed.evidence);
     // Of a store that was read again meanwhile, what its follower has yet to tell is known up to this revision.
@@ -65,7 +65,8 @@ pub async fn feed(world: Arc<World>, feed: Feed, mut changes: mpsc::Receiver<Cha
     }
 }
 
-/// Read the store again, whenever it changes and now and then, until it can be believed. None: the follower stopped.
+/// Read the store again, after each change and at intervals, until it can be believed. `None` if the follower
+/// stopped.
 async fn hold(
     gate: &Gate<'_>,
     range: &KeyRange,
@@ -117,7 +118,7 @@ async fn hold(
     }
 }
 
-/// What a change says. Others have their turns in between: with very many keys it takes a while.
+/// Parse a change. The task yields in between, because many keys take a while.
 async fn read(world: &World, source: Source, change: &Change) -> (Heard, i64) {
     let mut heard = Heard::default();
     let revision = match change {
@@ -166,12 +167,12 @@ fn note(heard: &mut Heard, key: &str, value: Option<&[u8]>) {
     }
 }
 
-/// The cluster's identity; a nil one if it cannot be read, which is nobody's.
+/// The cluster's identity; the nil UUID, which no cluster has, if it cannot be read.
 fn identity(value: &[u8]) -> ClusterId {
     String::from_utf8_lossy(value).trim().parse().unwrap_or(ClusterId(uuid::Uuid::nil()))
 }
 
-/// Of a whole listing: say first what is known and not in it.
+/// For a whole listing: first the removals of known records that are not in it.
 fn complete(world: &World, source: Source, heard: &mut Heard) {
     if heard.whole {
         let mut facts = world.read(|intent| intent.missing_in(source, &heard.facts, &heard.unreadable));
@@ -180,7 +181,7 @@ fn complete(world: &World, source: Source, heard: &mut Heard) {
     }
 }
 
-/// Take in what is believed, without the removals that nothing stands behind.
+/// Take in what is believed, without unexplained removals.
 fn take_in(world: &World, source: Source, revision: i64, heard: Heard) {
     let Heard { mut facts, unreadable, whole, .. } = heard;
     let (mut kept, mut unknown) = match whole {
@@ -218,7 +219,7 @@ fn take_in(world: &World, source: Source, revision: i64, heard: Heard) {
     let_go(world, source, revision, kept);
 }
 
-/// Remove what was kept for the sake of records that are gone by now.
+/// Remove records that were kept only because of others that are gone by now.
 fn let_go(world: &World, source: Source, revision: i64, kept: BTreeSet<Touched>) {
     if kept.is_empty() {
         return;
@@ -232,7 +233,7 @@ fn let_go(world: &World, source: Source, revision: i64, kept: BTreeSet<Touched>)
     }
 }
 
-/// The networks that endpoints of this node are in and that nobody has ever seen.
+/// The networks of this node's endpoints whose records were never read.
 fn orphans(world: &World, facts: &[Fact]) -> BTreeSet<Touched> {
     let networks = facts.iter().filter_map(|fact| {
         let Fact::Endpoint(network, _, Some(endpoint)) = fact else { return None };

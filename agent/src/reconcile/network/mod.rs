@@ -1,7 +1,7 @@
-//! One network on this host: what its desired state depends on, in a part that all share and pieces that change alone.
+//! One network on this host: its inputs, in a shared part and pieces that change on their own.
 //!
-//! A changed piece is planned against what was programmed for it, at the cost of that piece; anything else is planned
-//! against the kernel. What drivers make of it is theirs to say; `unit` looks and plans.
+//! A changed piece is planned against its programmed state, at the cost of that piece; anything else is
+//! planned against the kernel. The drivers make the desired state; `unit` looks and plans.
 
 mod unit;
 
@@ -18,7 +18,7 @@ use crate::{
     plan::state::{Netns, State},
 };
 
-/// What a network was last brought to.
+/// The last programmed state of a network.
 #[derive(Clone, Debug)]
 pub(super) struct Programmed {
     /// The shared part.
@@ -28,12 +28,12 @@ pub(super) struct Programmed {
 }
 
 impl Programmed {
-    /// All that it wants.
+    /// Its desired state.
     pub(super) fn desired(&self) -> State {
         self.shared.desired(self.pieces.values())
     }
 
-    /// The namespaces of sandboxes that it has something in.
+    /// The namespaces of sandboxes in which it has objects.
     pub(super) fn sandboxes(&self) -> BTreeSet<&Netns> {
         let netns = self.pieces.values().filter_map(|piece| match piece {
             Element::Local(_, netns) => Some(netns),
@@ -42,13 +42,13 @@ impl Programmed {
         netns.collect()
     }
 
-    /// The namespaces and the host's links without which it is not whole. What is inside, the full looks see to.
+    /// The namespaces and host links that must exist. The full looks check their contents.
     pub(super) fn needs(&self) -> (Vec<Netns>, Vec<IfName>) {
         self.shared.needs(|| self.desired())
     }
 }
 
-/// One piece; None where there is nothing to program for it (any more).
+/// One piece, or `None` if there is nothing (or no longer anything) to program for it.
 pub(super) fn piece(intent: &Intent, env: &Env, id: NetworkId, row: Row) -> Option<Element> {
     let view = intent.network(id)?;
     match row {
@@ -88,7 +88,8 @@ pub(super) fn rows(intent: &Intent, id: NetworkId) -> impl Iterator<Item = Row> 
     endpoints.chain(members)
 }
 
-/// The rows that a request means, with those of a node spelled out. What a node no longer has came as rows of its own.
+/// The rows of a request, with a node expanded to its rows. Rows that a node no longer has were requested
+/// separately.
 pub(super) fn spell_out(intent: &Intent, id: NetworkId, rows: BTreeSet<Row>) -> BTreeSet<Row> {
     let mut spelled = BTreeSet::new();
     for row in rows {

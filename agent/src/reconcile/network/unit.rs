@@ -1,4 +1,5 @@
-//! Looking at one network: where its objects may be, what is desired of them, the steps; a changed piece alone, or all of it.
+//! A look at one network, or at one changed piece of it: where its objects may be, their desired state, and
+//! the steps.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,8 +25,8 @@ use crate::{
     },
 };
 
-/// Namespaces of sandboxes in which networks may have links without another end: what is left of those is found nowhere
-/// else.
+/// Namespaces of sandboxes in which networks may have links without a second end: leftovers of those can be
+/// found only there.
 pub(in crate::reconcile) type Leftovers = BTreeMap<NetworkId, BTreeSet<Netns>>;
 
 impl<K: Kernel, P: Peers> Reconciler<K, P> {
@@ -55,7 +56,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// Whether a network that nobody speaks of any more was never here, as far as marks and what was done tell.
+    /// Whether a network without records was never here, judging by marks and by what was programmed.
     fn is_strange(&self, id: NetworkId) -> bool {
         let unit = Unit::Network(id);
         let is_marked = |mark: &Option<Mark>| mark.as_ref().is_some_and(|mark| mark.unit == unit);
@@ -134,13 +135,14 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         })
     }
 
-    /// How a network is built: by its record, or as it was programmed. None: nobody knows any more.
+    /// A network's driver settings: from its record, or as it was programmed; `None` if neither is known any
+    /// more.
     pub(in crate::reconcile) fn driver(&self, id: NetworkId) -> Option<Driver> {
         let known = self.world.read(|intent| Some(intent.network(id)?.network()?.driver()));
         known.or_else(|| Some(self.programmed.get(&id)?.shared.driver()))
     }
 
-    /// Note where links without another end are going to be, before they are made.
+    /// Note the places of links without a second end before they are made.
     fn note_leftovers(&mut self, id: NetworkId, shared: &Shared, desired: &State) {
         if shared.driver().profile().lone_links {
             let sandboxes = desired.netns.keys().filter(|netns| **netns != Netns::Host);
@@ -148,7 +150,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         }
     }
 
-    /// A network has been brought to this.
+    /// Record the new programmed state of a network.
     pub(in crate::reconcile) async fn network_is_done(
         &mut self,
         id: NetworkId,
@@ -170,7 +172,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         self.programmed.insert(id, Programmed { shared, pieces }.into());
     }
 
-    /// Plan changed rows against what was programmed for them.
+    /// Plan changed rows against their programmed state.
     pub(in crate::reconcile) async fn network_rows(
         &mut self,
         id: NetworkId,
@@ -193,7 +195,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
             let new = rows.iter().map(|row| (*row, super::piece(intent, &env, id, *row)));
             (drivers::shared(intent, &env, id), new.collect::<Vec<_>>())
         });
-        // What stands in the way of a shared part is told by the full look.
+        // The full look reports why a shared part cannot be made.
         let (Ok(Some(shared)), Some(programmed)) = (shared, self.programmed.get_mut(&id)) else {
             return self.full(Unit::Network(id)).await;
         };
@@ -228,7 +230,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         failures
     }
 
-    /// Learn which links the host has: all of them, without what hangs off them.
+    /// Learn all links of the host, without their addresses, routes and rows.
     pub(in crate::reconcile) async fn refresh_links(&mut self) -> Result<NetnsState, ReconcileError> {
         let at = LookAt { links: None, bare: true, ..LookAt::default() };
         let mut observed = self.observe(Look { netns: [(Netns::Host, at)].into() }).await?;
@@ -237,7 +239,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(host)
     }
 
-    /// Learn anew of the links that networks of this host alone are built upon.
+    /// Refresh the links that local networks need.
     pub(in crate::reconcile) async fn refresh_foundations(&mut self) -> Result<(), ReconcileError> {
         let names: BTreeSet<IfName> = self.world.read(|intent| {
             let concerned = self.programmed.keys().chain(&self.waiting);
@@ -254,8 +256,8 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
         Ok(())
     }
 
-    /// The networks of this host alone whose shared part is another by now, or was not to be had and is: since links of the
-    /// host came, went or changed.
+    /// The local networks whose shared part has changed or become available, because links of the host came,
+    /// went or changed.
     pub(in crate::reconcile) fn overtaken(&self, env: &Env) -> BTreeSet<NetworkId> {
         self.world.read(|intent| {
             let local = |shared: &Shared| shared.driver().scope() == Scope::Local;
@@ -272,7 +274,7 @@ impl<K: Kernel, P: Peers> Reconciler<K, P> {
 
 /// Why nothing was planned.
 enum Stop {
-    /// By what links the host was known to have.
+    /// Because of the known links of the host.
     ByLinks(ReconcileError),
     Other(ReconcileError),
 }

@@ -1,4 +1,5 @@
-//! Connections that are to be forgotten, and the addresses that may have some from before.
+//! Outdated connections that must be forgotten, and the addresses that may have connections from before the
+//! start.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,12 +11,12 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::plan::{Outdated, state::Netns};
 
-/// What is to be forgotten, and what is known of the addresses that connections have.
+/// The outdated connections, and the known addresses of connections.
 #[derive(Debug)]
 pub(in crate::reconcile) struct Connections {
     state: Mutex<State>,
     pub(in crate::reconcile) wake: Notify,
-    /// One reading at a time: who is about to put an address in place waits for one that may be about that address.
+    /// One reading at a time: a plan that adds an address waits for a reading that may concern it.
     pub(in crate::reconcile) turn: Semaphore,
 }
 

@@ -1,5 +1,5 @@
-//! What of the stores is not believed: a source that is held as a whole, records whose removal nothing stands behind, and
-//! records that cannot be read. Nothing is removed on the ground of any of them until a person decides, or they are back.
+//! Holds and doubts: sources that are held as a whole, records with an unexplained removal, and records that
+//! cannot be read. None of these leads to a removal until they are back or an operator decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ const EXPECTED_MAX: usize = 100_000;
 pub(super) struct Holds {
     /// Why a source is held, in words.
     held: BTreeMap<Source, String>,
-    /// A person takes what these say as it is.
+    /// The sources that an operator has accepted.
     accepted: BTreeSet<Source>,
     /// A person did so since the agent started.
     losses_accepted: BTreeSet<Source>,
@@ -33,11 +33,11 @@ pub(super) struct Holds {
     expected: BTreeSet<EndpointId>,
 }
 
-/// A change of what is held; its number says nothing but that it changed.
+/// Counts the changes of what is held.
 pub(super) type Turn = watch::Sender<u64>;
 
 impl World {
-    /// Why nothing of this host is removed, and no verb changes anything, in words; None: nothing is held.
+    /// Why this host removes nothing and refuses changes, in words; `None` if nothing is held.
     pub fn held(&self) -> Option<String> {
         let holds = lock(&self.holds);
         // What is wrong with this host comes before what follows from it.
@@ -51,7 +51,7 @@ impl World {
         lock(&self.holds).losses_accepted.contains(&source)
     }
 
-    /// Why a source is held, in words; None: it is not.
+    /// Why a source is held, in words, if it is.
     pub fn why_held(&self, source: Source) -> Option<String> {
         lock(&self.holds).held.get(&source).cloned()
     }
@@ -83,7 +83,7 @@ impl World {
         self.hold_turn.subscribe()
     }
 
-    /// A person takes what a source says as it is, whatever is held because of it.
+    /// An operator accepts what a source says, whatever is held because of it.
     pub fn accept(&self, source: Source) {
         let mut holds = lock(&self.holds);
         holds.accepted.insert(source);
@@ -92,7 +92,7 @@ impl World {
         self.hold_turn.send_modify(|turn| *turn = turn.wrapping_add(1));
     }
 
-    /// Hold a source; whether that is news. None: let it go.
+    /// Hold a source, or release it (`None`). Returns whether that is a change.
     pub(in crate::reconcile) fn set_held(&self, source: Source, why: Option<String>) -> bool {
         let mut holds = lock(&self.holds);
         let changed = match why {
@@ -106,7 +106,7 @@ impl World {
         changed
     }
 
-    /// Whether a person has taken what a source says as it is; told once.
+    /// Whether an operator has accepted what a source says; true only once.
     pub(in crate::reconcile) fn take_accepted(&self, source: Source) -> bool {
         lock(&self.holds).accepted.remove(&source)
     }
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// Of these endpoints, those whose removal no verb of this host stands behind.
+    /// The endpoints among these that no verb of this host is removing.
     pub(in crate::reconcile) fn unexpected(
         &self,
         removed: Vec<(NetworkId, EndpointId)>,
@@ -159,7 +159,7 @@ impl World {
         }
     }
 
-    /// What was held for the sake of these may go now.
+    /// Look again at the units of these records, which are no longer in doubt.
     fn look_again_after_doubt(&self, over: &[Touched]) {
         let mut units: BTreeSet<Unit> = [Unit::Host].into();
         for touched in over {
@@ -199,7 +199,7 @@ impl World {
         })
     }
 
-    /// The same of any network, as far as the host's own part depends on it.
+    /// Whether that is true of any network that the host's own part depends on.
     pub(in crate::reconcile) fn host_in_doubt(&self) -> bool {
         lock(&self.holds).unknown.values().flatten().any(|touched| match touched {
             // A node's address is among those that the tunnel takes packets from.
@@ -212,13 +212,13 @@ impl World {
         })
     }
 
-    /// The same of any sandbox.
+    /// Whether that is true of any sandbox.
     pub(in crate::reconcile) fn sandboxes_in_doubt(&self) -> bool {
         let holds = lock(&self.holds);
         holds.unknown.values().flatten().any(|touched| matches!(touched, Touched::Sandbox(_)))
     }
 
-    /// The identity of this node's cluster; None: not known yet.
+    /// The identity of this node's cluster; `None` if it is not known yet.
     pub fn cluster(&self) -> Option<ClusterId> {
         *self.cluster.borrow()
     }

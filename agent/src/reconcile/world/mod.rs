@@ -1,8 +1,8 @@
-//! What the tasks of the agent share: the intent, what to look at again, and what came of it.
+//! The state that the agent's tasks share: the intent, the dirty units, and the outcomes of looks.
 //!
-//! One writer each: the followers feed the intent, the reconcile loop records outcomes. Locks are held for moments and
-//! never across an await; whoever waits does so on a watch channel. `resolvers` is where those of the sandboxes listen,
-//! `holds` what of the stores is not believed.
+//! One writer each: the followers feed the intent, the reconcile loop records outcomes. Locks are held for
+//! moments and never across an await; whoever waits does so on a watch channel. `resolvers` has the ports of
+//! the sandboxes' resolvers, `holds` has holds and doubts.
 
 mod connections;
 mod holds;
@@ -43,12 +43,12 @@ impl Revisions {
     }
 }
 
-/// What came of the last look at a unit.
+/// The outcome of the last look at a unit.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// What the stores said then.
+    /// The revisions that it reflects.
     pub at: Revisions,
-    /// Steps that failed, with the reason; the unit is tried again. Empty: the kernel is as desired.
+    /// Steps that failed, with the reason; the unit is retried. Empty if the kernel is as desired.
     pub failures: Vec<(Option<Op>, ReconcileError)>,
 }
 
@@ -80,7 +80,7 @@ pub struct World {
 }
 
 impl World {
-    /// A world that has heard nothing yet.
+    /// A world before any snapshot.
     pub fn new(me: NodeId) -> Self {
         Self {
             me,
@@ -174,7 +174,7 @@ impl World {
         self.wake.notify_one();
     }
 
-    /// Look again at everything of a node: its liveness is another.
+    /// Look again at everything of a node, because its liveness has changed.
     pub fn look_at_node(&self, node: NodeId) {
         self.read(|intent| lock(&self.dirty).node(node, intent));
         self.wake.notify_one();
@@ -200,7 +200,7 @@ impl World {
         Some((dirty, revisions(&intent)))
     }
 
-    /// Say what came of a look.
+    /// Record the outcome of a look.
     pub(super) fn record(&self, unit: Unit, outcome: Outcome) {
         lock(&self.outcomes).insert(unit, outcome);
         self.rounds.send_modify(|round| *round = round.wrapping_add(1));
@@ -211,14 +211,14 @@ impl World {
         self.all_looked_at.send_replace(true);
     }
 
-    /// Wait until everything that there was at the start has been looked at once, and been brought about if it could be.
+    /// Wait until everything that there was at the start has been looked at once, and applied if possible.
     pub async fn first_look(&self) {
         let mut looked = self.all_looked_at.subscribe();
         // The sender lives as long as self: this cannot fail.
         drop(looked.wait_for(|looked| *looked).await);
     }
 
-    /// What came of the last look at a unit.
+    /// The outcome of the last look at a unit.
     pub fn outcome(&self, unit: Unit) -> Option<Outcome> {
         lock(&self.outcomes).get(&unit).cloned()
     }

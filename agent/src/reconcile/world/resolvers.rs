@@ -1,4 +1,5 @@
-//! Where the resolvers of sandboxes listen: said by whoever opens their sockets, programmed by the reconcile loop.
+//! The ports of the sandboxes' resolvers: reported by the task that opens their sockets, programmed by the
+//! reconcile loop.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -18,13 +19,13 @@ pub(super) struct Resolver {
 pub(super) type Resolvers = BTreeMap<SandboxId, Resolver>;
 
 impl World {
-    /// The port of 127.0.0.11 that a sandbox's resolver listens at, UDP and TCP; None: it has none, or none yet.
+    /// The port of 127.0.0.11 that a sandbox's resolver listens on, UDP and TCP, if it has one yet.
     pub fn resolver(&self, sandbox: SandboxId) -> Option<u16> {
         lock(&self.resolvers).get(&sandbox)?.port
     }
 
-    /// Say where a sandbox's resolver listens, in its namespace; None: it has none any more. The sandbox's rules follow, and
-    /// stay as they are as long as nothing was said.
+    /// Report where a sandbox's resolver listens, in its namespace; `None` if it is gone. The sandbox's rules
+    /// follow; they stay as they are until the first report.
     pub fn set_resolver(&self, sandbox: SandboxId, port: Option<u16>) {
         let changed = match lock(&self.resolvers).entry(sandbox) {
             Entry::Vacant(vacant) => {
@@ -38,8 +39,9 @@ impl World {
         }
     }
 
-    /// Wait until what a sandbox asks of 127.0.0.11 goes to this port; None: nowhere. It never does where the kernel refuses, or
-    /// another port is said: put a limit on it.
+    /// Wait until port 53 of 127.0.0.11 in a sandbox is redirected to this port; `None` waits until it is not
+    /// redirected. It waits for ever if the kernel refuses or a different port is reported, so put a limit on
+    /// it.
     pub async fn resolver_programmed(&self, sandbox: SandboxId, port: Option<u16>) {
         let mut rounds = self.rounds.subscribe();
         let there = |_: &u64| {
@@ -49,7 +51,7 @@ impl World {
         drop(rounds.wait_for(there).await);
     }
 
-    /// Whether anything was said of a sandbox's resolver.
+    /// Whether a sandbox's resolver was ever reported.
     pub(in crate::reconcile) fn said_of_resolver(&self, sandbox: SandboxId) -> bool {
         lock(&self.resolvers).contains_key(&sandbox)
     }
