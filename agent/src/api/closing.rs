@@ -15,7 +15,7 @@ use tonic::{
     server::NamedService,
 };
 
-/// The status of whatever the agent's end cuts short. Nothing else that the agent says has its code.
+/// The status of a call that the agent's end cuts short. No other error of the agent has this code.
 fn stopping(what: &str) -> Status {
     Status::cancelled(format!("the agent is stopping: {what}"))
 }

@@ -1,4 +1,4 @@
-//! `events`: what changes, as it changes. A listener that is too slow is told so and cut off.
+//! `events`: what changes, as it changes. A listener that is too slow gets an error and is cut off.
 
 use ovnet_proto::v1;
 use tokio::sync::mpsc;

@@ -1,4 +1,4 @@
-//! Requests: networks, attachments and sandboxes as they are asked for, parsed. Nothing behind this reads them again.
+//! Requests: parses requested networks, attachments and sandboxes. Nothing behind this parses them again.
 
 use std::net::IpAddr;
 

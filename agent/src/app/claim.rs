@@ -1,8 +1,9 @@
-//! Whose this node's id is: a state directory that was copied with a machine must not make two hosts one node.
+//! The owner of this node's id: a state directory that was copied with a machine must not make two hosts one
+//! node.
 //!
-//! While an agent runs, `alive/<id>` says which host it runs on, and a lease keeps it. A second agent with the same id on
-//! another host finds it there and takes no part: it does not register, hears nothing of the store, and refuses every verb
-//! but `version`, until that lease has run out.
+//! While an agent runs, `alive/<id>` says which host it runs on, and a lease keeps it. A second agent with
+//! the same id on another host finds it there and takes no part: it does not register, does not follow the
+//! store, and refuses every verb but `version`, until that lease has run out.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::Path};
 
@@ -24,7 +25,7 @@ use crate::{
 pub(super) struct Host {
     boot: String,
     netns: u64,
-    /// None: not known.
+    /// `None` if it is not known.
     vtep: Option<IpAddr>,
 }
 

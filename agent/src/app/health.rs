@@ -27,7 +27,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// Most nodes that one line of the log names.
 const NAMED: usize = 8;
 
-/// What the watch goes by.
+/// The inputs of the watch.
 pub(super) struct Watch<K> {
     pub(super) world: Arc<World>,
     pub(super) gossip: Gossip,
@@ -184,7 +184,7 @@ impl<K: Kernel + Sockets> Watch<K> {
     }
 }
 
-/// Every node whose name another one has too, with what to do about it.
+/// Every node that shares its name with another node, with what to do about it.
 fn namesakes(intent: &Intent, me: NodeId) -> BTreeMap<NodeId, String> {
     let mut by_name: BTreeMap<_, Vec<&Node>> = BTreeMap::new();
     intent.nodes().values().for_each(|node| by_name.entry(&node.name).or_default().push(node));

@@ -143,7 +143,7 @@ impl Places {
     }
 }
 
-/// This node's id as it is kept in the state directory, for whoever makes none.
+/// This node's id as the state directory has it, for callers that must not make one.
 ///
 /// # Errors
 /// It has none.

@@ -38,10 +38,10 @@ const BLOCKED: std::time::Duration = std::time::Duration::from_millis(200);
 /// Bit of CAP_NET_ADMIN and of CAP_SYS_ADMIN (capability.h).
 const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
-/// Run the agent until it is told to stop.
+/// Run the agent until it is stopped.
 ///
 /// # Errors
-/// What it needs cannot be had, or a part of it ended early.
+/// Something that it needs is not available, or a task ended early.
 pub fn run(config: Config) -> Result<()> {
     require_privilege()?;
     let runtime = runtime()?;

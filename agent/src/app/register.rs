@@ -19,8 +19,8 @@ use crate::{
 /// How often to look without a reason.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Register this node, again whenever somebody removes or changes its record, until stopped; not while another host
-/// has its id.
+/// Register this node, and again whenever its record is removed or changed, until stopped; not while another
+/// host has its id.
 pub(super) async fn register(
     world: Arc<World>,
     global: Store,
@@ -94,7 +94,7 @@ async fn found(world: &World, global: &Store) {
     }
 }
 
-/// Whether a person removed this node, which is back now.
+/// Whether an operator removed this node, which is back now.
 async fn removed(global: &Store, id: NodeId) -> bool {
     matches!(global.get(&Key::Identity(Identity::Removed(id))).await, Ok((_, Some(_))))
 }

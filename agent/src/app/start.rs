@@ -153,7 +153,7 @@ fn claim_on(machine: &dyn Machine, node: &Node, config: &Config) -> Result<Claim
     Ok(Claim { key: Key::Alive(node.id), value, ttl: config.lease_ttl, ours })
 }
 
-/// What the core is told.
+/// The settings of the core.
 fn settings(config: &Config, node: &Node) -> Settings {
     Settings {
         reconcile: reconcile::Settings {

@@ -8,7 +8,7 @@ use std::{
 
 use super::IfName;
 
-/// Which of our addresses the other nodes are told.
+/// Which of our addresses is advertised to the other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advertise {
     /// This one.

@@ -1,4 +1,4 @@
-//! The network `bridge`, which each host has from the start, as an agent is told to make it.
+//! The settings of the network `bridge`, which each host has from the start.
 
 use std::{fmt::Display, net::IpAddr, str::FromStr};
 
@@ -38,7 +38,7 @@ pub struct BridgeConfig {
 pub enum BridgeLink {
     /// Our own, `ovnet0`.
     Own,
-    /// One that somebody else has made, with the addresses that it has.
+    /// An existing bridge, with the addresses that it has.
     Named(IfName),
     /// There is to be no such network.
     None,

@@ -16,7 +16,7 @@ pub(super) struct Key {
     pub(super) short: Option<char>,
     /// It is true or false, which the file has words for.
     pub(super) truth: bool,
-    /// Where it stands in help.
+    /// Its section in the help text.
     pub(super) heading: &'static str,
     /// What it does.
     pub(super) help: &'static str,

@@ -1,4 +1,5 @@
-//! What an agent is told: flags, environment variables and a TOML file, in this order of precedence, then defaults.
+//! The agent's configuration: flags, environment variables and a TOML file, in this order of precedence, then
+//! defaults.
 //!
 //! One table (`key`) has every setting; the command line, the names of the environment variables, the keys of the
 //! file and the help come from it. Every value is read from its text, and all mistakes are reported at once.
@@ -47,15 +48,15 @@ pub enum Verb {
 pub struct Config {
     /// What to do.
     pub verb: Verb,
-    /// The node's name; none: the host's name.
+    /// The node's name; `None` is the host's name.
     pub node_name: Option<Name>,
     /// Which address the other nodes reach us at.
     pub advertise: Advertise,
     /// Where global state lives.
     pub store: StoreConfig,
-    /// TLS towards the store; none: plain.
+    /// TLS towards the store; `None` is plain TCP.
     pub store_tls: Option<StoreTls>,
-    /// User and password for the store; none: anonymous.
+    /// User and password for the store; `None` is anonymous.
     pub store_login: Option<StoreLogin>,
     /// Nodes to gossip with first, besides those that the store names.
     pub join: Vec<HostPort>,
@@ -65,7 +66,7 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Where named network namespaces are.
     pub netns_dir: PathBuf,
-    /// The mount namespace in which they get their names; none: the agent's own.
+    /// The mount namespace in which they get their names; `None` is the agent's own.
     pub mount_namespace: Option<PathBuf>,
     /// UDP port of the gossip.
     pub gossip_port: u16,
@@ -75,7 +76,7 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// What to log: a level, or directives as tracing's `EnvFilter` reads them.
     pub log_level: String,
-    /// Group that may use the API's socket; none: only root.
+    /// Group that may use the API's socket; `None` is only root.
     pub api_group: Option<String>,
     /// How long the store keeps our `alive` record without a sign of life.
     pub lease_ttl: Duration,
@@ -85,9 +86,9 @@ pub struct Config {
     pub ip_forward: bool,
     /// The network `bridge` of this host.
     pub bridge: BridgeConfig,
-    /// What sandboxes' resolvers are told unless they say otherwise.
+    /// Defaults for sandboxes' resolvers.
     pub dns: DnsChoice,
-    /// What `host-gateway` stands for; none of a family: the sandbox's gateway.
+    /// The addresses of `host-gateway`; a family without one uses the sandbox's gateway.
     pub host_gateways: Vec<IpAddr>,
     /// Where files for named network namespaces are.
     pub netns_etc_dir: PathBuf,

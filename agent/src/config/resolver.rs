@@ -1,4 +1,4 @@
-//! What sandboxes' resolvers are told unless a sandbox says otherwise.
+//! Defaults for sandboxes' resolvers.
 
 use std::net::IpAddr;
 
@@ -26,7 +26,7 @@ pub(super) fn read(settings: &mut Settings) -> DnsChoice {
     choice
 }
 
-/// What `host-gateway` stands for in sandboxes' hosts files: at most one address of each family.
+/// The addresses of `host-gateway` in sandboxes' hosts files: at most one address of each family.
 pub(super) fn host_gateways(settings: &mut Settings) -> Vec<IpAddr> {
     let addresses = settings.list(key::HOST_GATEWAY_IP, |text| {
         let address: IpAddr =

@@ -1,4 +1,4 @@
-//! The store that an agent is told to use.
+//! The store of the configuration.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -17,7 +17,7 @@ const MAX_ENDPOINTS: usize = 16;
 /// Where global state lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// In our embedded store, for us alone.
+    /// In our embedded store, only for this host.
     Local,
     /// In our embedded store, served to others on this port.
     Serve {

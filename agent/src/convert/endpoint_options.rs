@@ -7,7 +7,7 @@ use crate::model::{Endpoint, IfName, Invalid};
 
 const SYSCTLS: [&str; 2] = ["com.docker.network.endpoint.sysctls", "sysctls"];
 const IFNAME: [&str; 2] = ["com.docker.network.endpoint.ifname", "ifname"];
-/// What stands for the interface's name in a sysctl.
+/// The placeholder for the interface's name in a sysctl.
 const PLACEHOLDER: &str = "IFNAME";
 /// What the sysctls of interfaces start with.
 const TREES: [&str; 3] = ["ipv4", "ipv6", "mpls"];

@@ -1,5 +1,5 @@
-//! How much of anything a record may have. What crosses the API and what stands in the store obey the same limits, so
-//! that nothing is accepted which cannot be read back.
+//! How much of anything a record may have. The API and the store have the same limits, so that nothing is
+//! accepted which cannot be read back.
 
 use std::collections::BTreeMap;
 

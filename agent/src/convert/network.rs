@@ -1,4 +1,4 @@
-//! Networks. MTU and the driver's settings do not stand in the message: they follow from the options.
+//! Networks. MTU and the driver's settings are not in the message: they follow from the options.
 
 use ovnet_proto::v1;
 

@@ -207,7 +207,7 @@ fn parse_word<T: FromStr<Err = Invalid>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|invalid: Invalid| invalid.reason)
 }
 
-/// None: the unspecified address, which stands for all.
+/// `None` for the unspecified address, which means all addresses.
 fn parse_binding(text: &str) -> Result<Option<IpAddr>, String> {
     let address: IpAddr = text.parse().map_err(|_parse| "expected an address of this host".to_owned())?;
     Ok(Some(address).filter(|address| !address.is_unspecified()))

@@ -15,7 +15,7 @@ const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 /// Options with a number, and the largest that has a meaning (resolv.conf(5)).
 const NUMBERED: [(&str, u32); 3] = [("ndots", 15), ("timeout", 30), ("attempts", 5)];
-/// Options that stand alone.
+/// Options without a value.
 const PLAIN: [&str; 16] = [
     "debug",
     "edns0",
@@ -48,7 +48,7 @@ pub fn dns_server(text: &str) -> Result<IpAddr, Invalid> {
     Ok(server)
 }
 
-/// A domain to search; "." alone stands for none.
+/// A domain to search; only "." means no domain.
 ///
 /// # Errors
 /// No domain name.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::model::{DnsChoice, ExtraHost, HostAddress, Invalid, Name, Sandbox, Timestamp};
 
-/// What stands for the address at which a sandbox reaches its host.
+/// The placeholder for the address at which a sandbox reaches its host.
 pub const HOST_GATEWAY: &str = "host-gateway";
 
 impl From<&Sandbox> for v1::Sandbox {

@@ -1,4 +1,4 @@
-//! What the stores say, fed into the agent's picture of the world, as long as nobody else has this node's id.
+//! Feeds the stores' changes into the agent's world, as long as no other host has this node's id.
 
 use std::{future::Future, sync::Arc, time::Duration};
 

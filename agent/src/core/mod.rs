@@ -54,13 +54,13 @@ pub struct Parts<K> {
     pub conditions: Conditions,
     /// The host's own resolv.conf.
     pub host_conf: Arc<HostConf>,
-    /// What its parts are told.
+    /// The settings of its parts.
     pub settings: Settings,
     /// Ends its tasks.
     pub stop: CancellationToken,
 }
 
-/// What the parts of a core are told at the start.
+/// The settings of a core's parts.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The reconcile loop.

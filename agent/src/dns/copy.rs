@@ -75,7 +75,8 @@ fn concerns_names(changed: &Result<Changed, broadcast::error::RecvError>) -> boo
     }
 }
 
-/// What is in the copy, as an intent of its own. None: there is none, or it cannot be used, which is told.
+/// The copy's content as a separate intent, or `None` if there is no copy or it cannot be used, which is
+/// logged.
 pub(super) fn read(path: &Path) -> Option<Intent> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,

@@ -18,7 +18,7 @@ pub enum DnsError {
     /// The sandbox, its process or its namespace is gone.
     #[error("sandbox {0} is gone")]
     Gone(Name),
-    /// Its namespace is another one by now.
+    /// Its namespace was replaced.
     #[error("its namespace was just replaced")]
     Replaced,
     /// The agent is stopping.

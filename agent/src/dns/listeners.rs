@@ -51,7 +51,7 @@ pub struct Listeners {
     open: BTreeMap<SandboxId, Open>,
     /// Sandboxes that are being removed, and since when.
     closed: BTreeMap<SandboxId, Instant>,
-    /// Sandboxes whose sockets could not be had, so that it is told once.
+    /// Sandboxes whose sockets could not be opened, so that it is logged once.
     failed: BTreeSet<SandboxId>,
     last: Option<Last>,
 }

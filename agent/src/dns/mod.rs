@@ -43,7 +43,7 @@ const QUEUE: usize = 64;
 /// Says whether a node is dead, by gossip and its host's silence.
 pub type IsDown = Box<dyn Fn(NodeId) -> bool + Send + Sync>;
 
-/// What the resolvers are told at the start.
+/// The settings of the resolvers.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where named namespaces are.
@@ -66,7 +66,7 @@ pub struct Parts {
     pub machine: Arc<dyn Machine>,
     /// Where their sockets are opened.
     pub sockets: Arc<dyn Sockets>,
-    /// What they are told.
+    /// The settings.
     pub settings: Settings,
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Question {
     pub(super) kind: RecordType,
 }
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form<'a> {
     /// A name.

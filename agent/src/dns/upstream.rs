@@ -38,7 +38,7 @@ const OFFER: u16 = 1232;
 /// Whom to ask.
 #[derive(Clone, Debug)]
 pub(super) struct Upstreams {
-    /// Whose they are.
+    /// The sandbox that they belong to.
     pub(super) scope: Scope,
     /// Where they are, and from where they are asked.
     pub(super) servers: Vec<(SocketAddr, Route)>,

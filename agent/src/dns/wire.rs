@@ -1,4 +1,5 @@
-//! An upstream's answer as bytes: checked, freed from what was between it and us alone, and aged when it is told again.
+//! An upstream's answer as bytes: checked, stripped of what concerns only the two of us, and aged when it is
+//! sent again.
 //!
 //! Only its frame is read; the records themselves pass as they are, of whatever type.
 

@@ -1,4 +1,4 @@
-//! What a sandbox may resolve by our names: pure, from the intent.
+//! The names that a sandbox can resolve: pure, from the intent.
 //!
 //! A sandbox knows the endpoints, on all hosts, of the networks that it is in; but for the network `bridge`, in which
 //! nobody has names, as in Docker. Endpoints of dead hosts are known and not told. What is not known here is for the

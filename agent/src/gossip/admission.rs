@@ -1,4 +1,4 @@
-//! What comes in for the membership protocol: who is let in, and with what.
+//! Admission of incoming membership messages: which senders and contents are accepted.
 //!
 //! A datagram proves nothing but that somebody could send it. So it counts only from the address of a node that the store has;
 //! of what it says of others, only what is of such nodes counts; and an announcement is answered with all that we know
@@ -38,7 +38,7 @@ impl Core {
         }
     }
 
-    /// Somebody who takes no part sent something.
+    /// A datagram of an unknown node came in.
     pub(super) fn refuse(&mut self, claim: Heard, now: Instant) {
         self.counters.refused.more();
         tracing::debug!(from = %claim.from, node = %claim.node, "datagram from an unknown node");

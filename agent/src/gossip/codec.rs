@@ -10,7 +10,7 @@ use super::identity::Identity;
 /// The codec of one node.
 #[derive(Clone, Copy)]
 pub(super) struct Codec {
-    /// Our own address, as the others are told it.
+    /// Our own address, as we announce it.
     pub(super) own: SocketAddr,
 }
 

@@ -132,7 +132,7 @@ pub(super) enum Reception {
 }
 
 impl Answers {
-    /// Somebody asks.
+    /// A question came in.
     pub(super) fn asked(&mut self, note: Note, from: SocketAddr, now: Instant, node: NodeId) -> Reception {
         if let Some(applied) = self.applied.get(&note.network).filter(|applied| note.revision <= **applied) {
             return Reception::Answer(Packet::Applied(Note { revision: *applied, node, ..note }));
@@ -158,7 +158,7 @@ impl Answers {
         self.answer(network, node, |note| (note.revision <= revision).then_some(revision))
     }
 
-    /// We have nothing of a network any more: whoever waits for us need not.
+    /// We have nothing of a network any more: nodes that wait for us need not wait.
     pub(super) fn forget(&mut self, network: NetworkId, node: NodeId) -> Vec<Outgoing> {
         self.applied.remove(&network);
         self.answer(network, node, |note| Some(note.revision))

@@ -1,4 +1,4 @@
-//! Who is there, and who has applied what: SWIM membership and acknowledgements over one UDP socket.
+//! SWIM membership and acknowledgements of applied revisions over one UDP socket.
 //!
 //! `Core` decides and is free of input and output, `pump` moves datagrams and time, and [`Gossip`] is
 //! what the rest of the agent holds. Nothing here is the truth about intent: that is the store's.

@@ -15,7 +15,7 @@ const MAX_SEEDS: usize = 4096;
 const AT_ONCE: usize = 8;
 /// The first pause.
 const FIRST: Duration = Duration::from_millis(500);
-/// The longest pause of one who is alone.
+/// The longest pause of a node without peers.
 const LONGEST_ALONE: Duration = Duration::from_secs(5);
 /// The longest pause of one who has company, and misses some.
 const LONGEST: Duration = Duration::from_secs(30);

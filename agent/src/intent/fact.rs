@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::model::{Endpoint, EndpointId, Leg, Member, Name, Network, NetworkId, Node, NodeId, Sandbox};
 
-/// A record as a store has it; None: it is gone.
+/// A record as a store has it; `None` if it is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// `networks/<id>`
@@ -63,7 +63,7 @@ impl fmt::Display for Touched {
 pub enum Action {
     /// It is new.
     Create,
-    /// It is another than before.
+    /// It has changed.
     Update,
     /// It is gone.
     Remove,

@@ -1,4 +1,4 @@
-//! Finding a thing by what a person typed: its name, its identifier, or the start of its identifier.
+//! Finds an object by what a user typed: its name, its identifier, or the start of its identifier.
 
 use super::{Intent, NetworkView, Source};
 use crate::model::{Endpoint, Network, Node, NodeId, Sandbox};
@@ -103,7 +103,8 @@ impl Intent {
         })
     }
 
-    /// An endpoint by `NETWORK/NAME`, id or a unique start of its id, or by its name alone where only one has it.
+    /// An endpoint by `NETWORK/NAME`, id or a unique start of its id, or by its name if only one endpoint has
+    /// it.
     ///
     /// # Errors
     /// [`LookupError`].

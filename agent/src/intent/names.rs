@@ -1,4 +1,4 @@
-//! What the endpoints of a network are called, and which addresses they have: for whoever resolves names.
+//! The names and addresses of a network's endpoints, for resolving names.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::model::{Endpoint, EndpointId, Name};
 
-/// Digits of an identifier that stand for the whole.
+/// Digits of an identifier that are accepted for the whole.
 const SHORT: usize = 12;
 const FIRST: EndpointId = EndpointId::from_bytes([0; 32]);
 const LAST: EndpointId = EndpointId::from_bytes([0xff; 32]);
@@ -37,7 +37,7 @@ impl Names {
         self.addresses.get(&address).copied()
     }
 
-    /// An endpoint is another than before.
+    /// An endpoint has changed.
     pub(super) fn replace(&mut self, id: EndpointId, before: Option<&Endpoint>, now: Option<&Endpoint>) {
         if let Some(endpoint) = before {
             for name in names(endpoint) {

@@ -44,7 +44,7 @@ impl NetworkView {
         }
     }
 
-    /// The store that it is in: this node's own, if it is a network of this host alone.
+    /// The store that it is in: this node's own, if it is a local network.
     pub const fn source(&self) -> Source {
         self.source
     }
@@ -70,7 +70,8 @@ impl NetworkView {
         self.published.iter().filter_map(|id| self.endpoints.get(id))
     }
 
-    /// The endpoints that go by a name or an alias, whatever its case, or by the first twelve digits of their id; by id.
+    /// The endpoints with this name or alias, whatever its case, or by the first twelve digits of their id;
+    /// by id.
     pub fn endpoints_by_name(&self, text: &str) -> impl Iterator<Item = &Endpoint> {
         let short = names::short_id(text).and_then(|least| {
             let (id, _) = self.endpoints.range(least..).next()?;

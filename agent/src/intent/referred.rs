@@ -1,4 +1,4 @@
-//! Which removals nothing stands behind: no verb of ours removes a record that others still refer to.
+//! Finds unexplained removals: no verb of ours removes a record that others still refer to.
 //!
 //! A network goes after its endpoints, a node's part in a network goes with its last endpoint there, a node goes after all
 //! that it has. A record that goes before was deleted by hand, or lost.

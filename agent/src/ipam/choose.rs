@@ -33,7 +33,7 @@ pub struct Exhausted {
 pub struct Usage {
     /// That a host can have.
     pub total: u128,
-    /// That somebody has: endpoints, nodes, the gateway, auxiliary ones.
+    /// Addresses in use: those of endpoints and nodes, the gateway, auxiliary ones.
     pub used: u128,
     /// The rest.
     pub free: u128,

@@ -74,8 +74,8 @@ pub fn default_pools() -> Vec<Pool> {
     [v4([10, 0, 0, 0], 8, 24), v4([172, 16, 0, 0], 12, 20), v6].into_iter().flatten().collect()
 }
 
-/// The first subnet of the pools of that family, in their order, that overlaps nothing in `taken` (networks' subnets and
-/// the host's routes). None: the pools are exhausted.
+/// The first subnet of the pools of that family, in their order, that overlaps nothing in `taken` (networks'
+/// subnets and the host's routes). `None` if the pools are exhausted.
 ///
 /// A default route, whole or in two halves as VPN clients set it, takes nothing.
 pub fn pick_subnet(pools: &[Pool], taken: &[IpNet], v6: bool) -> Option<IpNet> {

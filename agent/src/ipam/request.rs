@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::{Invalid, Name, Network, Subnet};
 
-/// What `network create` was asked for, as it was written.
+/// The subnets requested with `network create`, as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubnetRequest {
     /// `--subnet`, in CIDR form.
@@ -79,7 +79,8 @@ pub fn parse_subnets(request: &SubnetRequest, kind: SubnetKind) -> Result<Vec<Su
     drafts.into_iter().map(|draft| draft.finish(kind)).collect()
 }
 
-/// The subnet of an automatic `prefix`: its first address is the gateway, if the kind has one. None: the prefix has no room.
+/// The subnet of an automatic `prefix`: its first address is the gateway, if the kind has one. `None` if the
+/// prefix is too small.
 pub fn automatic(prefix: IpNet, kind: SubnetKind) -> Option<Subnet> {
     let gateway = kind.first_gateway(Span::usable(prefix)?);
     Some(Subnet { prefix, gateway, ip_range: None, aux_addresses: BTreeMap::new() })

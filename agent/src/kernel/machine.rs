@@ -50,11 +50,11 @@ pub trait Machine: fmt::Debug + Send + Sync + 'static {
     /// "dnsmasq (pid 77)" for who has these sockets. It looks at the files of all processes.
     fn name(&self, holder: &Holder) -> String;
 
-    /// "dnsmasq (pid 77)" for the process with a socket on this port in the host's network namespace, one that waits for clients
-    /// rather than another. None: no process that can be seen.
+    /// "dnsmasq (pid 77)" for the process with a socket on this port in the host's network namespace, a
+    /// listening one rather than another. `None` if no process can be seen.
     fn holder(&self, protocol: Protocol, port: u16) -> Option<String>;
 
-    /// The sentence for a port that is in use: who has it, and the flag that chooses another.
+    /// The sentence for a port that is in use, with its holder and the flag that chooses a different one.
     fn in_use(&self, protocol: Protocol, port: u16, flag: &str) -> String {
         port::held_by(self.holder(protocol, port).as_deref(), protocol, port, flag)
     }

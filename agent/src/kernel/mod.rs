@@ -93,8 +93,8 @@ pub trait Kernel: Send + Sync + 'static {
     /// The directory cannot be read.
     fn named_netns(&self) -> impl Future<Output = Result<Vec<(Name, Option<Mark>)>, KernelError>> + Send;
 
-    /// The named namespaces in the netns directory, each with its inode on nsfs. None is entered. The inode of one that is gone may
-    /// be that of another one by now.
+    /// The named namespaces in the netns directory, each with its inode on nsfs. None is entered. The inode
+    /// of a removed namespace may belong to a different one by now.
     ///
     /// # Errors
     /// The directory cannot be read.

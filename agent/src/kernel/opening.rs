@@ -1,5 +1,6 @@
-//! Files at paths that somebody else may have made. Opening a FIFO waits for who else opens it, and opening a device may do
-//! anything: so what is there is looked at first (`O_PATH` opens nothing), and then that very thing is opened.
+//! Files at paths that other programs may have made. Opening a FIFO waits for who else opens it, and opening
+//! a device may do anything: so what is there is looked at first (`O_PATH` opens nothing), and then that very
+//! thing is opened.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -29,7 +30,7 @@ fn reopened(observed: &File, options: &mut OpenOptions) -> io::Result<File> {
     options.custom_flags(flags).open(format!("/proc/self/fd/{}", observed.as_raw_fd()))
 }
 
-/// The file at a path if it is on this filesystem. None: it is on another.
+/// The file at a path, or `None` if it is on a different filesystem.
 pub(super) fn on(filesystem: FsType, path: &Path) -> io::Result<Option<File>> {
     let observed = look_at(path)?;
     let there = fstatfs(&observed)?.filesystem_type() == filesystem;

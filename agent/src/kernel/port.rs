@@ -95,8 +95,8 @@ impl Holder {
     }
 }
 
-/// "dnsmasq (pid 77)" for the process with a socket on this port in the network namespace of ours, one that waits for clients
-/// rather than another. None: no process that can be seen.
+/// "dnsmasq (pid 77)" for the process with a socket on this port in the network namespace of ours, a
+/// listening one rather than another. `None` if no process can be seen.
 pub(super) fn holder(protocol: Protocol, port: u16) -> Option<String> {
     let sockets = table::sockets(protocol, &mut table::open, |socket| socket.port == port).ok()?;
     let process = |waits: bool| {
@@ -105,7 +105,7 @@ pub(super) fn holder(protocol: Protocol, port: u16) -> Option<String> {
     process(true).or_else(|| process(false))
 }
 
-/// The sentence for a port that is in use: who has it, and the flag that chooses another.
+/// The sentence for a port that is in use, with its holder and the flag that chooses a different one.
 pub(super) fn held_by(holder: Option<&str>, protocol: Protocol, port: u16, flag: &str) -> String {
     let holder = holder.unwrap_or(UNSEEN);
     format!(

@@ -1,6 +1,6 @@
 //! Sockets that are opened in a namespace, and used from anywhere.
 //!
-//! A socket keeps its namespace (and its VNI) alive: whoever asks for one closes it before the namespace is to go.
+//! A socket keeps its namespace (and its VNI) alive: the caller closes it before the namespace is removed.
 
 use std::{
     fmt,

@@ -2,13 +2,13 @@
 
 use std::{error::Error, path::PathBuf, time::Duration};
 
-/// Why, in the words of whoever refused.
+/// The cause, in the words of the side that refused.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
 /// A failed request. `endpoints` says where the store was looked for.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Nobody answered, or not in time. Nothing was changed.
+    /// There was no answer, or not in time. Nothing was changed.
     #[error(
         "the store at {endpoints} does not answer when asked to {operation}{}; check that it runs and that \
          this host can reach it",

@@ -42,7 +42,7 @@ pub enum StoreStatus {
 
 /// Why a session ended.
 enum End {
-    /// Nobody listens any more.
+    /// The receiver is gone.
     Unheard,
     /// The resume point is of no use: list again.
     Relist,

@@ -2,7 +2,7 @@
 
 use etcd_client::ResponseHeader;
 
-/// Which history a revision belongs to: a store that was restored, or is another one, shows here.
+/// Which history a revision belongs to: shows whether a store was restored or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct History {
     pub(super) cluster: u64,

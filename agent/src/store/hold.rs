@@ -16,7 +16,7 @@ const TTL_MIN: i64 = 2;
 /// How long taking the key away may hold up a shutdown.
 const FAREWELL: Duration = Duration::from_millis(400);
 
-/// How it stands with a key that is held, as its holder last saw it.
+/// The state of a held key, as its holder last saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Tenure {
     /// The store has not been asked yet, or did not answer.
@@ -26,11 +26,11 @@ pub enum Tenure {
     Free,
     /// It is ours.
     Held,
-    /// Somebody else has it, with this value, for as long as a lease of his lives.
+    /// A different holder has it, with this value, as long as its lease lives.
     Taken(Bytes),
 }
 
-/// Tells a value that may be replaced from somebody else's.
+/// Decides whether a value may be replaced, or belongs to a different holder.
 pub type IsOurs = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// A key to be held, and whose it may be.
@@ -65,8 +65,9 @@ pub async fn hold(store: Store, key: Key, value: Bytes, ttl: Duration, stop: Can
     hold_claim(store, claim, watch::Sender::default(), stop).await;
 }
 
-/// The same for a key that somebody else may have: it is left alone while a lease of his keeps it, and taken within a
-/// third of the claim's time after that has ended. How it stands is told by `tenure`.
+/// As [`hold`], for a key that a different holder may have: it is not touched while that holder's
+/// lease lives, and taken within a third of the claim's time after the lease ended. `tenure` reports the
+/// state.
 pub async fn hold_claim(store: Store, claim: Claim, tenure: watch::Sender<Tenure>, stop: CancellationToken) {
     let ttl = claim.ttl;
     let mut holder = Holder { store, claim, tenure, lease: None };
@@ -152,7 +153,8 @@ impl Holder {
         Ok(Done::ForNow)
     }
 
-    /// Whether the key is somebody else's. Without a lease it is left over, and nobody's.
+    /// Whether the key belongs to a different holder. A key without a lease is a leftover and belongs to no
+    /// one.
     fn is_of_another(&self, entry: &Entry) -> bool {
         entry.lease != 0 && entry.value != self.claim.value && !(self.claim.ours)(&entry.value)
     }

@@ -1,7 +1,8 @@
 //! The names of all keys, as types. What an operator reads with etcdctl is what [`Key`] prints.
 //!
-//! Global keys lie under `/ovnet/v1/`, in the store that all nodes share; local ones under `/ovnet/local/v1/`, in this
-//! node's embedded store alone. The values are protobuf, and `convert`'s business.
+//! Global keys lie under `/ovnet/v1/`, in the store that all nodes share; local ones under
+//! `/ovnet/local/v1/`, only in this node's embedded store. The values are protobuf; `convert` reads and
+//! writes them.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -43,7 +44,8 @@ pub enum Key {
     Identity(Identity),
     /// `pools/<prefix>` with `-` for `/`: the id of the network that an automatic subnet went to.
     Pool(IpNet),
-    /// Local: a network of this host alone, or what belongs to one, under the same name as in the cluster's store.
+    /// Local: a local network, or a record that belongs to one, under the same name as in the cluster's
+    /// store.
     Here(Box<Key>),
     /// Local, `sandboxes/<name>`: a sandbox of this node.
     Sandbox(Name),
@@ -53,14 +55,14 @@ pub enum Key {
     Sysctl(String),
 }
 
-/// By which a store is told from an empty one, or from another cluster's.
+/// Keys that distinguish a store from an empty one, or from a different cluster's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Identity {
     /// `cluster`: the cluster's identity.
     Cluster,
-    /// `cluster-accepted/<id>`: the identity that took the place of this one, by a person's word.
+    /// `cluster-accepted/<id>`: the identity that replaced this one when an operator accepted that.
     Accepted(ClusterId),
-    /// `nodes-removed/<id>`: a node was removed by a person's word, and has not registered since.
+    /// `nodes-removed/<id>`: an operator removed the node, and it has not registered since.
     Removed(NodeId),
     /// Local, `node-id`: a copy of this node's id.
     NodeCopy,

@@ -8,7 +8,7 @@ use crate::model::{NetworkId, Scope};
 pub struct KeyRange {
     /// The first key.
     pub start: String,
-    /// The first key that is no longer in it; a zero byte stands for "no end", as in etcd.
+    /// The first key that is no longer in it; a zero byte means "no end", as in etcd.
     pub end: String,
 }
 

@@ -55,7 +55,7 @@ pub(super) fn refusals(guards: &[Guard], response: &TxnResponse) -> Vec<GuardRef
     guards.iter().zip(response.op_responses()).filter_map(refusal).collect()
 }
 
-/// The entries of an answer. A key that is not text is none of ours.
+/// The entries of an answer. A key that is not text is foreign.
 pub(super) fn entries(response: &mut GetResponse) -> Vec<Entry> {
     response.take_kvs().into_iter().filter_map(entry).collect()
 }

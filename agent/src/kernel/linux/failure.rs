@@ -29,7 +29,7 @@ impl From<KernelError> for Failure {
 }
 
 impl Failure {
-    /// The error of this step; None: it is none, what was to go is gone.
+    /// The error of this step, or `None` if the object to remove was already gone.
     pub(super) fn into_error(self, op: &Op) -> Option<KernelError> {
         let refusal = match self {
             Self::Other(error) => return Some(error),

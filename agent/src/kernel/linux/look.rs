@@ -1,6 +1,7 @@
 //! Looking at one namespace: complete, or an error.
 //!
-//! A few links are asked for by name, with filtered dumps for what hangs off them; otherwise everything is dumped once.
+//! A few links are read by name, with filtered dumps for their addresses, routes and rows; otherwise
+//! everything is dumped once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,7 +42,7 @@ use crate::{
 const ATTEMPTS: usize = 5;
 /// Up to so many named links are asked for one by one; with more, whole dumps are cheaper.
 const FEW: usize = 16;
-/// The same where nothing is asked for that hangs off them.
+/// That limit if only the links themselves are read.
 const FEW_BARE: usize = 128;
 
 /// Everything that `look` names.

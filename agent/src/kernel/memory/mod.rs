@@ -313,7 +313,7 @@ impl Kernel for MemoryKernel {
         Ok(Vec::new())
     }
 
-    /// Nobody gives hints of what is in memory.
+    /// The kernel in memory sends no hints.
     async fn watch(&self, _hints: mpsc::Sender<Hint>, stop: CancellationToken) -> Result<(), KernelError> {
         stop.cancelled().await;
         Ok(())

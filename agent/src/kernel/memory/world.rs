@@ -54,7 +54,7 @@ pub(super) fn sysctl_link(key: &str) -> Option<&str> {
 }
 
 impl World {
-    /// Identity of a namespace; None: there is none.
+    /// Identity of a namespace, if it exists.
     pub(super) fn inode(&mut self, netns: &Netns) -> Option<u64> {
         self.state.netns.get(netns)?;
         if let Some(inode) = self.inodes.get(netns) {

@@ -1,4 +1,5 @@
-//! The kernel's tables of sockets (/proc/net, proc(5)): one line each, of which most are connections that nobody asks about.
+//! The kernel's tables of sockets (/proc/net, proc(5)): one line each, most of which are irrelevant
+//! connections.
 
 use std::{
     fs::File,

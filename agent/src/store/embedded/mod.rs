@@ -60,7 +60,7 @@ pub enum EmbeddedError {
     /// Another process has it open.
     #[error("the store file {} is in use by another process: does another agent run on this state directory?", .0.display())]
     InUse(PathBuf),
-    /// It cannot be opened or made, or is none of ours.
+    /// It cannot be opened or made, or is not our file.
     #[error("cannot open the store file {}", path.display())]
     Open {
         /// The file.

@@ -47,7 +47,7 @@ pub(super) struct Span {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum End {
-    /// The one key alone.
+    /// Only this key.
     Single,
     /// Everything from the start on.
     Open,

@@ -21,7 +21,7 @@ use super::{fault::Fault, record::Span, service::Service};
 
 /// Watches of one stream.
 const WATCHES_MAX: usize = 1000;
-/// How often an idle watch that asked for it is told how far it is.
+/// Time between progress notifications of an idle watch that asked for them.
 const PROGRESS: Duration = Duration::from_secs(60);
 /// The number of no watch: what a refused one, and an asked-for progress, carry.
 const NO_WATCH: i64 = -1;

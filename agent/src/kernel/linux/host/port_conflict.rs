@@ -16,10 +16,11 @@ use crate::{
     plan::{op::LinkRef, state::Netns},
 };
 
-/// What would choose another port.
+/// The flag that chooses a different port.
 const FLAG: &str = "--vxlan-port on every node";
 
-/// The refusal that names the port of this vxlan device and its holder; None: it is no vxlan device, or has gone.
+/// The refusal that names the port of this vxlan device and its holder; `None` if it is not a vxlan device,
+/// or is gone.
 pub(in crate::kernel::linux) fn port(session: &mut Session<'_>, link: &LinkRef) -> Option<Refusal> {
     let number = vxlan_port(&session.namespace(&link.netns).ok()?.link(link.name).ok()?)?;
     let holder = port::holder(Protocol::Udp, number).or_else(|| device(session, number));

@@ -1,4 +1,4 @@
-//! What this kernel lacks of all that networks are made of, found by trying it in a network namespace that nobody sees.
+//! Finds what this kernel lacks for networks, by trying it in a private network namespace.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{RouteNetlinkMessage, link::InfoKind};
@@ -17,7 +17,7 @@ use crate::kernel::{
 /// A driver, what it makes, and the option that has it.
 type Driver = (InfoKind, &'static str, &'static str);
 
-/// What every overlay needs; what other drivers need is told when one is asked for.
+/// The features that every overlay needs; those of other drivers are reported when one is used.
 fn drivers() -> [Driver; 3] {
     [
         (InfoKind::Vxlan, "vxlan devices", "CONFIG_VXLAN (modprobe vxlan)"),

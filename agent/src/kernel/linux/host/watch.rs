@@ -24,12 +24,12 @@ use crate::kernel::{
 
 /// How often the netns directory's time of change is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Most datagrams that are read in one go: whoever floods us does not keep us from everything else.
+/// Most datagrams that are read in one go: so that a flood of hints does not block other work.
 const DRAUGHT: usize = 256;
 /// What is cut off of a notification of links is not read anyway; one of nftables may have a transaction's worth of messages.
 const LINKS_INBOX: usize = 256;
 const RULES_INBOX: usize = 64 * 1024;
-/// RTNLGRP_LINK alone, as the mask of groups that bind takes.
+/// Only RTNLGRP_LINK, as the mask of groups that bind takes.
 const LINKS: u32 = 1 << (libc::RTNLGRP_LINK - 1);
 /// NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h), in the same form.
 const RULES: u32 = 1 << (7 - 1);
@@ -123,7 +123,8 @@ impl Drained {
     }
 }
 
-/// Read what is there, up to a limit; None: nothing that concerns us was. What does not fit the inbox does, by what came of it.
+/// Read the waiting datagrams, up to a limit; `None` if none of them concerns us. What does not fit the inbox
+/// does, by what came of it.
 fn drain(
     socket: &UnixDatagram,
     inbox: &mut [u8],

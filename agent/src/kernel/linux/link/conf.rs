@@ -44,7 +44,8 @@ impl Conf {
         )
     }
 
-    /// The value of a setting as its file below /proc/sys has it. None: it is not told here.
+    /// The value of a setting as its file below /proc/sys has it, or `None` if the message does not contain
+    /// it.
     pub(in crate::kernel::linux) fn get(&self, protocol: &str, setting: &str) -> Option<String> {
         let at = SETTINGS.iter().position(|(of, name, _)| (*of, *name) == (protocol, setting))?;
         // They are signed numbers (struct ctl_table of each).

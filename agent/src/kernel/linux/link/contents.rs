@@ -36,7 +36,7 @@ const NEIGHBOUR_HEADER: usize = 12;
 /// IFA_PROTO (linux/if_addr.h).
 const ADDRESS_PROTOCOL: u16 = 11;
 
-/// Fill in what hangs off these links; `one_by_one`: with dumps for each link alone.
+/// Fill in what hangs off these links; `one_by_one`: with a separate dump for each link.
 pub(in crate::kernel::linux) fn fill(
     rtnl: &mut Rtnl,
     links: &mut Links,
@@ -142,7 +142,7 @@ fn neighbours(
     })
 }
 
-/// Put the row into the link; None: it is not of a kind that we set.
+/// Put the row into the link, or return `None` if we never set that kind.
 fn parse_neighbour(body: &[u8], bridge: bool, link: &mut Link) -> Option<()> {
     let (state, flags) = (u16_at(body, 8)?, u8_at(body, 10)?);
     let attributes = Attributes::after(body, NEIGHBOUR_HEADER);

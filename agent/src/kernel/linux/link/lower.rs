@@ -68,7 +68,7 @@ impl Lower {
     }
 }
 
-/// None: one that we never choose.
+/// `None` for a mode that we never choose.
 fn macvlan_mode(mode: MacVlanMode) -> Option<MacvlanMode> {
     [
         (MacVlanMode::Bridge, MacvlanMode::Bridge),

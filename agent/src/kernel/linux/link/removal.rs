@@ -10,8 +10,8 @@ use crate::{
     model::IfName,
 };
 
-/// Remove the links with these names, each with its outcome. The plan names links of ours alone; should it be wrong,
-/// nothing foreign goes.
+/// Remove the links with these names, each with its outcome. The plan names only links of ours; even if it
+/// were wrong, no foreign link is removed.
 pub(in crate::kernel::linux) fn remove_named(
     namespace: &mut Namespace,
     names: &[IfName],

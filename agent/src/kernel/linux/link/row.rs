@@ -42,7 +42,7 @@ pub(in crate::kernel::linux) struct LinkRow {
     pub(in crate::kernel::linux) link: Link,
 }
 
-/// The link in this message; None: one whose name is not text.
+/// The link in this message, or `None` if its name is not text.
 pub(in crate::kernel::linux) fn parse(body: &[u8]) -> Option<LinkRow> {
     let (index, flags) = (u32_at(body, 4)?, u32_at(body, 8)?);
     let has = |flag: libc::c_int| flags & flag.unsigned_abs() != 0;
@@ -93,7 +93,7 @@ fn kind(info: Attributes<'_>) -> LinkKind {
     }
 }
 
-/// None: one that we would never make (no VNI of its own, no pinned source).
+/// `None` for a device that we would never make (without a VNI or a pinned source).
 fn vxlan(data: Attributes<'_>) -> Option<Vxlan> {
     let port = data.find(VXLAN_PORT).and_then(|value| u16_at(value, 0))?;
     Some(Vxlan {

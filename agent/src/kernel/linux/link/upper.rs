@@ -1,4 +1,4 @@
-//! Links that are on a link of the host, wherever they are themselves: macvlan, ipvlan and VLAN links.
+//! Links on a parent of the host, in any namespace: macvlan, ipvlan and VLAN links.
 
 use std::{collections::HashMap, os::fd::RawFd};
 
@@ -113,7 +113,7 @@ fn must_fit(parent: &LinkRow, mtu: u32) -> Result<(), Refusal> {
     ))
 }
 
-/// Why the parent cannot be had, where the kernel has no words for it.
+/// Why the parent cannot be used, when the kernel's error does not say it.
 fn in_use(host: &mut Namespace, parent: &LinkRow, kind: &LinkKind, refusal: Refusal) -> Refusal {
     let name = parent.name;
     let text = match (refusal.errno, kind) {

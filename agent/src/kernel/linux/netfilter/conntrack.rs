@@ -1,8 +1,9 @@
 //! Connections that the kernel tracks in a namespace (linux/netfilter/nfnetlink_conntrack.h): all are read, those that are
 //! outdated are deleted.
 //!
-//! Reading takes some 25 ms however few there are: the kernel goes through its whole table, which all namespaces share. So
-//! nothing that somebody waits for does it, and a namespace without any is left out.
+//! Reading takes some 25 ms however few there are: the kernel goes through its whole table, which all
+//! namespaces share. So no operation with a waiting caller does it, and a namespace without connections is
+//! left out.
 
 use std::{collections::BTreeSet, net::IpAddr};
 

@@ -1,8 +1,9 @@
-//! Rules of ours at the end of others' FORWARD chains: in `ip filter` and `ip6 filter`, which iptables-nft makes (and with it
-//! Docker, ufw and firewalls by hand). They let what passes our links through where the chain's policy would drop it.
+//! Rules of ours at the end of the FORWARD chains of other programs: in `ip filter` and `ip6 filter`, which
+//! iptables-nft makes (and with it Docker, ufw and firewalls by hand). They accept packets through our links
+//! that the chain's policy would drop.
 //!
-//! A link's opening is two rules with a comment of ours, one for what comes in by it and one for what goes out. Ours are in
-//! place behind everybody else's, so that a rule that somebody wrote down goes first.
+//! A link's opening is two rules with a comment of ours, one for what comes in by it and one for what goes
+//! out. Ours come after all other rules, so that an operator's rule wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,8 @@ use crate::{
 
 /// The comment on our rules.
 const COMMENT: &str = TABLE;
-/// In what is seen, stands for a rule of ours that is not as it should be: never desired, so that it makes a difference.
+/// In an observed state, marks a rule of ours that is not as it should be; it is never desired, so it always
+/// makes a difference.
 const ASTRAY: LinkMatch = LinkMatch::StartsNotWith(IfName::literal(TABLE));
 
 /// The accept rules of the families whose chain is there, unless it lets everything through by itself and has no rule of ours. What
@@ -107,7 +109,7 @@ impl<'a> OwnRules<'a> {
     }
 }
 
-/// The commands that bring the chain to what is desired; none: it is so already.
+/// The commands that bring the chain to the desired state; empty if it is there already.
 fn commands(family: Family, chain: &ForeignChain, desired: &BTreeSet<LinkMatch>) -> Result<String, String> {
     let ChainName { table, chain: name } = FORWARD;
     let place = match family {

@@ -35,7 +35,7 @@ const LEGACY: [(Family, &str); 2] = [
     (Family::V6, "/proc/thread-self/net/ip6_tables_names"),
 ];
 
-/// The families for which somebody else has a rule, or a policy of drop, at the hook for what is forwarded.
+/// The families for which another program has a rule, or a drop policy, at the forward hook.
 pub(in crate::kernel::linux) fn read(
     namespace: &Namespace,
     netns: &Netns,

@@ -194,8 +194,8 @@ enum Listed {
     Words(Words),
 }
 
-/// In the host, which is always the same namespace, no change of any rule is no change of ours; elsewhere another namespace may have
-/// taken the name, and counts from the beginning.
+/// In the host, which is always the same namespace, no change of any rule is no change of ours; elsewhere a
+/// different namespace may have taken the name, and counts from the beginning.
 fn observed(namespace: &Namespace, netns: &Netns, known: Option<&Known>) -> Result<Listed, Refusal> {
     let mut socket = namespace.run(Rtnl::open_netfilter)??;
     if let Some(known) = known.filter(|_| *netns == Netns::Host)

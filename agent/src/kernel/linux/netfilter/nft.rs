@@ -35,12 +35,12 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Most of its output that we read, in bytes.
 const OUTPUT: u64 = 16 * 1024 * 1024;
-/// Most of its complaint that is told, in characters.
+/// Most characters of its error output in a message.
 const COMPLAINT: usize = 800;
 /// What nft says of a table that is not there (in the C locale).
 const ABSENT: &str = "No such file or directory";
 
-/// Our table in this namespace; None: there is none.
+/// Our table in this namespace, if there is one.
 pub(in crate::kernel::linux) fn read(
     namespace: &Namespace,
     netns: &Netns,

@@ -1,5 +1,6 @@
-//! What the kernel's words for our table mean, as far as they are such as nft makes of the rules that we write. Anything else, and
-//! every doubt, is left for nft to read: it may be another nft that wrote them, or somebody else.
+//! What the kernel's words for our table mean, as far as they are such as nft makes of the rules that we
+//! write. Anything else, and every doubt, is left for nft to read: a different version of nft, or another
+//! program, may have written them.
 //!
 //! `rules` has the chains' rules, `parts` what they are made of, `sets` the sets and the maps of ports; here are tables and chains.
 
@@ -36,7 +37,7 @@ const RULE_KNOWN: [u16; 5] = [1, RULE_CHAIN, 3, RULE_EXPRESSIONS, 6];
 const ACCEPT: u32 = 1;
 const BASE: u32 = 1;
 
-/// The table; None: not everything in it is known here.
+/// The table, or `None` if something in it is unknown here.
 pub(in crate::kernel::linux) fn table(words: &Words) -> Option<Table> {
     let own = only(&words.table, &TABLE_KNOWN)?;
     let inside = u32::try_from(words.chains.len() + words.sets.len()).ok()?;

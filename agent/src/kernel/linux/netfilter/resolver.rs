@@ -1,5 +1,5 @@
-//! Where what a sandbox asks of 127.0.0.11, port 53, goes: to another port of that address, where its resolver listens, and the
-//! answers come from port 53 again.
+//! Redirects port 53 of 127.0.0.11 in a sandbox to a different port of that address, where its resolver
+//! listens. The answers come from port 53 again.
 //!
 //! Rules at the ingress of the sandbox's `lo` (table `netdev ovnet`) write the one port into the packets, and the other into what
 //! comes back. It is no NAT on purpose: that would have the kernel follow each connection of the sandbox, whatever it is to,
@@ -82,7 +82,7 @@ const DESTINATION: u32 = 16;
 const SOURCE_PORT: u32 = 0;
 const DESTINATION_PORT: u32 = 2;
 
-/// The port that the rules lead to; 0: there are some, but not as we write them; None: there are none.
+/// The port that the rules redirect to: 0 if the rules are not as we write them, `None` if there are none.
 pub(in crate::kernel::linux) fn read(namespace: &Namespace) -> Result<Option<u16>, Refusal> {
     wire::settled(|| look(namespace))
 }

@@ -170,7 +170,7 @@ pub(in crate::kernel::linux) fn is_missing(refusal: &Refusal) -> bool {
     matches!(refusal.errno, Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::EINVAL | Errno::EOPNOTSUPP)
 }
 
-/// The chain with this name in this table of a family; None: there is none.
+/// The chain with this name in this table of a family, if there is one.
 pub(in crate::kernel::linux) fn chain(
     namespace: &Namespace,
     family: Family,

@@ -1,8 +1,9 @@
 //! All that the kernel says of our table, in its own words. Their fingerprint tells whether they are those of the last time, whatever
 //! they mean; [`super::reading`] says what they mean.
 //!
-//! Messages and attributes are those of linux/netfilter/nf_tables.h. The kernel numbers what is made (handles), so that a rule that
-//! was taken away and made again is another one; whoever compares takes that for a change, and no harm is done.
+//! Messages and attributes are those of linux/netfilter/nf_tables.h. The kernel numbers what is made
+//! (handles), so a rule that was removed and made again gets a new handle. A comparison then reports a
+//! change, which does no harm.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -85,7 +86,7 @@ pub(in crate::kernel::linux) fn generation(socket: &mut Rtnl) -> Result<u32, Ref
         .ok_or_else(|| Refusal::new(Errno::EIO, "the kernel did not report the generation of its rules"))
 }
 
-/// What is said of our table in the family `inet` of the socket's namespace; None: there is none.
+/// The kernel's words for our table in the family `inet` of the socket's namespace, if there is one.
 ///
 /// # Errors
 /// EINTR: rules come and go all the time.

@@ -24,7 +24,7 @@ const OWN: &str = "/proc/thread-self/ns/mnt";
 /// The mount namespace in which names are given and taken.
 #[derive(Clone, Debug, Default)]
 pub(in crate::kernel::linux) struct Mounts {
-    /// Its file; None: the agent's own.
+    /// Its file; `None` is the agent's own.
     path: Option<PathBuf>,
 }
 
@@ -97,7 +97,7 @@ mod tests {
         })
     }
 
-    /// A directory whose mounts are told to other mount namespaces, as /run's are.
+    /// A directory with shared mount propagation, as /run has it.
     fn shared_directory() -> PathBuf {
         let dir = tempfile::tempdir().unwrap().keep();
         mount(Some("test"), &dir, Some("tmpfs"), MsFlags::empty(), NONE).unwrap();

@@ -1,7 +1,7 @@
 //! Named network namespaces, as `ip netns` makes and sees them: an empty file with the namespace mounted on it.
 //!
-//! The namespace is complete (lo up and marked) before it gets its name, and a file without a namespace is what a crash
-//! left behind: a name of ours never stands for a half-made one.
+//! The namespace is complete (lo up and marked) before it gets its name, and a file without a namespace is
+//! what a crash left behind: a name of ours never means a half-made namespace.
 
 use std::{
     collections::BTreeMap,
@@ -125,8 +125,8 @@ pub(in crate::kernel::linux) fn names(dir: &Path) -> Result<BTreeMap<Name, u64>,
     Ok(observed)
 }
 
-/// The files in the directory whose names can be a namespace's. A symbolic link is none that we made; it may lead to a namespace
-/// that has its name elsewhere, or in a circle.
+/// The files in the directory whose names can be a namespace's. We never made a symbolic link; it may lead to
+/// a namespace that has its name elsewhere, or in a circle.
 fn files(dir: &Path) -> Result<Vec<Name>, Refusal> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -188,7 +188,7 @@ fn prepare(dir: &Path) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The lock on a directory; None: somebody else keeps it.
+/// The lock on a directory, or `None` if another process holds it.
 fn lock(dir: &Path) -> Result<Option<Flock<File>>, Refusal> {
     let mut file = OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(dir)?;
     let end = Instant::now() + LOCK;
@@ -226,8 +226,8 @@ fn loopback_mark(namespace: &mut Namespace) -> Result<Option<Mark>, Refusal> {
     Ok(parse(&namespace.link(IfName::literal("lo"))?).and_then(|row| row.link.mark))
 }
 
-/// Remove our devices now: with the namespace alone they would go some 0.1 s later, and keep VNIs, Ethernet addresses on
-/// a parent, and the names of the veths' other ends until then.
+/// Remove our devices now: if only the namespace were removed, they would go some 0.1 s later, and keep VNIs,
+/// Ethernet addresses on a parent, and the names of the veths' other ends until then.
 fn remove_links(namespace: &mut Namespace) -> Result<(), Refusal> {
     let ours = |row: &LinkRow| {
         !row.loopback

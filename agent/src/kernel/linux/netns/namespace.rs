@@ -45,7 +45,7 @@ pub(in crate::kernel::linux) struct Namespace {
     indexes: HashMap<IfName, (u32, bool)>,
 }
 
-/// The path of a namespace's file; None: the agent's own.
+/// The path of a namespace's file; `None` is the agent's own.
 pub(in crate::kernel::linux) fn path(dir: &Path, netns: &Netns) -> Option<PathBuf> {
     match netns {
         Netns::Host => None,
@@ -54,7 +54,7 @@ pub(in crate::kernel::linux) fn path(dir: &Path, netns: &Netns) -> Option<PathBu
     }
 }
 
-/// The namespace's file; None: there is none at this path (any more).
+/// The namespace's file, or `None` if there is none at this path (any more).
 pub(in crate::kernel::linux) fn open_file(path: &Path) -> Result<Option<File>, Refusal> {
     match opening::on(NSFS_MAGIC, path) {
         // None: a file that no namespace is mounted on, as a reboot or a crash in the making leaves it, or nothing of the kind.
@@ -94,7 +94,7 @@ pub(in crate::kernel::linux) fn nsfs() -> io::Result<u64> {
 }
 
 impl Namespace {
-    /// Open it; None: there is no such namespace.
+    /// Open it, or return `None` if there is no such namespace.
     pub(in crate::kernel::linux) fn open(dir: &Path, netns: &Netns) -> Result<Option<Self>, Refusal> {
         let Some(path) = path(dir, netns) else { return Self::here().map(Some) };
         open_file(&path)?.map(Self::from_file).transpose()

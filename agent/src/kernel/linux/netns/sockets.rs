@@ -1,6 +1,7 @@
-//! Sockets in a namespace, for whoever answers in it: opened on a throw-away thread there, used from anywhere.
+//! Sockets in a namespace, for the tasks that answer in it: a short-lived thread opens them there, and any
+//! thread can use them.
 //!
-//! A socket keeps its namespace (and its VNI) alive: whoever asks for one closes it before the namespace is to go.
+//! A socket keeps its namespace (and its VNI) alive: the caller closes it before the namespace is removed.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},

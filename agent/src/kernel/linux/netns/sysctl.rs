@@ -47,7 +47,7 @@ pub(in crate::kernel::linux) fn write_all(
     namespace.run(|| values.iter().map(|(key, value)| write(key, value)).collect())
 }
 
-/// None: this kernel has none.
+/// `None` if this kernel has none.
 fn read(procfs: Option<&OwnedFd>, key: &str) -> Result<Option<String>, Refusal> {
     check(key)?;
     let opened = match procfs {

@@ -29,7 +29,7 @@ pub(in crate::kernel::linux) struct Batch {
 }
 
 impl Batch {
-    /// Whether another message should go into another datagram.
+    /// Whether the next message needs a new datagram.
     pub(in crate::kernel::linux) fn is_full(&self) -> bool {
         self.bytes.len() >= BATCH || self.ends.len() >= BATCH_MESSAGES
     }

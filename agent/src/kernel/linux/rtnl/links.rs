@@ -22,7 +22,8 @@ use crate::{
     },
 };
 
-/// The group (`ip link … group`) of links that go together: a number that nobody else takes ("ovnt").
+/// The group (`ip link … group`) of links that go together: a number that other programs are unlikely to use
+/// ("ovnt").
 const GOING: u32 = 0x6f76_6e74;
 
 /// The name that a link has until it has its mark: always the same one for the same link, so that what a crash left
@@ -50,8 +51,8 @@ pub(in crate::kernel::linux) fn new_bridge(temporary: IfName, new: &NewLink) -> 
     create(with_mac(bridge, new.mac).mtu(mtu))
 }
 
-/// Make a vxlan device. Sent on a socket of the agent's own namespace, where the device's UDP socket stays; `target`:
-/// the namespace in which the device is created, if it is another one.
+/// Make a vxlan device. Sent on a socket of the agent's own namespace, where the device's UDP socket stays;
+/// `target`: the namespace in which the device is created, if it is a different one.
 pub(in crate::kernel::linux) fn new_vxlan(
     temporary: IfName,
     new: &NewLink,
@@ -170,7 +171,7 @@ fn octets(mac: Mac) -> Vec<u8> {
     mac.octets().to_vec()
 }
 
-/// With this Ethernet address; None: the kernel's choice.
+/// With this Ethernet address; `None` leaves the choice to the kernel.
 pub(in crate::kernel::linux) fn with_mac<T>(
     link: LinkMessageBuilder<T>,
     mac: Option<Mac>,

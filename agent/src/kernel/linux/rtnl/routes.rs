@@ -43,9 +43,9 @@ pub(in crate::kernel::linux) struct Row {
 /// Which routes of the main table to dump.
 #[derive(Clone, Copy, Default)]
 pub(in crate::kernel::linux) struct Filter {
-    /// This protocol alone.
+    /// Only this protocol.
     pub(in crate::kernel::linux) protocol: Option<u8>,
-    /// Out of this link alone.
+    /// Only routes through this link.
     pub(in crate::kernel::linux) link: Option<u32>,
 }
 

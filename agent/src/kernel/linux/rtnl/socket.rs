@@ -338,7 +338,7 @@ fn answers(inbox: &[u8]) -> impl Iterator<Item = Answer<'_>> {
     })
 }
 
-/// The refusal in an NLMSG_ERROR; None: it is an ack.
+/// The refusal in an NLMSG_ERROR, or `None` if it is an ack.
 fn refused(answer: &Answer<'_>) -> Option<Refusal> {
     let code = answer.body.get(..4).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes);
     if code == Some(0) { None } else { Some(refusal_in(answer)) }

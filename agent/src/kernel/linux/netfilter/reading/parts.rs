@@ -5,7 +5,7 @@ use crate::kernel::linux::{
     rtnl::attributes::{Attributes, text},
 };
 
-/// The verdict to go on in another chain (NFT_GOTO).
+/// The verdict to continue in a different chain (NFT_GOTO).
 const GOTO: u32 = (-4_i32).cast_unsigned();
 /// Flags of `nat`.
 const WITH_ADDRESS: u32 = 1;

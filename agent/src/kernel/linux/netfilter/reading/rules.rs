@@ -53,7 +53,7 @@ const NAME: usize = 16;
 /// The kind of a bridge.
 const BRIDGE: &[u8] = b"bridge";
 
-/// The rule with this list of expressions; None: it is not as nft makes those that we write.
+/// The rule with this list of expressions, or `None` if it is not as nft writes ours.
 pub(super) fn rule(list: &[u8]) -> Option<Rule> {
     let parts = Part::all(list)?;
     let mut reader = Reader { rest: &parts, family: None };

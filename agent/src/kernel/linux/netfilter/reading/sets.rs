@@ -47,7 +47,8 @@ const TYPE_PORT: u32 = 13;
 /// Bytes of a VNI.
 const VNI: u32 = 3;
 
-/// Add a set with its elements to the table; None: it is not as we make one. What is empty is not there.
+/// Add a set with its elements to the table, or return `None` if it is not as we make one. An empty map is
+/// left out.
 pub(super) fn add(set: &[u8], elements: &[Vec<u8>], table: &mut Table) -> Option<()> {
     let set = only(set, &KNOWN)?;
     let name = set.find(SET_NAME).and_then(text)?;
