@@ -16,6 +16,16 @@ const STUMBLES: &[(&str, &str)] = &[
     ("as wanted again", "in sync again"),
     ("taken back", "rolled back"),
     ("at work on", "still running"),
+    ("goes on as", "keeps working"),
+    ("go on as", "keep working"),
+    ("is tried again", "retrying"),
+    ("does not say so", "its watch has not delivered it"),
+    ("choose another", "choose a different"),
+    ("another kind", "a different kind"),
+    ("stands in", "is in"),
+    ("somebody", "an operator, a different program"),
+    ("cannot be told", "cannot find out"),
+    ("stranger", "an unknown node"),
 ];
 
 /// The phrases of these in the messages of a source file, with their lines. What is compiled for tests only is left out.
