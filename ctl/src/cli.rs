@@ -59,7 +59,7 @@ enum Asking {
     /// Decide for the cluster as a whole
     #[command(subcommand)]
     Cluster(cmd::cluster::Command),
-    /// Show what the agent would change in the kernel: nothing when in sync
+    /// Show how the kernel differs from what it should be, and have the agent repair it: nothing when in sync
     Diff(cmd::diff::Diff),
     /// Print what happens, as it happens
     Events(cmd::events::Events),
