@@ -251,12 +251,29 @@ impl<K: Kernel> Service<K> {
             all.find(|other| other.adopted && other.shares.is_none() && other.netns_inode == inode)
                 .map(|other| other.name.clone())
         });
+        let holder = match holder {
+            Some(holder) => Some(format!("sandbox {holder}")),
+            None => self.maker_of(inode).await?,
+        };
         if let Some(holder) = holder {
-            return Err(ServiceError::Exists(format!(
-                "the network namespace of {what} {input} is sandbox {holder} already"
-            )));
+            let which = if process.is_some() { "the network namespace of pid" } else { what };
+            return Err(ServiceError::Exists(format!("{which} {input} is already {holder}")));
         }
         Ok((path, process, inode))
+    }
+
+    /// What the agent made the namespace with this inode for: a sandbox, or a network. `None` if it did not make it.
+    async fn maker_of(&self, inode: u64) -> Result<Option<String>, ServiceError> {
+        let names = self.kernel.netns_names().await?;
+        let Some((name, _)) = names.into_iter().find(|(_, of)| *of == inode) else { return Ok(None) };
+        let netns = Netns::Named(name.clone());
+        let mark = LookAt { links: Some(BTreeSet::new()), ..LookAt::default() };
+        let seen = self.kernel.observe(Look { netns: [(netns.clone(), mark)].into() }).await?;
+        let mark = seen.netns.get(&netns).and_then(|there| there.mark.as_ref());
+        Ok(mark.map(|mark| match mark.unit {
+            Unit::Sandbox(_) => format!("sandbox {name}"),
+            Unit::Network(_) | Unit::Host => "a namespace that the agent made for a network".to_owned(),
+        }))
     }
 
     /// Wait for the namespace, write the files, connect.

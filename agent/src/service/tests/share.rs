@@ -104,6 +104,26 @@ async fn who_shares_has_no_network_and_no_files_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_the_agent_made_is_not_adopted() {
+    let host = Host::start().await;
+    host.network("net").await;
+    host.sandbox("web", "net").await;
+    let names = host.kernel.netns_names().await.unwrap();
+    let made = names.keys().find(|name| name.as_str().starts_with("ov-")).unwrap().to_string();
+    for (name, error) in [
+        ("web".to_owned(), "is already sandbox web"),
+        (made, "is already a namespace that the agent made for a network"),
+    ] {
+        let path = format!("/run/netns/{name}");
+        let adopt = Some(Adopt::Path(path.clone().into()));
+        let spec = SandboxSpec { name: "second".parse().ok(), adopt, ..SandboxSpec::default() };
+        let refused = refusal(host.service.create_sandbox(spec).await);
+        assert_eq!(refused, format!("network namespace {path} {error}"));
+    }
+    host.end().await;
+}
+
+#[tokio::test]
 async fn a_sandbox_that_is_gone_cannot_be_shared_and_does_not_stay_for_anyone() {
     let host = Host::start().await;
     let path = std::path::PathBuf::from("/run/netns/theirs");

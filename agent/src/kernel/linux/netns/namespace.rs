@@ -61,7 +61,7 @@ pub(in crate::kernel::linux) fn open_file(path: &Path) -> Result<Option<File>, R
         Ok(file) => Ok(file),
         Err(error) => {
             let refusal = Refusal::from(error);
-            if refusal.is_absence() || refusal.errno == Errno::ENOTDIR { Ok(None) } else { Err(refusal) }
+            if leads_nowhere(&refusal) { Ok(None) } else { Err(refusal) }
         }
     }
 }
@@ -77,10 +77,15 @@ pub(in crate::kernel::linux) fn inode(path: &Path) -> Result<Option<u64>, Refusa
     match fs::metadata(path) {
         Ok(file) => Ok((file.dev() == nsfs()?).then_some(file.ino())),
         Err(error) => match Refusal::from(error) {
-            refusal if refusal.is_absence() || refusal.errno == Errno::ENOTDIR => Ok(None),
+            refusal if leads_nowhere(&refusal) => Ok(None),
             refusal => Err(refusal),
         },
     }
+}
+
+/// Whether there is nothing at a path: also where it goes through a file, or through links that lead back to each other.
+fn leads_nowhere(refusal: &Refusal) -> bool {
+    refusal.is_absence() || [Errno::ENOTDIR, Errno::ELOOP].contains(&refusal.errno)
 }
 
 /// The device of nsfs, which all namespaces are on: the agent's own is one.
@@ -185,6 +190,12 @@ mod tests {
         assert_eq!(inode_at(&file), None);
         fs::write(&file, "").unwrap();
         assert_eq!(inode_at(&file), None);
+        let circle = dir.path().join("circle");
+        std::os::unix::fs::symlink("circle", &circle).unwrap();
+        for nowhere in [circle, file.join("below")] {
+            assert_eq!(inode(&nowhere).unwrap(), None, "{}", nowhere.display());
+            assert!(open_file(&nowhere).unwrap().is_none(), "{}", nowhere.display());
+        }
         let own = Path::new("/proc/self/ns/net");
         assert_eq!(inode_at(own), Some(fs::metadata(own).unwrap().ino()));
     }
