@@ -144,18 +144,20 @@ impl Check {
         for (_, _, one) in &each {
             look.add(one.clone());
         }
-        let observed = kernel.observe(look).await.map(Arc::new);
+        if let Ok(observed) = kernel.observe(look).await {
+            let is = move |(subject, desired, _): (Subject, Option<State>, Look)| {
+                Ok(desired.is_some_and(|desired| subject.is(&desired, &observed)))
+            };
+            let compared = beside(move || each.into_iter().map(is).collect()).await;
+            return compared.unwrap_or_else(|error| vec![Err(error); many]);
+        }
+        // What cannot be looked at may be one of many.
         let mut whole = Vec::with_capacity(many);
         for (subject, desired, look) in each {
-            let observed = match &observed {
-                Ok(observed) => Ok(Arc::clone(observed)),
-                // What cannot be looked at may be one of many.
-                Err(_) => kernel.observe(look).await.map(Arc::new).map_err(ReconcileError::from),
-            };
-            whole.push(match (observed, desired) {
+            whole.push(match (kernel.observe(look).await, desired) {
                 (Ok(observed), Some(desired)) => beside(move || subject.is(&desired, &observed)).await,
                 (Ok(_), None) => Ok(false),
-                (Err(error), _) => Err(error),
+                (Err(error), _) => Err(error.into()),
             });
         }
         whole

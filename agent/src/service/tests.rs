@@ -10,7 +10,11 @@ mod share;
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use tokio::{net::UdpSocket, sync::watch, task::JoinSet};
+use tokio::{
+    net::UdpSocket,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -150,6 +154,23 @@ impl Host {
         let attachments = vec![AttachSpec { network: network.into(), ..AttachSpec::default() }];
         let spec = SandboxSpec { name: name.parse().ok(), attachments, ..SandboxSpec::default() };
         self.service.create_sandbox(spec).await.unwrap()
+    }
+
+    /// Run the janitor until the host is stopped.
+    fn janitor(&self) -> JoinHandle<()> {
+        let (service, stop) = (Arc::clone(&self.service), self.stop.clone());
+        tokio::spawn(async move { service.tidy_sandboxes(stop).await })
+    }
+
+    /// Wait until no sandbox is known any more.
+    async fn until_no_sandboxes(&self) {
+        let mut changes = self.service.world.changes();
+        let gone = async {
+            while self.service.world.read(|intent| !intent.sandboxes().is_empty()) {
+                changes.recv().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.unwrap();
     }
 
     /// Every key that is left of endpoints and sandboxes, in either store.

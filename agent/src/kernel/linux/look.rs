@@ -158,7 +158,10 @@ fn links(
         _absent => None,
     };
     let names: BTreeMap<u32, IfName> = rows.iter().map(|row| (row.index, row.name)).collect();
-    let conf = rows.iter().map(|row| (row.name, row.conf)).collect();
+    let conf = match at.sysctls.is_empty() {
+        true => BTreeMap::new(),
+        false => rows.iter().map(|row| (row.name, row.conf)).collect(),
+    };
     let mut links = Links::default();
     let chosen = |row: &LinkRow| !row.loopback && desired.is_none_or(|desired| desired.contains(&row.name));
     for mut row in rows.into_iter().filter(chosen) {

@@ -22,7 +22,7 @@ use crate::{
     kernel::Kernel,
     model::{DnsChoice, Endpoint, ExtraHost, Invalid, Name, Sandbox, SandboxId, Scope, chain},
     plan::{
-        ownership::Unit,
+        ownership::{Mark, Unit},
         state::{Look, LookAt, Netns},
     },
     reconcile::world::Revisions,
@@ -207,14 +207,11 @@ impl<K: Kernel> Service<K> {
         if self.kernel.netns_inode(path.clone()).await?.is_none() {
             return Ok(());
         }
-        let netns = Netns::Named(name.clone());
-        let mark = LookAt { links: Some(BTreeSet::new()), ..LookAt::default() };
-        let seen = self.kernel.observe(Look { netns: [(netns.clone(), mark)].into() }).await?;
-        Err(match seen.netns.get(&netns) {
-            Some(there) if there.mark.is_some() => ServiceError::Busy(format!(
+        Err(match self.mark_of(name).await? {
+            Some(Some(_)) => ServiceError::Busy(format!(
                 "the network namespace of a former sandbox {name} is still being removed: try again"
             )),
-            Some(_) => ServiceError::Exists(format!(
+            Some(None) => ServiceError::Exists(format!(
                 "a network namespace named {name} exists already, and is not ours: choose a different name, \
                  or adopt it with --netns {}",
                 path.display()
@@ -262,15 +259,19 @@ impl<K: Kernel> Service<K> {
         Ok((path, process, inode))
     }
 
+    /// The mark of the named namespace, `Some(None)` if it has none; `None` if there is no such namespace.
+    async fn mark_of(&self, name: &Name) -> Result<Option<Option<Mark>>, ServiceError> {
+        let netns = Netns::Named(name.clone());
+        let at = LookAt { links: Some(BTreeSet::new()), ..LookAt::default() };
+        let mut seen = self.kernel.observe(Look { netns: [(netns.clone(), at)].into() }).await?;
+        Ok(seen.netns.remove(&netns).map(|there| there.mark))
+    }
+
     /// What the agent made the namespace with this inode for: a sandbox, or a network. `None` if it did not make it.
     async fn maker_of(&self, inode: u64) -> Result<Option<String>, ServiceError> {
         let names = self.kernel.netns_names().await?;
         let Some((name, _)) = names.into_iter().find(|(_, of)| *of == inode) else { return Ok(None) };
-        let netns = Netns::Named(name.clone());
-        let mark = LookAt { links: Some(BTreeSet::new()), ..LookAt::default() };
-        let seen = self.kernel.observe(Look { netns: [(netns.clone(), mark)].into() }).await?;
-        let mark = seen.netns.get(&netns).and_then(|there| there.mark.as_ref());
-        Ok(mark.map(|mark| match mark.unit {
+        Ok(self.mark_of(&name).await?.flatten().map(|mark| match mark.unit {
             Unit::Sandbox(_) => format!("sandbox {name}"),
             Unit::Network(_) | Unit::Host => "a namespace that the agent made for a network".to_owned(),
         }))

@@ -237,18 +237,9 @@ async fn a_sandbox_that_a_crash_left_unfinished_goes_with_its_endpoints_in_both_
     let revision = host.service.local.commit(commit).await.unwrap();
     host.service.follow_change(Scope::Local, revision).await;
     let host = host.end().await.start(None).await;
-    let janitor = {
-        let (service, stop) = (Arc::clone(&host.service), host.stop.clone());
-        tokio::spawn(async move { service.tidy_sandboxes(stop).await })
-    };
+    let janitor = host.janitor();
     host.service.ready().await.unwrap();
-    let mut changes = host.service.world.changes();
-    let gone = async {
-        while host.service.world.read(|intent| !intent.sandboxes().is_empty()) {
-            changes.recv().await.unwrap();
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    host.until_no_sandboxes().await;
     assert_eq!(host.left().await, [""; 0]);
     host.end().await;
     janitor.await.unwrap();

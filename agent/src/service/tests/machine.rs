@@ -38,19 +38,10 @@ async fn a_sandbox_goes_with_the_process_that_it_was_adopted_from() {
     host.kernel.start_process(PID, own_netns(&host, PID));
     host.service.create_sandbox(adopting("box", PID)).await.unwrap();
     host.connect(("box", "lan"), |_| ()).await.unwrap();
-    let janitor = {
-        let (service, stop) = (Arc::clone(&host.service), host.stop.clone());
-        tokio::spawn(async move { service.tidy_sandboxes(stop).await })
-    };
+    let janitor = host.janitor();
     assert_eq!(host.service.sandbox("box").await.unwrap().state, SandboxState::Up);
     host.kernel.end_process(PID);
-    let mut changes = host.service.world.changes();
-    let gone = async {
-        while host.service.world.read(|intent| !intent.sandboxes().is_empty()) {
-            changes.recv().await.unwrap();
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    host.until_no_sandboxes().await;
     assert_eq!(host.left().await, [""; 0]);
     host.end().await;
     janitor.await.unwrap();

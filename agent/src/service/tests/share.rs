@@ -170,10 +170,7 @@ async fn what_a_crash_left_between_two_that_share_is_put_right() {
     let revision = host.service.local.commit(commit).await.unwrap();
     host.service.follow_change(Scope::Local, revision).await;
     let host = host.end().await.start(None).await;
-    let janitor = {
-        let (service, stop) = (Arc::clone(&host.service), host.stop.clone());
-        tokio::spawn(async move { service.tidy_sandboxes(stop).await })
-    };
+    let janitor = host.janitor();
     host.service.ready().await.unwrap();
     let mut changes = host.service.world.changes();
     let gone = async {
